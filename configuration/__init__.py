@@ -1,0 +1,1 @@
+"""The configuration layer: every size, variant and loss weight of the model, and nothing else."""

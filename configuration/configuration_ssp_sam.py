@@ -1,0 +1,180 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""Configuration of SSP-SAM: three towers, one semantic-spatial prompt encoder, every variant of the paper as a field."""
+
+from dataclasses import field
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, CLIPVisionConfig, PreTrainedConfig, SamConfig
+from transformers.configuration_utils import SubConfigSpec
+
+
+@strict
+class SspSamConfig(PreTrainedConfig):
+    r"""
+    Describes an [`SspSamModel`]. `SspSamConfig()` is BERT + CLIP ViT-B/16 at 224 + SAM ViT-B.
+
+    Args:
+        sam_config (`SamConfig` or `dict`, *optional*):
+            The segmenter. `prompt_encoder_config.hidden_size` is the prompt size d of the whole model.
+        vision_config (`CLIPVisionConfig` or `dict`, *optional*):
+            The semantic image tower. An explicit `None` selects the single-tower model, which reads SAM's own image
+            embeddings, pooled to `grid_size` x `grid_size`.
+        text_config (`PreTrainedConfig` or `dict`, *optional*):
+            The text tower: `BertConfig`, the config of any BERT-like encoder, or `CLIPTextConfig`.
+        projection_dim (`int`, *optional*):
+            Channels C in which image patches and the sentence are compared. Taken from `vision_config` when that
+            is present; 512 otherwise.
+        grid_size (`int`, *optional*):
+            Side g of the semantic grid. Taken from `vision_config` when that is present; 16 otherwise.
+        adapter_dim (`int`, defaults to 512): Channels D of the visual and linguistic attention adapters.
+        num_surgery_layers (`int`, defaults to 6):
+            Last CLIP blocks that carry the value-value stream. 0 is ordinary CLIP.
+        verification_attention_heads (`int`, defaults to 8): Heads of the words-to-patches attention.
+        verification_attention_dropout (`float`, defaults to 0.1): Its dropout in training.
+        verification_sigma (`float`, defaults to 0.5): Initial width of the Gaussian of the verification score.
+        num_prompt_tokens (`int`, defaults to 128): Learned prompt tokens P.
+        num_fusion_layers (`int`, defaults to 6): Transformer layers of the prompt generator.
+        fusion_attention_heads (`int`, defaults to 8): Heads of each of them.
+        fusion_intermediate_size (`int`, defaults to 2048): Width of their feed-forward part.
+        fusion_dropout (`float`, defaults to 0.0): Dropout inside them.
+        fusion_layer_type (`"encoder"` or `"decoder"`, defaults to `"encoder"`):
+            `"encoder"` runs over [reg; prompts; fused patches], `"decoder"` lets [reg; prompts] attend to the patches.
+        prompt_source (`"tokens"` or `"patches"`, defaults to `"tokens"`):
+            What SAM's mask decoder receives: the P learned tokens, or the fused patches M themselves.
+        linguistic_adapter (`"words"`, `"sentence"` or `"projected_sentence"`, defaults to `"words"`):
+            Which vector w multiplies the patches: attention over the words; the sentence vector (needs C = D); the
+            projected sentence vector (needs C = text size).
+        use_similarity_map (`bool`, defaults to `True`): Whether patches are weighted by their similarity to the text.
+        verification (`"gaussian"`, `"cosine"` or `"none"`, defaults to `"gaussian"`):
+            How image-text agreement weighs each patch. `"none"` also drops the normalisation of the patches.
+        use_box_head (`bool`, defaults to `True`): Whether the reg token predicts a box.
+        use_no_target_head (`bool`, defaults to `True`): Whether the reg token predicts that nothing is meant.
+        gru_reads_padding (`bool`, defaults to `False`):
+            `True` lets the word GRU read padding positions, as the original does over CLIP's 77 positions.
+        mask_size (`int`, *optional*):
+            Side of the square in which mask losses are computed; half of SAM's canvas when not given.
+        frozen_modules (`list[str]`, *optional*):
+            Submodules that get no gradient and stay in eval mode. When not given: SAM's image and prompt encoders and
+            every CLIP tower.
+        dice_loss_weight, focal_loss_weight, l1_loss_weight, giou_loss_weight, no_target_loss_weight (`float`):
+            Weights of the terms of the loss; 4, 4, 5, 2 and 1.
+        focal_alpha, focal_gamma (`float`): Parameters of the focal loss; 0.25 and 2.
+        mask_threshold (`float`, defaults to 0.5): Probability above which a pixel belongs to the mask.
+        no_target_threshold (`float`, defaults to 0.5): Probability of "no target" above which the mask is emptied.
+        score_temperature (`float`, defaults to 1.0):
+            Divides the logit of the confidence that post-processing reports; fitted on validation data.
+        initializer_range (`float`, defaults to 0.02): Standard deviation of new weights.
+
+    Source: SSP-SAM (arXiv 2603.18086).
+
+    Example:
+
+    ```python
+    >>> from ssp_sam import SspSamConfig, SspSamModel
+
+    >>> config = SspSamConfig.from_preset("single_tower")
+    >>> model = SspSamModel(config)
+    ```
+    """
+
+    model_type = "ssp_sam"
+    sub_configs_defaults = {
+        "sam_config": SamConfig,
+        "vision_config": SubConfigSpec(CLIPVisionConfig, init_kwargs={"patch_size": 16}, optional=True),
+        "text_config": SubConfigSpec(AutoConfig, model_type="bert"),
+    }
+
+    sam_config: dict | PreTrainedConfig | None = None
+    vision_config: dict | PreTrainedConfig | None = field(default_factory=lambda: {"patch_size": 16})
+    text_config: dict | PreTrainedConfig | None = None
+
+    projection_dim: int | None = None
+    grid_size: int | None = None
+    adapter_dim: int = 512
+    num_surgery_layers: int = 6
+    verification_attention_heads: int = 8
+    verification_attention_dropout: float | int = 0.1
+    verification_sigma: float | int = 0.5
+    num_prompt_tokens: int = 128
+    num_fusion_layers: int = 6
+    fusion_attention_heads: int = 8
+    fusion_intermediate_size: int = 2048
+    fusion_dropout: float | int = 0.0
+
+    fusion_layer_type: Literal["encoder", "decoder"] = "encoder"
+    prompt_source: Literal["tokens", "patches"] = "tokens"
+    linguistic_adapter: Literal["words", "sentence", "projected_sentence"] = "words"
+    use_similarity_map: bool = True
+    verification: Literal["gaussian", "cosine", "none"] = "gaussian"
+    use_box_head: bool = True
+    use_no_target_head: bool = True
+    gru_reads_padding: bool = False
+
+    mask_size: int | None = None
+    frozen_modules: list[str] | tuple[str, ...] | None = None
+    dice_loss_weight: float | int = 4.0
+    focal_loss_weight: float | int = 4.0
+    l1_loss_weight: float | int = 5.0
+    giou_loss_weight: float | int = 2.0
+    no_target_loss_weight: float | int = 1.0
+    focal_alpha: float | int = 0.25
+    focal_gamma: float | int = 2.0
+    mask_threshold: float | int = 0.5
+    no_target_threshold: float | int = 0.5
+    score_temperature: float | int = 1.0
+    initializer_range: float = 0.02
+    tie_word_embeddings: bool = True
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.vision_config is not None:
+            self.projection_dim = self.vision_config.projection_dim
+            self.grid_size = self.vision_config.image_size // self.vision_config.patch_size
+        else:
+            self.projection_dim = 512 if self.projection_dim is None else self.projection_dim
+            self.grid_size = 16 if self.grid_size is None else self.grid_size
+        if self.mask_size is None:
+            self.mask_size = self.sam_config.vision_config.image_size // 2
+        if self.frozen_modules is None:
+            self.frozen_modules = ["sam.vision_encoder", "sam.prompt_encoder"]
+            self.frozen_modules += ["vision_model"] if self.vision_config is not None else []
+            self.frozen_modules += ["text_model"] if self.uses_clip_text else []
+
+    @property
+    def uses_clip_text(self) -> bool:
+        """Whether the text tower is CLIP's: causal, read at the end-of-text token, padded with id 0."""
+        return self.text_config.model_type == "clip_text_model"
+
+    @property
+    def prompt_hidden_size(self) -> int:
+        """Prompt size d, the channels of SAM's prompt embeddings."""
+        return self.sam_config.prompt_encoder_config.hidden_size
+
+    def validate_architecture(self):
+        """Raises a `ValueError` for sizes that do not fit each other. Runs at construction."""
+        divisions = {
+            "verification_attention_heads": ("adapter_dim", self.adapter_dim, self.verification_attention_heads),
+            "fusion_attention_heads": ("prompt size", self.prompt_hidden_size, self.fusion_attention_heads),
+        }
+        for name, (what, size, heads) in divisions.items():
+            if size % heads != 0:
+                raise ValueError(f"{what} ({size}) must be divisible by {name} ({heads})")
+        if self.linguistic_adapter == "sentence" and self.projection_dim != self.adapter_dim:
+            raise ValueError(
+                f"linguistic_adapter='sentence' needs projection_dim ({self.projection_dim}) equal to "
+                f"adapter_dim ({self.adapter_dim})"
+            )
+        if self.linguistic_adapter == "projected_sentence" and self.projection_dim != self.text_config.hidden_size:
+            raise ValueError(
+                f"linguistic_adapter='projected_sentence' needs projection_dim ({self.projection_dim}) equal to "
+                f"text_config.hidden_size ({self.text_config.hidden_size})"
+            )
+        if self.vision_config is not None and self.num_surgery_layers > self.vision_config.num_hidden_layers:
+            raise ValueError(
+                f"num_surgery_layers ({self.num_surgery_layers}) must be at most "
+                f"vision_config.num_hidden_layers ({self.vision_config.num_hidden_layers})"
+            )
+
+
+__all__ = ["SspSamConfig"]
