@@ -1,0 +1,55 @@
+"""Installs the four layers of the repository under one import name, `ssp_sam`."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).resolve().parent
+LAYERS = ("configuration", "processing", "modeling_ssp_sam", "training")
+PACKAGES = ["ssp_sam", *(f"ssp_sam.{layer}" for layer in LAYERS)]
+
+EXTRAS = {
+    "data": ["pycocotools>=2.0.8"],
+    "demo": ["gradio>=5"],
+    "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
+    "train": ["tensorboard>=2.17"],
+    "test": ["pytest>=8", "pytest-xdist>=3.6", "pytest-timeout>=2.3", "ruff>=0.12", "pyyaml>=6"],
+}
+
+setup(
+    name="ssp-sam",
+    version=re.search(r'^__version__ = "(.+)"$', (ROOT / "ssp_sam/__init__.py").read_text("utf-8"), re.M).group(1),
+    description="Referring image segmentation: a picture and a sentence in, the mask of what the sentence means out.",
+    long_description=(ROOT / "README.md").read_text("utf-8") if (ROOT / "README.md").is_file() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=PACKAGES,
+    package_dir={"ssp_sam": "ssp_sam", **{f"ssp_sam.{layer}": layer for layer in LAYERS}},
+    package_data={
+        package: ["*.md", "*.yaml", "assets/**/*", "checkpoints/**/*", "configs/**/*"] for package in PACKAGES
+    },
+    include_package_data=False,
+    install_requires=[
+        "torch>=2.6",
+        "transformers>=5.23,<6",
+        "accelerate>=1.10",
+        "huggingface_hub>=1.0",
+        "safetensors>=0.5",
+        "datasets>=4.0",
+        "evaluate>=0.4.5",
+        "pillow>=11",
+        "numpy>=2.0",
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["ssp-sam = ssp_sam.cli:main"]},
+    classifiers=[
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)
