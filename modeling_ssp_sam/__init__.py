@@ -1,0 +1,1 @@
+"""The model layer: towers, adapters, verification, prompt generator, losses and the pipeline."""

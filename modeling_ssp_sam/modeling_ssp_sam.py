@@ -1,0 +1,535 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""SSP-SAM: the Segment Anything Model, prompted by a sentence.
+
+Shapes: B images, E expressions, N = g * g patches, L words, C projection channels, D adapter channels, d prompt size.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import AutoModel, BertModel, PreTrainedModel, SamModel
+from transformers import initialization as init
+from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+from ..configuration.configuration_ssp_sam import SspSamConfig
+from .attention_adapters import (
+    SspSamAttention,
+    SspSamFusion,
+    SspSamLinguisticAdapter,
+    SspSamMLP,
+    SspSamVerification,
+)
+from .loss_ssp_sam import ssp_sam_loss
+from .prompt_generator import SspSamFusionLayer, SspSamPromptGenerator
+from .semantic_encoder import (
+    SspSamPooledPatches,
+    SspSamSentenceProjection,
+    encode_image_with_surgery,
+    normalise_over_tokens,
+    read_clip_sentence,
+    similarity_map,
+)
+
+
+@dataclass
+class SspSamImageFeatures(ModelOutput):
+    """
+    What depends on the image alone, so that many expressions can share it.
+
+    Args:
+        image_embeddings (`torch.Tensor` of shape `(B, d, height, width)`): SAM's image embeddings.
+        patch_features (`torch.Tensor` of shape `(B, N, C)`): Semantic patches, normalised over tokens.
+    """
+
+    image_embeddings: torch.Tensor | None = None
+    patch_features: torch.Tensor | None = None
+
+
+@dataclass
+class SspSamOutput(ModelOutput):
+    """
+    Output of [`SspSamModel`]; one row per expression.
+
+    Args:
+        loss (`torch.Tensor`, *optional*): Weighted sum of the losses, when labels are given.
+        pred_masks (`torch.Tensor` of shape `(E, 1, h, w)`): Low-resolution mask logits, as [`SamModel`] gives them.
+        pred_boxes (`torch.Tensor` of shape `(E, 4)`): cxcywh in [0, 1] of the semantic canvas (of SAM's canvas in the
+            single-tower model).
+        iou_scores (`torch.Tensor` of shape `(E, 1)`): SAM's own estimate of the mask's quality. SSP-SAM does not train
+            it.
+        no_target_logits (`torch.Tensor` of shape `(E,)`): Logit of "nothing in the image is meant", or `None`.
+        loss_dict (`dict[str, torch.Tensor]`, *optional*): The unweighted losses by name.
+        similarity_map (`torch.Tensor` of shape `(E, g, g)`, *optional*): Patch-sentence similarity in [0, 1].
+        word_attention (`torch.Tensor` of shape `(E, L)`, *optional*): Weight of every token; sums to 1.
+        verification_map (`torch.Tensor` of shape `(E, g, g)`, *optional*): Verification score of every patch.
+        hidden_states, attentions (`tuple[torch.Tensor]`, *optional*): Of the prompt generator's layers.
+    """
+
+    loss: torch.Tensor | None = None
+    pred_masks: torch.Tensor | None = None
+    pred_boxes: torch.Tensor | None = None
+    iou_scores: torch.Tensor | None = None
+    no_target_logits: torch.Tensor | None = None
+    loss_dict: dict[str, torch.Tensor] | None = None
+    similarity_map: torch.Tensor | None = None
+    word_attention: torch.Tensor | None = None
+    verification_map: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class SspSamPreTrainedModel(PreTrainedModel):
+    """Loading, saving and initialisation shared by SSP-SAM's models."""
+
+    config: SspSamConfig
+    config_class = SspSamConfig
+    base_model_prefix = "ssp_sam"
+    main_input_name = "pixel_values"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _no_split_modules = ["SspSamFusionLayer", "SspSamLinguisticAdapter"]
+    _can_record_outputs = {
+        "hidden_states": SspSamFusionLayer,
+        "attentions": OutputRecorder(SspSamAttention, index=1, layer_name="self_attn"),
+    }
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """Always `False`: every module here initialises itself the way transformers' own models do."""
+        return False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, nn.GRU):
+            for name, parameter in module.named_parameters():
+                if name.startswith("weight"):
+                    init.normal_(parameter, mean=0.0, std=self.config.initializer_range)
+                else:
+                    init.zeros_(parameter)
+        elif isinstance(module, SspSamVerification) and module.gaussian:
+            init.ones_(module.scale)
+            init.constant_(module.sigma, module.initial_sigma)
+
+
+class SspSamModel(SspSamPreTrainedModel):
+    """
+    Referring segmentation: an image and expressions in, one mask per expression out.
+
+    The semantic-spatial prompt encoder turns image and expression into prompt embeddings for SAM's mask decoder.
+
+    Source: SSP-SAM (arXiv 2603.18086).
+    """
+
+    def __init__(self, config: SspSamConfig):
+        super().__init__(config)
+        text_size = config.text_config.hidden_size
+        adapter_dim, prompt_size = config.adapter_dim, config.prompt_hidden_size
+        # Towers.
+        self.sam = SamModel(config.sam_config)
+        if config.vision_config is not None:
+            self.vision_model = CLIPVisionModelWithProjection(config.vision_config)
+        else:
+            self.vision_model = None
+            self.pooled_patches = SspSamPooledPatches(
+                image_channels=config.sam_config.vision_config.output_channels,
+                projection_dim=config.projection_dim,
+                grid_size=config.grid_size,
+            )
+        if config.uses_clip_text:
+            self.text_model = CLIPTextModelWithProjection(config.text_config)
+        else:
+            if config.text_config.model_type == "bert":
+                self.text_model = BertModel(config.text_config, add_pooling_layer=False)
+            else:
+                self.text_model = AutoModel.from_config(config.text_config)
+            self.sentence_projection = SspSamSentenceProjection(
+                text_size=text_size, projection_dim=config.projection_dim
+            )
+        # Adapters, verification, fusion.
+        if config.linguistic_adapter != "sentence" or config.verification != "none":
+            self.word_projection = nn.Linear(text_size, adapter_dim)
+        if config.linguistic_adapter == "words":
+            self.linguistic_adapter = SspSamLinguisticAdapter(
+                adapter_dim=adapter_dim, reads_padding=config.gru_reads_padding
+            )
+        self.visual_adapter = SspSamMLP(config.projection_dim, adapter_dim, adapter_dim, adapter_dim)
+        if config.verification != "none":
+            self.verification = SspSamVerification(
+                config,
+                adapter_dim=adapter_dim,
+                num_heads=config.verification_attention_heads,
+                dropout=config.verification_attention_dropout,
+                sigma=config.verification_sigma,
+                gaussian=config.verification == "gaussian",
+            )
+        self.fusion = SspSamFusion(
+            adapter_dim=adapter_dim, prompt_size=prompt_size, normalise_patches=config.verification != "none"
+        )
+        # Prompts and heads.
+        self.prompt_generator = SspSamPromptGenerator(
+            config,
+            hidden_size=prompt_size,
+            num_prompt_tokens=config.num_prompt_tokens,
+            num_patches=config.grid_size**2,
+            num_layers=config.num_fusion_layers,
+            num_heads=config.fusion_attention_heads,
+            intermediate_size=config.fusion_intermediate_size,
+            dropout=config.fusion_dropout,
+            layer_type=config.fusion_layer_type,
+            prompt_source=config.prompt_source,
+        )
+        if config.use_box_head:
+            self.box_head = SspSamMLP(prompt_size, prompt_size, prompt_size, 4)
+        if config.use_no_target_head:
+            self.no_target_head = SspSamMLP(prompt_size, prompt_size, 1)
+        self.post_init()
+        self.freeze_towers()
+
+    # ---- what is frozen -------------------------------------------------------------------------------------------
+
+    def freeze_towers(self):
+        """
+        Takes the modules of `config.frozen_modules` out of training: no gradient, and eval mode for good.
+
+        Raises:
+            ValueError: If a name is no submodule of this model.
+        """
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+        self.train(self.training)
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        children = dict(self.named_modules())
+        for name in self.config.frozen_modules:
+            if children.get(name) is None:
+                raise ValueError(
+                    f"frozen_modules names {name!r}, which this model does not have; "
+                    f"its top modules are {[child for child, _ in self.named_children()]}"
+                )
+        return [children[name] for name in self.config.frozen_modules]
+
+    def train(self, mode: bool = True):
+        """Sets training mode; frozen towers stay in eval mode, so that their dropout stays off."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
+        """Loads weights like every transformers model, then freezes `config.frozen_modules` again."""
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_towers()
+        return loaded
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The text tower's word embeddings."""
+        return self.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module):
+        self.text_model.set_input_embeddings(value)
+
+    # ---- encoders -------------------------------------------------------------------------------------------------
+
+    def get_image_features(
+        self,
+        pixel_values: torch.Tensor | None = None,
+        semantic_pixel_values: torch.Tensor | None = None,
+        image_embeddings: torch.Tensor | None = None,
+    ) -> SspSamImageFeatures:
+        """
+        Encodes images once, for any number of expressions.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(B, 3, S, S)`, *optional*): Images on SAM's canvas.
+            semantic_pixel_values (`torch.Tensor` of shape `(B, 3, s, s)`, *optional*): Images on the semantic canvas;
+                not used by the single-tower model.
+            image_embeddings (`torch.Tensor` of shape `(B, d, height, width)`, *optional*): SAM's image embeddings,
+                precomputed, in place of `pixel_values`.
+
+        Returns:
+            [`SspSamImageFeatures`], to be handed to `forward` as `image_features`.
+
+        Raises:
+            ValueError: If a needed input is missing, or both `pixel_values` and `image_embeddings` are given.
+        """
+        if (pixel_values is None) == (image_embeddings is None):
+            given = "neither" if pixel_values is None else "both"
+            raise ValueError(f"expected one of pixel_values and image_embeddings, got {given}")
+        if self.vision_model is not None and semantic_pixel_values is None:
+            raise ValueError("expected semantic_pixel_values beside the image, got None; the processor returns them")
+        if image_embeddings is None:
+            image_embeddings = self.sam.vision_encoder(pixel_values.to(self.dtype)).last_hidden_state
+        if self.vision_model is None:
+            return SspSamImageFeatures(image_embeddings, normalise_over_tokens(self.pooled_patches(image_embeddings)))
+        if len(semantic_pixel_values) != len(image_embeddings):
+            raise ValueError(
+                f"expected one semantic image per image, got {len(semantic_pixel_values)} for {len(image_embeddings)}"
+            )
+        tokens = encode_image_with_surgery(
+            self.vision_model, semantic_pixel_values.to(self.dtype), self.config.num_surgery_layers
+        )
+        return SspSamImageFeatures(image_embeddings, normalise_over_tokens(tokens)[:, 1:])
+
+    def get_text_features(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """
+        Encodes expressions.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(E, L)`).
+            attention_mask (`torch.Tensor` of shape `(E, L)`, *optional*): 1 for words, 0 for padding. CLIP's text tower
+                counts every id but 0 as a word instead, as the original does.
+
+        Returns:
+            `tuple`: word states `(E, L, text size)`, sentence vectors of unit length `(E, C)`, word mask `(E, L)`.
+        """
+        if self.config.uses_clip_text:
+            word_states = self.text_model.text_model(input_ids=input_ids).last_hidden_state
+            sentence = read_clip_sentence(self.text_model, word_states, input_ids)
+            word_mask = (input_ids != 0).long()
+        else:
+            word_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            word_states = self.text_model(input_ids=input_ids, attention_mask=word_mask).last_hidden_state
+            sentence = self.sentence_projection(word_states)
+        sentence = nn.functional.normalize(sentence.float(), dim=-1).to(word_states.dtype)
+        return word_states, sentence, word_mask
+
+    # ---- forward --------------------------------------------------------------------------------------------------
+
+    @can_return_tuple
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        pixel_values: torch.Tensor | None = None,
+        semantic_pixel_values: torch.Tensor | None = None,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        image_index: torch.LongTensor | None = None,
+        image_embeddings: torch.Tensor | None = None,
+        image_features: SspSamImageFeatures | None = None,
+        input_points: torch.Tensor | None = None,
+        input_labels: torch.LongTensor | None = None,
+        input_boxes: torch.Tensor | None = None,
+        input_masks: torch.Tensor | None = None,
+        mask_labels: torch.Tensor | None = None,
+        box_labels: torch.Tensor | None = None,
+        no_target_labels: torch.Tensor | None = None,
+        predict_masks: bool = True,
+        output_attentions: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SspSamOutput:
+        r"""
+        Segments what each expression refers to.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(B, 3, S, S)`, *optional*): Images on SAM's canvas.
+            semantic_pixel_values (`torch.Tensor` of shape `(B, 3, s, s)`, *optional*): Images on the semantic canvas.
+            input_ids (`torch.LongTensor` of shape `(E, L)`): Expressions.
+            attention_mask (`torch.Tensor` of shape `(E, L)`, *optional*): 1 for words, 0 for padding.
+            image_index (`torch.LongTensor` of shape `(E,)`, *optional*): Which image each expression belongs to.
+                One expression per image, in order, when not given.
+            image_embeddings (`torch.Tensor` of shape `(B, d, height, width)`, *optional*): SAM's image embeddings,
+                precomputed, in place of `pixel_values`.
+            image_features ([`SspSamImageFeatures`], *optional*): What [`~SspSamModel.get_image_features`] returned, in
+                place of all pixels.
+            input_points (`torch.Tensor` of shape `(E, 1, points, 2)`, *optional*): x, y in pixels of SAM's canvas.
+            input_labels (`torch.LongTensor` of shape `(E, 1, points)`, *optional*): 1 inside, 0 outside, -10 padding.
+            input_boxes (`torch.Tensor` of shape `(E, 1, 4)`, *optional*): left, top, right, bottom on SAM's canvas.
+            input_masks (`torch.Tensor` of shape `(E, 1, h, w)`, *optional*): Low-resolution mask logits to refine.
+            mask_labels (`torch.Tensor` of shape `(E, mask_size, mask_size)`, *optional*): 0 or 1, on SAM's canvas.
+            box_labels (`torch.Tensor` of shape `(E, 4)`, *optional*): cxcywh in [0, 1] of the semantic canvas.
+            no_target_labels (`torch.Tensor` of shape `(E,)`, *optional*): 1 where nothing in the image is meant.
+            predict_masks (`bool`, defaults to `True`): `False` ends after the box head, as box-only training does.
+            output_attentions (`bool`, *optional*): Also return the similarity map, the word weights and the
+                verification map. Attention weights need the eager attention implementation.
+
+        Returns:
+            [`SspSamOutput`]
+
+        Raises:
+            ValueError: If inputs are missing, contradict each other, or do not fit in number.
+        """
+        # 1. Images, once each.
+        if input_ids is None:
+            raise ValueError("expected input_ids (one row per expression), got None")
+        if image_features is None:
+            image_features = self.get_image_features(pixel_values, semantic_pixel_values, image_embeddings)
+        elif pixel_values is not None or image_embeddings is not None:
+            raise ValueError("expected image_features alone, got pixel_values or image_embeddings beside them")
+        image_index = self._check_image_index(image_index, len(input_ids), image_features)
+
+        # 2. Expressions, and the patches each of them is about.
+        word_states, sentence, word_mask = self.get_text_features(input_ids, attention_mask)
+        patch_features = image_features.patch_features[image_index]  # (E, N, C)
+
+        # 3. Semantic-spatial prompts.
+        fused_patches, maps = self.encode_semantic_spatial(patch_features, word_states, sentence, word_mask)
+        reg_token, prompts = self.prompt_generator(fused_patches, **kwargs)
+
+        # 4. Heads on the reg token.
+        pred_boxes = self.box_head(reg_token).sigmoid() if self.config.use_box_head else None
+        no_target_logits = self.no_target_head(reg_token).squeeze(-1) if self.config.use_no_target_head else None
+
+        # 5. SAM's mask decoder.
+        pred_masks = iou_scores = None
+        if predict_masks:
+            pred_masks, iou_scores = self.decode_masks(
+                image_features.image_embeddings[image_index],
+                prompts,
+                input_points=input_points,
+                input_labels=input_labels,
+                input_boxes=input_boxes,
+                input_masks=input_masks,
+            )
+
+        # 6. Losses.
+        loss, loss_dict = ssp_sam_loss(
+            self.config,
+            pred_masks=pred_masks,
+            pred_boxes=pred_boxes,
+            no_target_logits=no_target_logits,
+            mask_labels=mask_labels,
+            box_labels=box_labels,
+            no_target_labels=no_target_labels,
+        )
+        return SspSamOutput(
+            loss=loss,
+            pred_masks=pred_masks,
+            pred_boxes=pred_boxes,
+            iou_scores=iou_scores,
+            no_target_logits=no_target_logits,
+            loss_dict=loss_dict or None,
+            **(maps if output_attentions else {}),
+        )
+
+    def encode_semantic_spatial(
+        self, patch_features: torch.Tensor, word_states: torch.Tensor, sentence: torch.Tensor, word_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor | None]]:
+        """
+        Fuses patches and words: similarity, adapters, verification, fusion.
+
+        Args:
+            patch_features (`torch.Tensor` of shape `(E, N, C)`).
+            word_states (`torch.Tensor` of shape `(E, L, text size)`).
+            sentence (`torch.Tensor` of shape `(E, C)`).
+            word_mask (`torch.Tensor` of shape `(E, L)`).
+
+        Returns:
+            `tuple`: fused patches `(E, N, d)`, and the maps of [`SspSamOutput`] by name.
+        """
+        similarity = word_attention = verification = None
+        # 1. Visual attention adapter.
+        if self.config.use_similarity_map:
+            similarity = similarity_map(patch_features, sentence)  # (E, N)
+            patch_features = patch_features * similarity.unsqueeze(-1)
+        patches = self.visual_adapter(patch_features)  # (E, N, D)
+        # 2. Linguistic attention adapter.
+        word_embeddings = self.word_projection(word_states) if hasattr(self, "word_projection") else None
+        if self.config.linguistic_adapter == "words":
+            summary, word_attention = self.linguistic_adapter(word_embeddings, word_mask)
+        elif self.config.linguistic_adapter == "sentence":
+            summary = sentence
+        else:
+            summary = self.word_projection(sentence)
+        # 3. Verification.
+        if self.config.verification != "none":
+            verification = self.verification(patches, word_embeddings, word_mask)  # (E, N, 1)
+        # 4. Fusion.
+        fused_patches = self.fusion(patches, verification, summary)
+        grid = (len(patches), self.config.grid_size, self.config.grid_size)
+        maps = {
+            "similarity_map": None if similarity is None else similarity.reshape(grid),
+            "word_attention": word_attention,
+            "verification_map": None if verification is None else verification.reshape(grid),
+        }
+        return fused_patches, maps
+
+    def decode_masks(
+        self,
+        image_embeddings: torch.Tensor,
+        prompts: torch.Tensor,
+        input_points: torch.Tensor | None = None,
+        input_labels: torch.Tensor | None = None,
+        input_boxes: torch.Tensor | None = None,
+        input_masks: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Runs SAM's mask decoder on language prompts; clicks and boxes, if any, stand before them.
+
+        Args:
+            image_embeddings (`torch.Tensor` of shape `(E, d, height, width)`): One per expression.
+            prompts (`torch.Tensor` of shape `(E, P, d)`): Language prompts.
+            input_points, input_labels, input_boxes, input_masks: As in [`~SspSamModel.forward`].
+
+        Returns:
+            `tuple`: mask logits `(E, 1, h, w)` and IoU estimates `(E, 1)`.
+
+        Raises:
+            ValueError: If a spatial prompt does not have one row per expression.
+        """
+        num_expressions = len(prompts)
+        spatial = {"input_points": (input_points, 4), "input_boxes": (input_boxes, 3), "input_masks": (input_masks, 4)}
+        for name, (value, dims) in spatial.items():
+            if value is not None and (value.dim() != dims or value.shape[0] != num_expressions):
+                raise ValueError(
+                    f"expected {name} with {dims} dimensions and one row per expression ({num_expressions}), "
+                    f"got shape {tuple(value.shape)}"
+                )
+        if input_points is not None and input_labels is None:
+            input_labels = torch.ones_like(input_points[..., 0], dtype=torch.int)
+        if input_masks is not None:
+            input_masks = input_masks.to(prompts.dtype)
+        sparse, dense = self.sam.prompt_encoder(
+            input_points=input_points, input_labels=input_labels, input_boxes=input_boxes, input_masks=input_masks
+        )
+        prompts = prompts.unsqueeze(1)  # (E, 1, P, d)
+        if sparse is not None:
+            prompts = torch.cat([sparse.to(prompts.dtype), prompts], dim=2)
+        masks, iou_scores = self.sam.mask_decoder(
+            image_embeddings=image_embeddings,
+            image_positional_embeddings=self.sam.get_image_wide_positional_embeddings().expand(
+                num_expressions, -1, -1, -1
+            ),
+            sparse_prompt_embeddings=prompts,
+            dense_prompt_embeddings=dense.to(prompts.dtype),
+            multimask_output=False,
+        )
+        return masks.squeeze(1), iou_scores.squeeze(1)
+
+    def _check_image_index(
+        self, image_index: torch.Tensor | None, num_expressions: int, image_features: SspSamImageFeatures
+    ) -> torch.Tensor:
+        """Returns which image each expression reads, after checking that it exists."""
+        num_images = len(image_features.image_embeddings)
+        device = image_features.image_embeddings.device
+        if image_index is None:
+            if num_expressions != num_images:
+                raise ValueError(
+                    f"expected one expression per image, got {num_expressions} expressions for {num_images} images; "
+                    "pass image_index to say which image each expression belongs to"
+                )
+            return torch.arange(num_images, device=device)
+        if image_index.shape != (num_expressions,):
+            raise ValueError(
+                f"expected image_index of shape ({num_expressions},), one entry per expression, "
+                f"got {tuple(image_index.shape)}"
+            )
+        if not torch.compiler.is_compiling() and not torch.jit.is_tracing() and num_expressions > 0:
+            low, high = image_index.min().item(), image_index.max().item()
+            if low < 0 or high >= num_images:
+                raise ValueError(f"expected image_index between 0 and {num_images - 1}, got {low} to {high}")
+        return image_index.to(device)
+
+
+__all__ = ["SspSamImageFeatures", "SspSamModel", "SspSamOutput", "SspSamPreTrainedModel"]

@@ -1,0 +1,140 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""What the two language-aware towers say: patch features, word states, a sentence vector, and how they agree.
+
+Shapes: B images or expressions, N = g * g patches, C projection channels, L words.
+"""
+
+import torch
+from torch import nn
+
+
+def encode_image_with_surgery(vision_model: nn.Module, pixel_values: torch.Tensor, num_surgery_layers: int):
+    """
+    Runs CLIP's vision tower with a second, value-value stream beside its last blocks.
+
+    The ordinary stream is CLIP's own. The second one starts as the input of the first surgery block and only ever adds
+    `out_proj(softmax(v v^T / sqrt(head_dim)) v)`; it has no feed-forward part. The class token is read from the
+    ordinary stream, the patches from the second.
+
+    Args:
+        vision_model (`CLIPVisionModelWithProjection`): The tower.
+        pixel_values (`torch.Tensor` of shape `(B, 3, s, s)`): Images on the semantic canvas.
+        num_surgery_layers (`int`): How many of the last blocks carry the second stream; 0 is ordinary CLIP.
+
+    Returns:
+        `torch.Tensor` of shape `(B, 1 + N, C)`: Projected tokens, class token first.
+
+    Source: SSP-SAM (arXiv 2603.18086), after CLIP Surgery (arXiv 2304.05653).
+    """
+    tower = vision_model.vision_model
+    hidden_states = tower.pre_layrnorm(tower.embeddings(pixel_values))
+    first_surgery_layer = len(tower.encoder.layers) - num_surgery_layers
+    value_states = hidden_states
+    for index, layer in enumerate(tower.encoder.layers):
+        if index == first_surgery_layer:
+            value_states = hidden_states
+        if index >= first_surgery_layer:
+            value_states = value_states + value_value_attention(layer.self_attn, layer.layer_norm1(hidden_states))
+        hidden_states = layer(hidden_states, None)
+    patch_states = value_states if num_surgery_layers > 0 else hidden_states
+    tokens = torch.cat([hidden_states[:, :1], patch_states[:, 1:]], dim=1)
+    return vision_model.visual_projection(tower.post_layernorm(tokens))
+
+
+def value_value_attention(attention: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
+    """
+    Lets every token attend to the tokens whose *values* resemble its own, which keeps attention on one object.
+
+    Args:
+        attention (`CLIPAttention`): The block's attention; only its value and output projections are used.
+        hidden_states (`torch.Tensor` of shape `(B, 1 + N, hidden)`): The block's normalised input.
+
+    Returns:
+        `torch.Tensor` of shape `(B, 1 + N, hidden)`.
+    """
+    batch_size, length, width = hidden_states.shape
+    values = attention.v_proj(hidden_states).view(batch_size, length, -1, attention.head_dim).transpose(1, 2)
+    weights = torch.matmul(values, values.transpose(-1, -2)) * attention.scale
+    weights = weights.softmax(dim=-1, dtype=torch.float32).to(values.dtype)
+    attended = torch.matmul(weights, values).transpose(1, 2).reshape(batch_size, length, width)
+    return attention.out_proj(attended)
+
+
+class SspSamPooledPatches(nn.Module):
+    """Stands in for a semantic tower: SAM's own image embeddings, pooled to the semantic grid and projected."""
+
+    def __init__(self, *, image_channels: int, projection_dim: int, grid_size: int):
+        super().__init__()
+        self.grid_size = grid_size
+        self.projection = nn.Linear(image_channels, projection_dim)
+
+    def forward(self, image_embeddings: torch.Tensor) -> torch.Tensor:
+        """Turns `(B, channels, height, width)` image embeddings into `(B, N, C)` patch features."""
+        side = image_embeddings.shape[-1]
+        if side % self.grid_size == 0:  # the same numbers as adaptive pooling, and exportable
+            pooled = nn.functional.avg_pool2d(image_embeddings, side // self.grid_size)
+        else:
+            pooled = nn.functional.adaptive_avg_pool2d(image_embeddings, self.grid_size)
+        return self.projection(pooled.flatten(2).transpose(1, 2))  # (B, N, C)
+
+
+def normalise_over_tokens(features: torch.Tensor) -> torch.Tensor:
+    """
+    Divides every channel by its norm over the *tokens*, the class token included.
+
+    The original normalises over this axis, not over channels, and its weights depend on it.
+
+    Args:
+        features (`torch.Tensor` of shape `(B, tokens, C)`).
+
+    Returns:
+        `torch.Tensor` of the same shape and dtype.
+    """
+    return nn.functional.normalize(features.float(), dim=1).to(features.dtype)
+
+
+class SspSamSentenceProjection(nn.Module):
+    """Maps a BERT-like tower's first token to the channels in which patches are compared with the sentence."""
+
+    def __init__(self, *, text_size: int, projection_dim: int):
+        super().__init__()
+        self.projection = nn.Linear(text_size, projection_dim)
+
+    def forward(self, word_states: torch.Tensor) -> torch.Tensor:
+        """Turns `(B, L, text size)` word states into `(B, C)` sentence vectors, not yet normalised."""
+        return self.projection(word_states[:, 0])
+
+
+def read_clip_sentence(text_model: nn.Module, word_states: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+    """
+    Reads CLIP's sentence vector at the end-of-text token, the largest id of each row.
+
+    Args:
+        text_model (`CLIPTextModelWithProjection`): The tower, for its projection.
+        word_states (`torch.Tensor` of shape `(B, L, text size)`): States after the final norm.
+        input_ids (`torch.LongTensor` of shape `(B, L)`).
+
+    Returns:
+        `torch.Tensor` of shape `(B, C)`, not yet normalised.
+    """
+    rows = torch.arange(input_ids.shape[0], device=input_ids.device)
+    return text_model.text_projection(word_states[rows, input_ids.to(torch.int).argmax(dim=-1)])
+
+
+def similarity_map(patch_features: torch.Tensor, sentence: torch.Tensor) -> torch.Tensor:
+    """
+    Scores every patch against the sentence and stretches the scores of one expression to [0, 1].
+
+    Args:
+        patch_features (`torch.Tensor` of shape `(B, N, C)`): Patches, normalised over tokens.
+        sentence (`torch.Tensor` of shape `(B, C)`): Sentence vectors of unit length.
+
+    Returns:
+        `torch.Tensor` of shape `(B, N)`. A constant map becomes all zeros instead of dividing by zero.
+
+    Source: SSP-SAM (arXiv 2603.18086), visual attention adapter.
+    """
+    scores = torch.matmul(patch_features, sentence.unsqueeze(-1)).squeeze(-1)  # (B, N)
+    low = scores.amin(dim=-1, keepdim=True)
+    spread = scores.amax(dim=-1, keepdim=True) - low
+    return (scores - low) / spread.clamp_min(torch.finfo(scores.dtype).tiny)
