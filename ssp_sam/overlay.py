@@ -1,0 +1,205 @@
+"""Draws segmentation results over the image they belong to."""
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+# Strong colours that differ in hue and lightness; the n-th expression always gets the n-th of them.
+COLOURS = (
+    (230, 38, 60),
+    (0, 120, 230),
+    (20, 160, 70),
+    (250, 150, 20),
+    (150, 60, 210),
+    (0, 180, 190),
+    (235, 70, 190),
+    (150, 95, 40),
+    (120, 140, 0),
+    (90, 100, 120),
+)
+FILL_OPACITY = 0.42
+PANEL_BACKGROUND = (24, 24, 27)
+PANEL_TEXT = (244, 244, 245)
+PANEL_MUTED = (168, 168, 176)
+MAX_TAG_CHARACTERS = 32
+
+
+def draw_overlay(image: Image.Image, results: Sequence[dict[str, Any]], min_long_side: int = 512) -> Image.Image:
+    """
+    Returns a picture that shows which region belongs to which expression.
+
+    Each mask gets its own colour, an outline, its box and a numbered tag; a panel below lists every expression in full
+    with its score, and says so where nothing was found.
+
+    Args:
+        image: the picture that was segmented, upright, any mode.
+        results: what `ReferringSegmentationPipeline` returns for that picture: dicts with `mask` ("L" image of the
+            picture's size, 255 inside), `score`, `box` (dict of `xmin`, `ymin`, `xmax`, `ymax` in pixels, or None),
+            `label` and `no_target`.
+        min_long_side: smaller pictures are enlarged to this many pixels on their long side, so that lines and
+            letters stay readable.
+
+    Raises:
+        ValueError: if a mask has another size than the image.
+    """
+    for number, result in enumerate(results, start=1):
+        if result["mask"].size != image.size:
+            raise ValueError(
+                f"expected masks of the image's size {image.size}, got {result['mask'].size} for expression {number}"
+            )
+    scale = max(1.0, min_long_side / max(image.size))
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    canvas = image.convert("RGB").resize(size, Image.Resampling.LANCZOS) if scale > 1 else image.convert("RGB")
+    line = max(2, round(max(size) / 320))
+    font = ImageFont.load_default(size=float(min(40, max(13, round(max(size) / 38)))))
+
+    canvas = _paint_masks(canvas, results, line)
+    _draw_boxes_and_tags(canvas, results, (size[0] / image.width, size[1] / image.height), line, font)
+    panel = _draw_panel(results, max(size[0], min_long_side), font)
+    picture = Image.new("RGB", (max(size[0], panel.width), size[1] + panel.height), PANEL_BACKGROUND)
+    picture.paste(canvas, ((picture.width - size[0]) // 2, 0))
+    picture.paste(panel, (0, size[1]))
+    return picture
+
+
+def colour_of(index: int) -> tuple[int, int, int]:
+    """The colour of the `index`-th expression, counted from 0."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def _paint_masks(canvas: Image.Image, results: Sequence[dict[str, Any]], line: int) -> Image.Image:
+    """Tints each region and draws its contour, white around the colour so that it shows on any ground."""
+    masks = [result["mask"].resize(canvas.size, Image.Resampling.BILINEAR).point(_binary) for result in results]
+    pixels = np.asarray(canvas, dtype=np.float32).copy()
+    for index, mask in enumerate(masks):
+        inside = np.asarray(mask) > 0
+        pixels[inside] = (1 - FILL_OPACITY) * pixels[inside] + FILL_OPACITY * np.array(colour_of(index), np.float32)
+    for index, mask in enumerate(masks):
+        inside = np.asarray(mask) > 0
+        for width, colour in ((line + max(1, line // 2), (255, 255, 255)), (line, colour_of(index))):
+            pixels[inside & ~_eroded(inside, width)] = colour
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def _eroded(inside: np.ndarray, width: int) -> np.ndarray:
+    """`inside`, (height, width) bool, without its outermost `width` pixels; the image's edge counts as outside."""
+    for _ in range(width):
+        wide = np.pad(inside, 1)
+        inside = inside & wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
+    return inside
+
+
+def _binary(value: int) -> int:
+    return 255 if value > 127 else 0
+
+
+def _draw_boxes_and_tags(canvas, results, scale, line, font) -> None:
+    """Draws boxes first and tags over them, each tag inside the image and clear of the tags before it."""
+    draw = ImageDraw.Draw(canvas)
+    found = [(index, result) for index, result in enumerate(results) if result["box"] and not result["no_target"]]
+    boxes = {index: _scaled_box(result["box"], scale, canvas.size) for index, result in found}
+    for index, box in boxes.items():
+        halo = [box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1]
+        draw.rectangle(halo, outline=(0, 0, 0), width=line + 2)
+        draw.rectangle(box, outline=colour_of(index), width=line)
+    taken: list[tuple[int, int, int, int]] = []
+    for index, result in found:
+        text = f"{index + 1} {_shortened(result['label'], MAX_TAG_CHARACTERS)} {result['score']:.2f}"
+        place = _tag_place(draw, text, font, boxes[index], canvas.size, taken)
+        if place is None:  # no room for letters at all: the panel below still names it
+            continue
+        taken.append(place)
+        draw.rectangle(place, fill=colour_of(index), outline=(255, 255, 255))
+        draw.text((place[0] + 4, place[1] + 2), text, font=font, fill=_text_colour(colour_of(index)))
+
+
+def _scaled_box(box: dict[str, int], scale: tuple[float, float], size: tuple[int, int]) -> list[float]:
+    """The box in canvas pixels, at least one pixel wide and high and inside the canvas."""
+    x_min, y_min = min(box["xmin"] * scale[0], size[0] - 2), min(box["ymin"] * scale[1], size[1] - 2)
+    x_min, y_min = max(x_min, 0), max(y_min, 0)
+    x_max = max(min(box["xmax"] * scale[0], size[0] - 1), x_min)
+    y_max = max(min(box["ymax"] * scale[1], size[1] - 1), y_min)
+    return [x_min, y_min, x_max, y_max]
+
+
+def _tag_place(draw, text, font, box, size, taken) -> tuple[int, int, int, int] | None:
+    """Where a tag goes: above the box, else in it, else further down; None when the image has no room."""
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    width, height = int(right - min(left, 0)) + 9, int(bottom - min(top, 0)) + 6
+    if width > size[0] or height > size[1]:
+        return None
+    x = int(min(max(box[0], 0), size[0] - width - 1))
+    x = max(x, 0)
+    starts = [box[1] - height - 1, box[1] + 1, *range(0, size[1] - height, height + 1)]
+    for y in (int(start) for start in starts):
+        place = (x, y, x + width, y + height)
+        inside = y >= 0 and y + height <= size[1]
+        if inside and not any(_overlap(place, other) for other in taken):
+            return place
+    return None
+
+
+def _overlap(a, b) -> bool:
+    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
+
+
+def _draw_panel(results: Sequence[dict[str, Any]], width: int, font) -> Image.Image:
+    """The list under the picture: number and colour, the whole expression, its score or "nothing found"."""
+    probe = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    line_height = int(font.size * 1.45)
+    margin, gap = int(font.size * 0.7), int(font.size * 0.5)
+    swatch = int(font.size)
+    notes = ["nothing found" if result["no_target"] else f"score {result['score']:.2f}" for result in results]
+    note_width = int(max((probe.textlength(note, font=font) for note in notes), default=0))
+    room = width - 2 * margin - swatch - 2 * gap - note_width
+    rows = []
+    for index, result in enumerate(results):
+        rows.append(_wrapped(probe, f"{index + 1}  {result['label']}", font, max(room, 4 * swatch)))
+    height = 2 * margin + line_height * max(1, sum(len(row) for row in rows))
+    panel = Image.new("RGB", (width, height), PANEL_BACKGROUND)
+    draw = ImageDraw.Draw(panel)
+    y = margin
+    for index, (row, note) in enumerate(zip(rows, notes)):
+        missing = results[index]["no_target"]
+        square = [margin, y + 2, margin + swatch, y + 2 + swatch]
+        draw.rectangle(square, fill=None if missing else colour_of(index), outline=colour_of(index), width=2)
+        note_x = width - margin - probe.textlength(note, font=font)
+        draw.text((note_x, y), note, font=font, fill=PANEL_MUTED if missing else PANEL_TEXT)
+        for text in row:
+            draw.text((margin + swatch + gap, y), text, font=font, fill=PANEL_MUTED if missing else PANEL_TEXT)
+            y += line_height
+    return panel
+
+
+def _wrapped(draw, text: str, font, room: float) -> list[str]:
+    """Breaks `text` into lines of at most `room` pixels, between words, or inside a word that alone is too long."""
+    lines, line = [], ""
+    for word in text.split():
+        candidate = f"{line} {word}" if line else word
+        if draw.textlength(candidate, font=font) <= room:
+            line = candidate
+            continue
+        if line:
+            lines.append(line)
+        while draw.textlength(word, font=font) > room and len(word) > 1:
+            cut = len(word) - 1
+            while cut > 1 and draw.textlength(word[:cut], font=font) > room:
+                cut -= 1
+            lines.append(word[:cut])
+            word = word[cut:]
+        line = word
+    return [*lines, line]
+
+
+def _shortened(text: str, limit: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def _text_colour(background: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Black or white, whichever stands out more (ITU-R BT.601 luma)."""
+    luma = 0.299 * background[0] + 0.587 * background[1] + 0.114 * background[2]
+    return (0, 0, 0) if luma > 150 else (255, 255, 255)
