@@ -1,0 +1,164 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""Expressions and what a user points at beside them, laid flat: one entry per expression.
+
+`text` is a string, a list of strings, or a list with one list of strings per image. Points, boxes, masks and labels
+are nested the same way, one value in place of each string.
+
+Letters: E expressions, K points per expression.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def flatten_text(text: Any, name: str = "text") -> list[tuple[str, str]]:
+    """Returns (place, expression) for every expression, e.g. ("text[0][1]", "the red car").
+
+    Raises:
+        `ValueError`: If an entry is not a string, or is empty or blank.
+    """
+    if isinstance(text, list | tuple):
+        return [pair for index, item in enumerate(text) for pair in flatten_text(item, f"{name}[{index}]")]
+    if not isinstance(text, str):
+        raise ValueError(f"expected a string as {name}, got {text!r}")
+    if not text.strip():
+        raise ValueError(f"{name} is empty, got {text!r}; give an expression that says what to segment")
+    return [(name, text)]
+
+
+def count_per_image(text: Any, n_images: int) -> list[int]:
+    """Returns how many expressions each image has; a single image takes all expressions of a flat list.
+
+    Raises:
+        `ValueError`: If `text` has not one entry per image.
+    """
+    if isinstance(text, str):
+        counts = [1]
+    elif n_images == 1 and all(isinstance(item, str) for item in text):
+        counts = [len(text)]
+    else:
+        counts = [1 if isinstance(item, str) else len(item) for item in text]
+    if len(counts) != n_images:
+        raise ValueError(
+            f"expected one expression (or list of expressions) per image, got {len(counts)} for {n_images} images"
+        )
+    return counts
+
+
+def align(values: Any, text: Any, name: str) -> list[Any]:
+    """Flattens values that are nested like `text`; None stands for nothing at that place.
+
+    Raises:
+        `ValueError`: If a list of values has not the length of its list of expressions.
+    """
+    if isinstance(text, str):
+        return [values]
+    if values is None:
+        return [leaf for item in text for leaf in align(None, item, name)]
+    if not isinstance(values, Sequence | np.ndarray | torch.Tensor) or len(values) != len(text):
+        n_values = len(values) if hasattr(values, "__len__") else repr(values)
+        raise ValueError(f"expected {name} nested like text, which has {len(text)} entries here, got {n_values}")
+    return [leaf for value, item in zip(values, text, strict=True) for leaf in align(value, item, name)]
+
+
+def stack_points(
+    points: list[Any],
+    labels: list[Any],
+    image_index: Sequence[int],
+    sizes_hw: Sequence[tuple[int, int]],
+    resized_hw: Sequence[tuple[int, int]],
+    pad_value: int,
+) -> dict[str, np.ndarray]:
+    """Scales clicks to SAM's canvas and pads them to one number K per expression.
+
+    Args:
+        points: Per expression (x, y) or K of them, in image pixels, or None.
+        labels: Per expression 1 (inside) or 0 (outside) for each point; None means all 1.
+        image_index: The image of each expression.
+        sizes_hw, resized_hw: Size of each image, and its size on SAM's canvas.
+        pad_value: Stands in `input_points` and `input_labels` where an expression has fewer points.
+
+    Returns:
+        `dict`: `input_points` (E, 1, K, 2) float32 and `input_labels` (E, 1, K) int64; empty without points.
+
+    Raises:
+        `ValueError`: If a point lies outside its image or has no label.
+    """
+    clicks = [np.zeros((0, 2)) if value is None else _numbers(value).reshape(-1, 2) for value in points]
+    n_points = max(len(click) for click in clicks)
+    if n_points == 0:
+        return {}
+    input_points = np.full((len(clicks), 1, n_points, 2), pad_value, dtype=np.float32)
+    input_labels = np.full((len(clicks), 1, n_points), pad_value, dtype=np.int64)
+    for row, (click, label, image) in enumerate(zip(clicks, labels, image_index, strict=True)):
+        label = np.ones(len(click)) if label is None else _numbers(label).reshape(-1)
+        if len(label) != len(click):
+            raise ValueError(
+                f"expected a label per point, got {len(label)} for {len(click)} points of expression {row}"
+            )
+        input_points[row, 0, : len(click)] = _scale(click, sizes_hw[image], resized_hw[image], f"point of {row}")
+        input_labels[row, 0, : len(click)] = label
+    return {"input_points": input_points, "input_labels": input_labels}
+
+
+def stack_boxes(
+    boxes: list[Any],
+    image_index: Sequence[int],
+    sizes_hw: Sequence[tuple[int, int]],
+    resized_hw: Sequence[tuple[int, int]],
+) -> np.ndarray | None:
+    """Scales prompt boxes [x0, y0, x1, y1] from image pixels to SAM's canvas: (E, 1, 4) float32, None without boxes.
+
+    Raises:
+        `ValueError`: If only some expressions have a box, or a box leaves its image or has no area.
+    """
+    missing = [row for row, box in enumerate(boxes) if box is None]
+    if len(missing) == len(boxes):
+        return None
+    if missing:
+        raise ValueError(f"input_boxes must be given for all expressions or for none, got none for {missing}")
+    scaled = np.zeros((len(boxes), 1, 4), dtype=np.float32)
+    for row, (value, image) in enumerate(zip(boxes, image_index, strict=True)):
+        box = _numbers(value)
+        if box.size != 4 or not (box.ravel()[0] < box.ravel()[2] and box.ravel()[1] < box.ravel()[3]):
+            raise ValueError(f"box of expression {row} must be [x0, y0, x1, y1] with x0 < x1, y0 < y1, got {value}")
+        corners = _scale(box.reshape(2, 2), sizes_hw[image], resized_hw[image], f"box corner of {row}")
+        scaled[row, 0] = corners.reshape(4)
+    return scaled
+
+
+def stack_masks(masks: list[Any]) -> np.ndarray | None:
+    """Stacks low-resolution mask prompts, one (h, w) per expression, into (E, 1, h, w) float32; None without masks.
+
+    Raises:
+        `ValueError`: If only some expressions have a mask, or their sizes differ.
+    """
+    missing = [row for row, mask in enumerate(masks) if mask is None]
+    if len(missing) == len(masks):
+        return None
+    if missing:
+        raise ValueError(f"input_masks must be given for all expressions or for none, got none for {missing}")
+    arrays = [_numbers(mask) for mask in masks]
+    shapes = sorted({array.shape[-2:] for array in arrays})
+    if len(shapes) > 1:
+        raise ValueError(f"expected input_masks of one size, that of SAM's low-resolution logits, got {shapes}")
+    return np.stack([array.reshape(1, *shapes[0]) for array in arrays]).astype(np.float32)
+
+
+def _numbers(value: Any) -> np.ndarray:
+    value = value.detach().cpu().float().numpy() if isinstance(value, torch.Tensor) else value
+    return np.asarray(value, dtype=np.float64)
+
+
+def _scale(xy: np.ndarray, size_hw: tuple[int, int], resized_hw: tuple[int, int], name: str) -> np.ndarray:
+    size, resized = np.array(size_hw[::-1]), np.array(resized_hw[::-1])
+    outside = ~((xy >= 0) & (xy <= size)).all(axis=1)
+    if outside.any():
+        x, y = xy[outside][0].tolist()
+        raise ValueError(
+            f"({x:g}, {y:g}), a {name}, lies outside its image of width {size_hw[1]} and height {size_hw[0]}"
+        )
+    return xy * (resized / size)

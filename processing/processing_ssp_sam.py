@@ -1,0 +1,349 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""Processor of SSP-SAM: images, expressions and clicks in, tensors out, and the way back to masks.
+
+Letters: N images, E expressions, L tokens, K points per expression, S, s and M as in the image processor.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.image_utils import ImageInput
+from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
+from transformers.utils import logging
+
+from .canvas_geometry_ssp_sam import fit_segmenter
+from .expressions_ssp_sam import align, count_per_image, flatten_text, stack_boxes, stack_masks, stack_points
+from .image_inputs_ssp_sam import flatten_images
+from .image_processing_ssp_sam import SspSamImageProcessor, SspSamImageProcessorKwargs
+from .post_processing_ssp_sam import read_answer, upsample_logits
+
+logger = logging.get_logger(__name__)
+
+
+class SspSamProcessorKwargs(ProcessingKwargs, total=False):
+    images_kwargs: SspSamImageProcessorKwargs
+
+
+class SspSamProcessor(ProcessorMixin):
+    r"""
+    Prepares images, expressions and clicks for [`SspSamModel`], and turns its outputs into masks.
+
+    Args:
+        image_processor ([`SspSamImageProcessor`]): Makes the canvases and labels.
+        tokenizer (`PreTrainedTokenizerBase`): That of the text tower.
+        expression_template (`str`, defaults to `"{}"`): What an expression is put into; the paper's is `"{}."`.
+        max_expression_length (`int`, *optional*):
+            Tokens, special ones included, after which an expression is cut off; the tokenizer's limit by default.
+        lowercase (`bool`, defaults to `True`): Whether expressions are lower-cased.
+        padding (`bool` or `str`, defaults to `True`): `"max_length"` always pads to `max_expression_length`.
+        pad_token_id (`int`, *optional*):
+            Id that stands in padding, where it is not the tokenizer's: 0 for the original's CLIP text tower.
+        mask_threshold (`float`, defaults to 0.5): Probability above which a pixel belongs to the mask.
+        no_target_threshold (`float`, defaults to 0.5): Probability of no target above which the mask is emptied.
+        min_mask_pixels (`int`, defaults to 0):
+            Masks of fewer image pixels mean "no target", as an empty mask always does; the paper's rule is 50.
+        score_temperature, score_bias (`float`, default to 1 and 0):
+            Calibrate the confidence in a mask; fitted on validation data.
+
+    Source: SSP-SAM (arXiv 2603.18086), preprocessing; the no-target score is this library's.
+    """
+
+    valid_processor_kwargs = SspSamProcessorKwargs
+    images_kwargs = {"return_tensors": "pt"}
+    point_pad_value = -10
+
+    def __init__(
+        self,
+        image_processor,
+        tokenizer,
+        expression_template: str = "{}",
+        max_expression_length: int | None = None,
+        lowercase: bool = True,
+        padding: bool | str = True,
+        pad_token_id: int | None = None,
+        mask_threshold: float = 0.5,
+        no_target_threshold: float = 0.5,
+        min_mask_pixels: int = 0,
+        score_temperature: float = 1.0,
+        score_bias: float = 0.0,
+    ):
+        if expression_template.count("{}") != 1:
+            raise ValueError(f"expression_template must contain {{}} once, got {expression_template!r}")
+        self.expression_template = expression_template
+        self.max_expression_length = max_expression_length
+        self.lowercase = lowercase
+        self.padding = padding
+        self.pad_token_id = pad_token_id
+        self.mask_threshold = mask_threshold
+        self.no_target_threshold = no_target_threshold
+        self.min_mask_pixels = min_mask_pixels
+        self.score_temperature = score_temperature
+        self.score_bias = score_bias
+        super().__init__(image_processor, tokenizer)
+
+    @classmethod
+    def from_model_config(cls, config, tokenizer, **kwargs) -> "SspSamProcessor":
+        """Builds the processor whose sizes, padding and thresholds fit a model.
+
+        Args:
+            config ([`SspSamConfig`]): The model's configuration.
+            tokenizer (`PreTrainedTokenizerBase`): That of its text tower.
+            kwargs: Arguments of [`SspSamProcessor`] that go before what the configuration says.
+
+        Returns:
+            [`SspSamProcessor`]: With the paper's template, padding to the full length with id 0 where the text tower
+            is CLIP's, and the paper's 50-pixel rule where the model has no no-target head.
+        """
+        image_processor = SspSamImageProcessor(
+            size={"longest_edge": config.sam_config.vision_config.image_size},
+            semantic_size=None if config.vision_config is None else config.vision_config.image_size,
+            mask_size=config.mask_size,
+        )
+        fields = {
+            "max_expression_length": config.text_config.max_position_embeddings,
+            "min_mask_pixels": 0 if config.use_no_target_head else 50,
+            "mask_threshold": config.mask_threshold,
+            "no_target_threshold": config.no_target_threshold,
+            "score_temperature": config.score_temperature,
+        }
+        if config.uses_clip_text:
+            fields.update(expression_template="{}.", padding="max_length", pad_token_id=0)
+        return cls(image_processor, tokenizer, **{**fields, **kwargs})
+
+    @property
+    def text_kwargs(self) -> dict[str, Any]:
+        """Defaults of tokenization, below what the tokenizer and the caller say."""
+        return {"padding": self.padding, "return_token_type_ids": False, "return_tensors": "pt"}
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Names of what a call with images and text returns."""
+        names = ["input_ids", "attention_mask", "image_index", "pixel_values", "semantic_pixel_values"]
+        if self.image_processor.semantic_size is None:
+            names.remove("semantic_pixel_values")
+        return [*names, "original_sizes", "reshaped_input_sizes"]
+
+    def __call__(
+        self,
+        images: ImageInput | None = None,
+        text: str | list[str] | list[list[str]] | None = None,
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        input_masks: Any = None,
+        segmentation_maps: Any = None,
+        boxes: Any = None,
+        semantic_offsets: Any = None,
+        generator: torch.Generator | None = None,
+        **kwargs: Unpack[SspSamProcessorKwargs],
+    ) -> BatchFeature:
+        r"""
+        Prepares images and expressions; either may be left out.
+
+        Args:
+            images (*optional*): One image or a list: PIL image, array, tensor, path or URL.
+            text (*optional*): For one image an expression or a list of them; for N images N expressions, or N lists.
+                What follows is nested like `text`, with a value in place of each expression.
+            input_points (*optional*): [[x, y], …] in image pixels, or `None`.
+            input_labels (*optional*): 1 (inside) or 0 (outside) per point; all inside when not given.
+            input_boxes (*optional*): [x0, y0, x1, y1] in image pixels, for all expressions or none.
+            input_masks (*optional*): Low-resolution mask logits for SAM's prompt encoder, for all expressions or none.
+            segmentation_maps (*optional*): (height, width) at image size; empty or `None` where nothing is meant.
+            boxes (*optional*): [x0, y0, x1, y1] in image pixels, training labels in place of the maps' tight boxes.
+            semantic_offsets, generator (*optional*): As in [`SspSamImageProcessor.preprocess`].
+            kwargs: `return_tensors` (`"pt"` by default, `"np"` or `None`) and options of tokenizer and image processor.
+
+        Returns:
+            [`BatchFeature`] with what [`SspSamImageProcessor.preprocess`] returns for the images, and
+            `input_ids` and `attention_mask` (E, L) int64; `image_index` (E,) int64, the image of each expression;
+            `input_points` (E, 1, K, 2) float32 and `input_labels` (E, 1, K) int64, padded with -10;
+            `input_boxes` (E, 1, 4) float32; points and boxes in pixels of SAM's canvas;
+            `input_masks` (E, 1, h, w) float32.
+
+        Raises:
+            `ValueError`: If an expression is empty, numbers do not match, or a click lies outside its image.
+        """
+        prompts = {"points": input_points, "boxes": input_boxes, "masks": input_masks}
+        given = [f"input_{name}" for name, value in prompts.items() if value is not None]
+        if images is None and text is None:
+            raise ValueError("expected images, text or both, got neither")
+        if given and (images is None or text is None):
+            raise ValueError(f"{' and '.join(given)} must come with images and text, got only one of those")
+
+        # 1. Sort the options.
+        merged = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
+        return_tensors = merged["text_kwargs"].pop("return_tensors", None)
+        merged["images_kwargs"].pop("return_tensors", None)
+        data: dict[str, Any] = {}
+
+        # 2. Expressions.
+        if text is not None:
+            expressions = flatten_text(text)
+            if not expressions:
+                raise ValueError(f"expected at least one expression, got {text!r}")
+            data.update(self._tokenize(expressions, **merged["text_kwargs"]))
+
+        # 3. Images and labels.
+        if images is not None:
+            images = flatten_images(images)
+            image_index = None
+            if text is not None:
+                counts = count_per_image(text, len(images))
+                image_index = data["image_index"] = np.repeat(np.arange(len(images)), counts)
+                segmentation_maps = _flatten(segmentation_maps, text, "segmentation_maps")
+                boxes = _flatten(boxes, text, "boxes")
+
+            data.update(
+                self.image_processor(
+                    images,
+                    segmentation_maps,
+                    boxes,
+                    image_index,
+                    semantic_offsets,
+                    generator,
+                    **merged["images_kwargs"],
+                )
+            )
+
+        # 4. Clicks, boxes and masks beside the words.
+        if given:
+            prompts = {name: align(value, text, f"input_{name}") for name, value in prompts.items()}
+            labels = align(input_labels, text, "input_labels")
+            sizes = (data["original_sizes"].tolist(), data["reshaped_input_sizes"].tolist())
+            data.update(stack_points(prompts["points"], labels, image_index, *sizes, self.point_pad_value))
+            data["input_boxes"] = stack_boxes(prompts["boxes"], image_index, *sizes)
+            data["input_masks"] = stack_masks(prompts["masks"])
+        return BatchFeature({name: value for name, value in data.items() if value is not None}, return_tensors)
+
+    def _tokenize(
+        self, expressions: list[tuple[str, str]], *, padding, truncation=True, max_length=None, **kwargs
+    ) -> dict[str, Any]:
+        # Lengths are read before anything is cut off, so that cutting can be announced.
+        wanted = {name: kwargs.pop(name, None) for name in ("pad_to_multiple_of", "padding_side")}
+        keep_mask = kwargs.pop("return_attention_mask", None) is not False
+        kwargs = {**kwargs, "return_attention_mask": True, "verbose": False}
+        limit = max_length or self.max_expression_length or self.tokenizer.model_max_length
+        texts = [self._format(expression) for _, expression in expressions]
+        encoded = self.tokenizer(texts, padding=False, truncation=False, **kwargs)
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        if truncation is not False and max(lengths) > limit:
+            for (name, _), length in zip(expressions, lengths, strict=True):
+                if length > limit:
+                    logger.warning(f"{name} has {length} tokens, more than the limit of {limit}; its end is cut off")
+            encoded = self.tokenizer(texts, padding=False, truncation=True, max_length=limit, **kwargs)
+        padded = self.tokenizer.pad(encoded, padding=padding, max_length=limit, verbose=False, **wanted)
+        if self.pad_token_id is not None:
+            padded["input_ids"] = [
+                [token if kept else self.pad_token_id for token, kept in zip(ids, mask, strict=True)]
+                for ids, mask in zip(padded["input_ids"], padded["attention_mask"], strict=True)
+            ]
+        return {name: value for name, value in padded.items() if keep_mask or name != "attention_mask"}
+
+    def _format(self, expression: str) -> str:
+        expression = " ".join(expression.split())
+        return self.expression_template.replace("{}", expression.lower() if self.lowercase else expression)
+
+    def post_process_referring_segmentation(
+        self,
+        outputs: Any,
+        original_sizes: Any,
+        image_index: Any = None,
+        reshaped_input_sizes: Any = None,
+        mask_threshold: float | None = None,
+        no_target_threshold: float | None = None,
+        min_mask_pixels: int | None = None,
+        semantic_offsets: Any = None,
+    ) -> list[dict[str, Any]]:
+        r"""
+        Turns the outputs of [`SspSamModel`] into one answer per expression.
+
+        Let p be the sigmoid of the no-target logit (0 without such a head), f the mean probability of the pixels above
+        `mask_threshold` (of the best pixel, where there is none) and
+        c = sigmoid(logit(f) / `score_temperature` + `score_bias`), the confidence in the mask. Nothing is meant if
+        p > `no_target_threshold`, or if the mask is empty or has fewer than `min_mask_pixels` pixels. `score` is the
+        probability that the answer is right: (1 - p) c for a mask; p where the head says that nothing is meant;
+        1 - (1 - p) c where the pixels say so. It is calibrated as far as temperature and bias are fitted.
+
+        Args:
+            outputs ([`SspSamOutput`] or `dict`): `pred_masks` (E, 1, h, w) logits; `pred_boxes` (E, 4),
+                (cx, cy, w, h) in fractions of the box canvas, and `no_target_logits` (E,), each or both None.
+            original_sizes: (N, 2), height and width of each image, as the processor returned them.
+            image_index (*optional*): (E,), the image of each expression; one expression per image, or all on a single
+                image, when not given.
+            reshaped_input_sizes (*optional*): (N, 2), derived from `original_sizes` when not given.
+            mask_threshold, no_target_threshold, min_mask_pixels (*optional*): In place of the processor's own.
+            semantic_offsets (*optional*): (N, 2), where the image was not centred on the semantic canvas.
+
+        Returns:
+            `list[dict]`: Per expression `mask` (H, W) bool at image resolution, all False for no target; `score` float
+            in 0..1; `box_xyxy` four floats in image pixels, from the box head or else tight around the mask, None for
+            no target; `no_target` bool.
+
+        Raises:
+            `ValueError`: If there are no masks, or sizes and expressions do not match.
+        """
+        outputs = outputs if isinstance(outputs, Mapping) else vars(outputs)
+        pred_masks, pred_boxes = outputs.get("pred_masks"), outputs.get("pred_boxes")
+        if pred_masks is None:
+            raise ValueError("expected outputs with pred_masks, got none; a box-only forward has no masks to read")
+        original_sizes = _rows(original_sizes)
+        image_index = _image_index(image_index, len(pred_masks), len(original_sizes))
+        canvas_hw = (self.image_processor.pad_size.height, self.image_processor.pad_size.width)
+        longest_edge = self.image_processor.size.longest_edge
+        reshaped = _rows(reshaped_input_sizes)
+        settings = {
+            "mask_threshold": self.mask_threshold if mask_threshold is None else mask_threshold,
+            "no_target_threshold": self.no_target_threshold if no_target_threshold is None else no_target_threshold,
+            "min_mask_pixels": self.min_mask_pixels if min_mask_pixels is None else min_mask_pixels,
+            "score_temperature": self.score_temperature,
+            "score_bias": self.score_bias,
+        }
+        no_target = outputs.get("no_target_logits")
+        no_target = None if no_target is None else no_target.detach().float().sigmoid().flatten().tolist()
+        boxes = None if pred_boxes is None else pred_boxes.detach().float().tolist()
+        offsets = _rows(semantic_offsets)
+
+        # One expression at a time: masks at image size are large.
+        answers = []
+        for row, image in enumerate(image_index):
+            size_hw = original_sizes[image]
+            resized_hw = reshaped[image] if reshaped else fit_segmenter(size_hw, longest_edge)
+            answers.append(
+                read_answer(
+                    upsample_logits(pred_masks[row, 0], canvas_hw, resized_hw, size_hw),
+                    no_target[row] if no_target else None,
+                    boxes[row] if boxes else None,
+                    self.image_processor.box_placement(size_hw, offsets[image] if offsets else None),
+                    **settings,
+                )
+            )
+        return answers
+
+
+def _flatten(values: Any, text: Any, name: str) -> list[Any] | None:
+    return None if values is None else align(values, text, name)
+
+
+def _rows(values: Any) -> list[tuple[int, int]]:
+    return [] if values is None else [(int(first), int(second)) for first, second in values]
+
+
+def _image_index(image_index: Any, n_expressions: int, n_images: int) -> list[int]:
+    if image_index is None:
+        if n_images not in (1, n_expressions):
+            raise ValueError(
+                f"expected image_index, since {n_expressions} expressions are not one for each of {n_images} images"
+            )
+        return [0] * n_expressions if n_images == 1 else list(range(n_images))
+    image_index = [int(index) for index in image_index]
+    if len(image_index) != n_expressions or not all(0 <= index < n_images for index in image_index):
+        raise ValueError(
+            f"expected an image_index in 0..{n_images - 1} for each of {n_expressions} expressions, got {image_index}"
+        )
+    return image_index
+
+
+__all__ = ["SspSamProcessor"]
