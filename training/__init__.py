@@ -1,0 +1,1 @@
+"""Training and evaluation of referring segmentation: generated scenes, data, losses over time, metrics."""
