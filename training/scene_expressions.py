@@ -136,8 +136,16 @@ class _View:
         return [
             index
             for index, item in enumerate(self.objects)
-            if noun in (None, item.noun) and colour in (None, item.colour) and size in (None, item.size)
+            if (noun in (None, item.noun) or item.noun in words.CLASSES.get(noun, ()))
+            and colour in (None, item.colour)
+            and size in (None, item.size)
         ]
+
+    def classes_of(self, index: int) -> list[_Filter]:
+        """The words for several nouns, such as "animal", that fit an object."""
+        unclear = "shape" if any(item.noun == "heart" for item in self.objects) else ""
+        noun = self.objects[index].noun
+        return [_Filter(name) for name, nouns in words.CLASSES.items() if noun in nouns and name != unclear]
 
     def may_name(self, named: Sequence[_Filter]) -> bool:
         return self.novel or not any((item.noun, item.colour) in NOVEL_COMBINATIONS for item in named)
@@ -210,6 +218,8 @@ def _group_filter(view: _View, index: int, minimum: int) -> _Filter | None:
     item = view.objects[index]
     if item.colour and view.all_coloured:
         options.append(_Filter(None, item.colour))
+    if view.chance(0.2):
+        options += view.classes_of(index)
     options = [chosen for chosen in options if len(view.fits(chosen)) >= minimum]
     return view.pick(options) if options else None
 
@@ -422,7 +432,7 @@ def _everything(view: _View) -> _Draft:
 
 def _group(view: _View) -> _Draft | None:
     index = int(view.rng.integers(view.count))
-    options = [*_filters_of(view, index), _Filter(None, None, view.objects[index].size)]
+    options = [*_filters_of(view, index), _Filter(None, None, view.objects[index].size), *view.classes_of(index)]
     options = [chosen for chosen in options if len(view.fits(chosen)) >= 2]
     if not options:
         return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from .scene_objects import COLOURS, NOUNS
+from .scene_objects import COLOURS, EMOJI_NOUNS, NOUNS, SHAPE_NOUNS
 
 # Other words for a noun: singular, plural.
 SYNONYMS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -22,7 +22,7 @@ SYNONYMS: dict[str, tuple[tuple[str, str], ...]] = {
     "donut": (("doughnut", "doughnuts"), ("doughnut", "doughnuts")),
     "watermelon": (("melon", "melons"), ("slice of watermelon", "slices of watermelon")),
     "rocket": (("rocket ship", "rocket ships"), ("spaceship", "spaceships")),
-    "car": (("automobile", "automobiles"), ("vehicle", "vehicles"), ("auto", "autos")),
+    "car": (("automobile", "automobiles"), ("auto", "autos")),
     "shirt": (("t-shirt", "t-shirts"), ("tee shirt", "tee shirts"), ("tee", "tees")),
     "circle": (("disc", "discs"), ("disk", "disks")),
     "diamond": (("rhombus", "rhombuses"),),
@@ -35,6 +35,12 @@ IRREGULAR_PLURALS = {
     "octopus": "octopuses",
 }
 GENERIC = (("object", "objects"), ("thing", "things"), ("item", "items"), ("one", "ones"))
+# Words for several nouns at once. "shape" is left out of scenes with a heart, which may or may not be one.
+CLASSES = {
+    "animal": EMOJI_NOUNS[:14] + ("fish", "butterfly"),
+    "fruit": ("banana", "strawberry", "watermelon", "apple"),
+    "shape": SHAPE_NOUNS,
+}
 GENERIC_ALONE = GENERIC[:3]  # "one" needs something before or after it
 
 SIZE_WORDS = {
@@ -51,6 +57,7 @@ PREFIXES = (
 # Attribute wordings with the adjective after the noun; {c} is the colour, {s} a size word.
 COLOUR_AFTER = (
     "{n} that is {c}", "{c} coloured {n}", "{c} colored {n}", "{n} which is {c}", "{n} in {c}", "{c}-colored {n}",
+    "{n} of {c} color", "{n} colored {c}",
 )  # fmt: skip
 SIZE_AFTER = ("{n} that is {s}", "{n} which is {s}", "{s}-sized {n}")
 COMPARATIVE = {"small": ("smaller {n}",), "large": ("bigger {n}", "larger {n}")}
@@ -92,11 +99,13 @@ SIDE = {
 }  # fmt: skip
 CENTRE = ("{n} in the middle",) * 5 + ("{n} in the center",) * 3 + ("{n} in the centre",) * 2 + (
     "middle {n}", "central {n}", "center {n}", "{n} at the center", "{n} at the center of the image",
-    "{n} in the middle of the picture", "{n} in the middle of the image", "{n} that is in the middle",
+    "{n} in the middle of the scene", "{n} near the center", "{n} in the middle of the picture",
+    "{n} in the middle of the image", "{n} that is in the middle",
 )  # fmt: skip
 CORNER = (
     "{n} in the {v} {h}", "{n} in the {v} {h}", "{n} at the {v} {h}", "{v} {h} {n}", "{v} {h} {n}",
     "{n} in the {v} {h} corner", "{n} in the {v}-{h} corner", "{v}-{h} {n}", "{n} on the {v} {h}",
+    "{n} in the {v} {h} of the image", "{n} in the {v} {h} part of the photo", "{n} that is in the {v} {h}",
 )  # fmt: skip
 CORNER_VERTICAL = {"top": ("top", "top", "upper"), "bottom": ("bottom", "bottom", "lower")}
 # One of exactly two.
@@ -110,24 +119,26 @@ PAIR = {
 RELATION = {
     "left": ("{n} to the left of {a}",) * 5 + ("{n} left of {a}",) * 5 + ("{n} that is to the left of {a}",
              "{n} which is left of {a}", "{n} on the left of {a}", "{n} on the left side of {a}",
-             "{n} that is left of {a}"),
+             "{n} that is left of {a}", "{n} located to the left of {a}", "{n} positioned left of {a}"),
     "right": ("{n} to the right of {a}",) * 5 + ("{n} right of {a}",) * 5 + ("{n} that is to the right of {a}",
               "{n} which is right of {a}", "{n} on the right of {a}", "{n} on the right side of {a}",
-              "{n} that is right of {a}"),
+              "{n} that is right of {a}", "{n} located to the right of {a}", "{n} positioned right of {a}"),
     "top": ("{n} above {a}",) * 6 + ("{n} over {a}",) * 3 + ("{n} that is above {a}", "{n} which is above {a}",
             "{n} higher than {a}", "{n} located above {a}"),
     "bottom": ("{n} below {a}",) * 4 + ("{n} under {a}",) * 4 + ("{n} beneath {a}",) * 2 + ("{n} underneath {a}",
                "{n} that is below {a}", "{n} which is under {a}", "{n} lower than {a}", "{n} located below {a}"),
 }  # fmt: skip
-NEAR = ("{n} next to {a}",) * 3 + ("{n} beside {a}", "{n} near {a}", "{n} close to {a}", "{n} that is next to {a}")
+NEAR = ("{n} next to {a}",) * 3 + ("{n} beside {a}", "{n} near {a}", "{n} close to {a}", "{n} that is next to {a}",
+        "{n} by {a}", "{n} adjacent to {a}", "{n} right next to {a}")  # fmt: skip
 NEAREST = ("{n} closest to {a}", "{n} nearest to {a}", "{n} nearest {a}")
 BETWEEN = ("{n} between {a} and {b}",) * 3 + ("{n} in between {a} and {b}", "{n} that is between {a} and {b}")
 
 ORDINAL_WORDS = {1: ("first",), 2: ("second", "second", "second", "2nd"), 3: ("third", "third", "third", "3rd"),
                  4: ("fourth", "fourth", "4th"), 5: ("fifth", "5th")}  # fmt: skip
-ORDINAL = ("{o} {n} from {d}",) * 5 + ("{n} {o} from {d}", "{n} that is {o} from {d}", "{n} which is {o} from {d}")
+ORDINAL = ("{o} {n} from {d}",) * 5 + ("{n} {o} from {d}", "{n} that is {o} from {d}", "{n} which is {o} from {d}",
+                                           "{o} {n} counting from {d}", "{o} {n} from {d} side")  # fmt: skip
 ORDINAL_ALONE = ("{o} from {d}", "{o} one from {d}", "{o} object from {d}", "{o} thing from {d}", "{o} item from {d}")
-FROM = {side: (f"the {side}",) * 4 + (side,) for side in ("left", "right", "top", "bottom")}
+FROM = {side: (f"the {side}",) * 5 + (side,) for side in ("left", "right", "top", "bottom")}
 
 NUMBER_WORDS = {2: ("two", "two", "2"), 3: ("three", "three", "3"), 4: ("four", "4"), 5: ("five", "5"), 6: ("six", "6")}
 ALL_OF = ("all the {ns}",) * 4 + ("all {ns}", "all {ns}", "every {n}", "every {n}", "each {n}", "the {ns}", "{ns}",
@@ -142,18 +153,18 @@ COLOUR_ALL = ("everything {c}", "everything that is {c}", "all {c} objects", "al
 K_EXTREME = {"left": ("leftmost",), "right": ("rightmost",), "top": ("topmost", "highest", "top"),
              "bottom": ("bottommost", "lowest", "bottom")}  # fmt: skip
 
+# Nouns that no scene shows, not even as a part of an object or in the background of a photograph.
 OUTSIDE_NOUNS = (
-    "airplane", "anchor", "angel", "ant", "arrow", "axe", "backpack", "bag", "barn", "basket", "bathtub", "bear", "bed",
-    "bell", "bench", "bicycle", "boat", "bone", "bottle", "bowl", "box", "bridge", "broom", "bus", "cactus", "cake",
-    "camel", "camera", "candle", "castle", "chair", "cherry", "church", "cloud", "comb", "cookie", "corn", "cow",
-    "crab", "crown", "cup", "dinosaur", "door", "dragon", "drum", "duck", "eagle", "egg", "fence", "flag", "flower",
-    "fork", "fox", "ghost", "giraffe", "glove", "goat", "grape", "guitar", "hammer", "hat", "helicopter", "helmet",
-    "horse", "house", "kangaroo", "key", "keyboard", "kite", "knife", "ladder", "lamp", "laptop", "lemon", "lobster",
-    "map", "microphone", "mirror", "moon", "motorcycle", "mouse", "mushroom", "pear", "pencil", "phone", "piano",
-    "pillow", "pineapple", "potato", "printer", "pumpkin", "ruler", "sandwich", "scissors", "shark", "sheep", "shoe",
-    "skateboard", "snail", "snake", "sofa", "spider", "spoon", "suitcase", "sun", "sword", "table", "telephone", "tent",
-    "tomato", "toothbrush", "tractor", "train", "truck", "trumpet", "umbrella", "unicorn", "vase", "violin", "whale",
-    "wheel", "window", "zebra",
+    "airplane", "anchor", "angel", "ant", "arrow", "axe", "backpack", "bag", "barn", "basket", "bathtub", "bed",
+    "bicycle", "boat", "bone", "bottle", "box", "bridge", "broom", "bus", "cactus", "cake", "camel", "candle",
+    "castle", "chair", "church", "cloud", "comb", "cookie", "corn", "cow", "crab", "crown", "dinosaur", "dragon",
+    "drum", "duck", "eagle", "egg", "fence", "flower", "fork", "fox", "ghost", "giraffe", "goat", "grape", "guitar",
+    "hammer", "hat", "helicopter", "horse", "house", "kangaroo", "key", "keyboard", "kite", "knife", "ladder",
+    "lamp", "laptop", "lemon", "lobster", "map", "microphone", "mirror", "moon", "motorcycle", "mushroom", "pear",
+    "pencil", "phone", "piano", "pillow", "pineapple", "potato", "printer", "pumpkin", "ruler", "sandwich",
+    "scissors", "shark", "sheep", "shoe", "skateboard", "snail", "snake", "sofa", "spider", "suitcase", "sun",
+    "sword", "telephone", "tent", "tomato", "toothbrush", "tractor", "train", "truck", "trumpet", "umbrella",
+    "unicorn", "vase", "violin", "whale", "zebra",
 )  # fmt: skip
 
 
@@ -182,7 +193,7 @@ def words_of(text: str) -> list[str]:
 def _all_texts() -> list[str]:
     texts = [*NOUNS, *map(plural, NOUNS), *COLOURS, *NOUN_ARTICLES, *PREFIXES, *COLOUR_AFTER, *SIZE_AFTER, *CENTRE,
              *CORNER, *NEAR, *NEAREST, *BETWEEN, *ORDINAL, *ORDINAL_ALONE, *ALL_OF, *BOTH_OF, *COUNT_OF, *EVERYTHING,
-             *COLOUR_ALL, "and", "also", "as well as", "plus"]  # fmt: skip
+             *COLOUR_ALL, *CLASSES, *map(plural, CLASSES), "and", "also", "as well as", "plus"]  # fmt: skip
     for pairs in (*SYNONYMS.values(), GENERIC):
         texts.extend(word for pair in pairs for word in pair)
     for table in (SIZE_WORDS, COMPARATIVE, SUPERLATIVE, EXTREME, FAR, SIDE, CORNER_VERTICAL, PAIR, RELATION,
