@@ -1,11 +1,45 @@
-"""SSP-SAM: a picture and a sentence in, the mask of what the sentence means out."""
+"""SSP-SAM: a picture and a sentence in, the mask of what the sentence means out.
 
-from transformers import AutoConfig
+Importing this package makes its classes known to transformers: `AutoConfig`, `AutoModel`, `AutoProcessor`,
+`AutoImageProcessor` and `pipeline("referring-segmentation")` find them.
+"""
+
+from pathlib import Path
+
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration.configuration_ssp_sam import SspSamConfig
+from .modeling_ssp_sam.modeling_ssp_sam import SspSamModel, SspSamOutput
+from .modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
+from .processing.image_processing_ssp_sam import SspSamImageProcessor
+from .processing.processing_ssp_sam import SspSamProcessor
 
 __version__ = "0.1.0"
 
-AutoConfig.register(SspSamConfig.model_type, SspSamConfig, exist_ok=True)
+EMBEDDED_CHECKPOINT = Path(__file__).resolve().parent / "checkpoints" / "ssp-sam-scenes"
 
-__all__ = ["SspSamConfig"]
+SspSamPipeline = ReferringSegmentationPipeline
+
+AutoConfig.register(SspSamConfig.model_type, SspSamConfig, exist_ok=True)
+AutoModel.register(SspSamConfig, SspSamModel, exist_ok=True)
+AutoProcessor.register(SspSamConfig, SspSamProcessor, exist_ok=True)
+AutoImageProcessor.register(SspSamConfig, image_processor_classes={"pil": SspSamImageProcessor}, exist_ok=True)
+PIPELINE_REGISTRY.register_pipeline(
+    "referring-segmentation",
+    pipeline_class=ReferringSegmentationPipeline,
+    pt_model=AutoModel,
+    default={"model": (str(EMBEDDED_CHECKPOINT), None)},
+    type="multimodal",
+)
+
+__all__ = [
+    "EMBEDDED_CHECKPOINT",
+    "ReferringSegmentationPipeline",
+    "SspSamConfig",
+    "SspSamImageProcessor",
+    "SspSamModel",
+    "SspSamOutput",
+    "SspSamPipeline",
+    "SspSamProcessor",
+]

@@ -1,0 +1,368 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""The pipeline of the task "referring-segmentation": images and expressions in, masks out."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from transformers import Pipeline
+from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
+
+TEXT_KEYS = ("text", "expressions", "expression")
+SPATIAL_KEYS = ("input_points", "input_labels", "input_boxes")
+OUTPUT_KEYS = ("pred_masks", "pred_boxes", "iou_scores", "no_target_logits")
+UNUSED_BOX = [0.0, 0.0, 1.0, 1.0]
+PAD_LABEL = -10
+SINGLE_IMAGE_TYPES = (str, bytes, os.PathLike, Image.Image, np.ndarray, torch.Tensor)
+
+
+class ReferringSegmentationPipeline(Pipeline):
+    """
+    Finds in an image what expressions refer to.
+
+    Example:
+
+    ```python
+    >>> from transformers import pipeline
+    >>> import ssp_sam
+
+    >>> segment = pipeline("referring-segmentation")
+    >>> for result in segment("examples/scene.png", ["the dog", "all the apples"]):
+    ...     print(result["label"], result["score"], result["box"])
+    ```
+
+    What is called a request below is an image together with its expressions: a dict with `image`, with `text` (also
+    under the names `expressions` or `expression`; a string or a list of strings) and, optionally, with `input_points`,
+    `input_labels` and `input_boxes`.
+    """
+
+    _load_processor = True
+    _load_tokenizer = False
+    _load_image_processor = False
+    _load_video_processor = False
+    _load_feature_extractor = False
+
+    def __init__(self, *args, **kwargs):
+        asked_dtype = kwargs.get("dtype")
+        kwargs.pop("local_files_only", None)
+        super().__init__(*args, **kwargs)
+        if self.processor is None:
+            raise ValueError("expected a processor beside the model, got None; pass processor=SspSamProcessor(...)")
+        # Checkpoints are often stored in half precision to be small; CPUs compute in single precision.
+        if self.device.type == "cpu" and self.model.dtype == torch.float16 and asked_dtype != torch.float16:
+            self.model.float()
+        self.model.eval()
+
+    def __call__(self, inputs=None, text=None, **kwargs):
+        """
+        Segments what each expression refers to. Each image is encoded once, however many expressions it has.
+
+        Args:
+            inputs:
+                - an image: PIL, a path, a URL, or an array (height, width[, channels]); with `text`;
+                - a list of images, with one expression or one list of expressions per image as `text` (or one string,
+                  which then is looked for in every image);
+                - a request, or a list of requests;
+                - a dataset, a generator or another iterable of requests or, with one `text` for all, of images.
+            text (`str`, `list[str]` or `list[list[str]]`, *optional*): Expressions; see above.
+            input_points (*optional*): Clicks beside the words, x and y in pixels of the image: a list of points that
+                all expressions of the image share, or one such list per expression. For several images, put it into
+                the requests; so also the next two.
+            input_labels (*optional*): 1 for a click on what is meant, 0 beside it, in the form of `input_points`. All
+                1 when not given.
+            input_boxes (*optional*): A box `[xmin, ymin, xmax, ymax]` in pixels of the image, shared by all
+                expressions, or one box per expression.
+            mask_threshold (`float`, *optional*): Probability above which a pixel is inside. The model's own by default.
+            no_target_threshold (`float`, *optional*): Probability of "no target" above which the mask is emptied. The
+                model's own by default.
+            min_mask_pixels (`int`, *optional*): Masks with fewer pixels count as "no target".
+            expression_batch_size (`int`, *optional*): Most expressions in one pass of the mask decoder, 64 by default.
+            batch_size, num_workers (`int`, *optional*): Images per pass of the image encoders, and processes that
+                prepare them. Only lists, datasets and iterables are batched.
+
+        Returns:
+            For one image: a list of dicts, one per expression, in order. For a list: a list of such lists. For a
+            dataset or an iterable: an iterator over such lists, computed as it is read. The dicts have
+
+            - `mask` (`PIL.Image.Image`): mode "L", size of the image, 255 inside and 0 outside; all 0 for no target;
+            - `score` (`float`): see [`~SspSamProcessor.post_process_referring_segmentation`];
+            - `box` (`dict` or `None`): `xmin`, `ymin`, `xmax`, `ymax` in whole pixels; `None` for no target;
+            - `label` (`str`): the expression;
+            - `no_target` (`bool`): whether the expression refers to nothing in the image.
+
+        Raises:
+            ValueError, TypeError: If inputs are missing or do not fit each other; before anything is computed.
+        """
+        for name in ("image", "images"):
+            inputs = kwargs.pop(name, inputs)
+        for name in ("expressions", "expression"):
+            text = kwargs.pop(name, text)
+        spatial = {name: kwargs.pop(name) for name in SPATIAL_KEYS if kwargs.get(name) is not None}
+        requests = self.check_inputs(inputs, text, **spatial)
+        if isinstance(requests, list) and not requests:
+            return []
+        return super().__call__(requests, **kwargs)
+
+    def _sanitize_parameters(
+        self, mask_threshold=None, no_target_threshold=None, min_mask_pixels=None, expression_batch_size=None
+    ):
+        postprocess = {
+            "mask_threshold": mask_threshold,
+            "no_target_threshold": no_target_threshold,
+            "min_mask_pixels": min_mask_pixels,
+        }
+        forward = {"expression_batch_size": expression_batch_size}
+        return {}, _given(forward), _given(postprocess)
+
+    # ---- inputs ---------------------------------------------------------------------------------------------------
+
+    def check_inputs(self, inputs, text=None, **spatial) -> "dict | list[dict] | Iterator | _Requests":
+        """
+        Brings every accepted form of input to requests with a list of expressions, or raises.
+
+        Returns:
+            One request, a list of requests, or for a dataset or iterable something that makes requests when read.
+        """
+        if inputs is None:
+            raise ValueError("expected an image or requests as first argument, got None")
+        if isinstance(inputs, (Mapping, *SINGLE_IMAGE_TYPES)):
+            return _request(inputs, text, **spatial)
+        if spatial:
+            raise ValueError(
+                f"{' and '.join(spatial)} can be given beside one image only; "
+                "for several, put them into a dict per image, next to its 'image' and 'text'"
+            )
+        if isinstance(inputs, (list, tuple)):
+            texts = _texts_per_image(text, len(inputs))
+            return [_request(item, own, place=f" of image {i}") for i, (item, own) in enumerate(zip(inputs, texts), 1)]
+        if text is not None and not _is_text(text):
+            raise TypeError(f"expected one string or a list of strings for all images, got {text!r:.80}")
+        if isinstance(inputs, Sized) and hasattr(inputs, "__getitem__"):
+            return _Requests(inputs, text)
+        if isinstance(inputs, Iterable):
+            return (_request(item, text) for item in inputs)
+        raise TypeError(f"expected an image, a request, a list, a dataset or an iterable, got {type(inputs).__name__}")
+
+    def get_iterator(
+        self, inputs, num_workers: int, batch_size: int, preprocess_params, forward_params, postprocess_params
+    ):
+        # As in the base class, except that whole requests are batched: its own collation keeps one row per image.
+        if isinstance(inputs, Sized):
+            requests = PipelineDataset(inputs, _request, {})
+        else:
+            requests, num_workers = PipelineIterator(inputs, _request, {}), min(num_workers, 1)
+        loader = DataLoader(requests, num_workers=num_workers, batch_size=batch_size, collate_fn=self.preprocess)
+        model_iterator = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
+        return PipelineIterator(model_iterator, self.postprocess, postprocess_params)
+
+    # ---- steps ----------------------------------------------------------------------------------------------------
+
+    def preprocess(self, input_: dict[str, Any] | list[dict[str, Any]]) -> dict[str, Any]:
+        """Turns one request, or a batch of them, into the model's inputs; adds the expressions under `labels`."""
+        requests = [_request(item) for item in (input_ if isinstance(input_, list) else [input_])]
+        texts = [request["text"] for request in requests]
+        spatial = {
+            name: [request.get(name) for request in requests]
+            for name in SPATIAL_KEYS
+            if any(name in request for request in requests)
+        }
+        if "input_boxes" in spatial:
+            # The processor wants a box for every expression or for none; `_forward` leaves these out again.
+            spatial["input_boxes"] = [
+                boxes or [UNUSED_BOX] * len(text) for text, boxes in zip(texts, spatial["input_boxes"])
+            ]
+        images = [request["image"] for request in requests]
+        model_inputs = dict(self.processor(images=images, text=texts, return_tensors="pt", **spatial))
+        has_box = [box is not UNUSED_BOX for boxes in spatial.get("input_boxes", []) for box in boxes]
+        return {**model_inputs, "labels": texts, "has_box": torch.tensor(has_box) if has_box else None}
+
+    def _forward(self, input_tensors, expression_batch_size: int = 64):
+        """
+        Encodes the images once and decodes their expressions in groups.
+
+        Returns:
+            `dict` whose `images` has one dict per image: the rows of each output, `original_size` and `labels`.
+        """
+        # 1. Images.
+        pixels = {name: input_tensors.get(name) for name in ("pixel_values", "semantic_pixel_values")}
+        features = self.model.get_image_features(**pixels)
+
+        # 2. Expressions, in groups that bound the memory.
+        names = ("input_ids", "attention_mask", "image_index", *SPATIAL_KEYS)
+        rows = {name: input_tensors[name] for name in names if input_tensors.get(name) is not None}
+        outputs: dict[str, torch.Tensor] = {}
+        for group, inputs in _groups(rows, input_tensors["has_box"], expression_batch_size):
+            output = self.model(**inputs, image_features=features)
+            for name in OUTPUT_KEYS:
+                if output.get(name) is not None:
+                    value = output[name].float()
+                    outputs.setdefault(name, value.new_zeros(len(rows["input_ids"]), *value.shape[1:]))[group] = value
+
+        # 3. Back to one entry per image.
+        images = []
+        for index, (size, labels) in enumerate(zip(input_tensors["original_sizes"], input_tensors["labels"])):
+            own = rows["image_index"] == index
+            own_outputs = {name: value[own] for name, value in outputs.items()}
+            images.append({"outputs": own_outputs, "original_size": size, "labels": labels})
+        return {"images": images}
+
+    def postprocess(self, model_outputs, mask_threshold=None, no_target_threshold=None, min_mask_pixels=None):
+        """Turns the outputs for one image into one dict per expression."""
+        image = model_outputs["images"]
+        image = image[0] if isinstance(image, list) else image
+        answers = self.processor.post_process_referring_segmentation(
+            image["outputs"],
+            original_sizes=[image["original_size"]],
+            mask_threshold=mask_threshold,
+            no_target_threshold=no_target_threshold,
+            min_mask_pixels=min_mask_pixels,
+        )
+        return [
+            {
+                "mask": Image.fromarray(np.asarray(answer["mask"]).astype(np.uint8) * 255),
+                "score": float(answer["score"]),
+                "box": _box(answer["box_xyxy"]),
+                "label": label,
+                "no_target": bool(answer["no_target"]),
+            }
+            for answer, label in zip(answers, image["labels"])
+        ]
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs):
+        """
+        Saves model, tokenizer and image processor in one folder, from which `pipeline(model=folder)` loads again.
+
+        Raises:
+            ValueError: If `save_directory` is a file.
+        """
+        if os.path.isfile(save_directory):
+            raise ValueError(f"expected a folder to save into, got the file {os.fspath(save_directory)!r}")
+        self.model.save_pretrained(save_directory, **kwargs)
+        self.processor.save_pretrained(save_directory, **kwargs)
+
+
+class _Requests(Dataset):
+    """A dataset of images or requests, read as requests."""
+
+    def __init__(self, items, text: str | list[str] | None):
+        self.items = items
+        self.text = text
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return _request(self.items[index], self.text)
+
+
+def _request(item, text=None, place: str = "", **spatial) -> dict[str, Any]:
+    """
+    Makes a request with a list of expressions and one spatial prompt per expression out of an image or a request.
+
+    Raises:
+        ValueError, TypeError: If the image or its expressions are missing, blank, or given twice.
+    """
+    request = dict(item) if isinstance(item, Mapping) else {"image": item}
+    if request.get("image") is None:
+        raise ValueError(f"expected a dict with 'image' and 'text'{place}, got the keys {sorted(map(str, request))}")
+    texts = [request[key] for key in TEXT_KEYS if request.get(key) is not None]
+    texts += [] if text is None else [text]
+    if len(texts) != 1:
+        raise ValueError(f"expected expressions{place} once, as text=... or in the dict, got them {len(texts)} times")
+    if not _is_text(texts[0]):
+        raise TypeError(f"expected a string or a list of strings as expressions{place}, got {texts[0]!r:.80}")
+    expressions = [texts[0]] if isinstance(texts[0], str) else list(texts[0])
+    if not expressions:
+        raise ValueError(f"expected at least one expression{place}, got an empty list")
+    for number, expression in enumerate(expressions, start=1):
+        if not expression.strip():
+            raise ValueError(f"expected words in expression {number}{place}, got {expression!r}")
+    prompts = _given({**{key: request.get(key) for key in SPATIAL_KEYS}, **spatial})
+    if "input_labels" in prompts and "input_points" not in prompts:
+        raise ValueError(f"expected input_points beside input_labels{place}, got None")
+    depths = {"input_points": 2, "input_labels": 1, "input_boxes": 1}  # of what belongs to one expression
+    prompts = {
+        name: _one_per_expression(name, value, depths[name], len(expressions)) for name, value in prompts.items()
+    }
+    return {"image": request["image"], "text": expressions, **prompts}
+
+
+def _texts_per_image(text, num_images: int) -> list:
+    """One entry of expressions per image; one string counts for every image; None leaves it to the requests."""
+    if text is None or isinstance(text, str):
+        return [text] * num_images
+    if not isinstance(text, (list, tuple)):
+        raise TypeError(f"expected a string or a list as expressions, got {type(text).__name__}")
+    if len(text) != num_images:
+        raise ValueError(
+            f"expected one expression or one list of expressions per image, got {len(text)} for {num_images} images"
+        )
+    return list(text)
+
+
+def _is_text(value) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, (list, tuple)) and all(isinstance(expression, str) for expression in value)
+    )
+
+
+def _one_per_expression(name: str, value, depth: int, num_expressions: int) -> list:
+    """Gives every expression its own entry: `value` itself when it has `depth` levels, else its entries in order."""
+    value = value.tolist() if hasattr(value, "tolist") else list(value)
+    levels, inner = 0, value
+    while isinstance(inner, (list, tuple)) and len(inner) > 0:
+        levels, inner = levels + 1, inner[0]
+    if levels == depth:
+        return [value] * num_expressions
+    if levels == depth + 1 and len(value) == num_expressions:
+        return value
+    raise ValueError(
+        f"expected {name} shared by all expressions ({depth} levels of lists) or one per expression "
+        f"({depth + 1} levels, {num_expressions} entries), got {levels} levels and {len(value)} entries"
+    )
+
+
+def _groups(
+    rows: dict[str, torch.Tensor], has_box: torch.Tensor | None, size: int
+) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+    """
+    Sorts expressions into groups of at most `size` that have the same number of clicks and boxes.
+
+    SAM's decoder attends to padding among the clicks too; in groups of equal number there is none, so that an
+    expression gives the same mask whatever shares its batch.
+
+    Yields:
+        The indices of a group, and its inputs.
+    """
+    first = rows["input_ids"]
+    clicks = first.new_zeros(len(first))
+    if "input_labels" in rows:
+        clicks = (rows["input_labels"][:, 0] != PAD_LABEL).sum(1)
+    boxes = torch.zeros_like(clicks) if has_box is None else has_box.to(clicks)
+    for kind in torch.unique(2 * clicks + boxes).tolist():
+        members = torch.nonzero(2 * clicks + boxes == kind).flatten()
+        for group in members.split(size):
+            inputs = {name: value[group] for name, value in rows.items() if name not in SPATIAL_KEYS}
+            if kind >= 2:
+                inputs["input_points"] = rows["input_points"][group, :, : kind // 2]
+                inputs["input_labels"] = rows["input_labels"][group, :, : kind // 2]
+            if kind % 2:
+                inputs["input_boxes"] = rows["input_boxes"][group]
+            yield group, inputs
+
+
+def _box(box_xyxy) -> dict[str, int] | None:
+    if box_xyxy is None:
+        return None
+    return dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(float(value)) for value in box_xyxy)))
+
+
+def _given(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+__all__ = ["ReferringSegmentationPipeline"]
