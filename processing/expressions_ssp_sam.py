@@ -67,7 +67,7 @@ def align(values: Any, text: Any, name: str) -> list[Any]:
 def stack_points(
     points: list[Any],
     labels: list[Any],
-    image_index: Sequence[int],
+    image_index: Sequence[int] | np.ndarray,
     sizes_hw: Sequence[tuple[int, int]],
     resized_hw: Sequence[tuple[int, int]],
     pad_value: int,
@@ -87,7 +87,7 @@ def stack_points(
     Raises:
         `ValueError`: If a point lies outside its image or has no label.
     """
-    clicks = [np.zeros((0, 2)) if value is None else _numbers(value).reshape(-1, 2) for value in points]
+    clicks = [_read_points(value, row) for row, value in enumerate(points)]
     n_points = max(len(click) for click in clicks)
     if n_points == 0:
         return {}
@@ -95,18 +95,20 @@ def stack_points(
     input_labels = np.full((len(clicks), 1, n_points), pad_value, dtype=np.int64)
     for row, (click, label, image) in enumerate(zip(clicks, labels, image_index, strict=True)):
         label = np.ones(len(click)) if label is None else _numbers(label).reshape(-1)
-        if len(label) != len(click):
+        if len(label) != len(click) or not np.isin(label, (0, 1)).all():
             raise ValueError(
-                f"expected a label per point, got {len(label)} for {len(click)} points of expression {row}"
+                f"expected a label 0 or 1 for each of {len(click)} points of expression {row}, got {label.tolist()}"
             )
-        input_points[row, 0, : len(click)] = _scale(click, sizes_hw[image], resized_hw[image], f"point of {row}")
+        input_points[row, 0, : len(click)] = _scale(
+            click, sizes_hw[image], resized_hw[image], f"point of expression {row}"
+        )
         input_labels[row, 0, : len(click)] = label
     return {"input_points": input_points, "input_labels": input_labels}
 
 
 def stack_boxes(
     boxes: list[Any],
-    image_index: Sequence[int],
+    image_index: Sequence[int] | np.ndarray,
     sizes_hw: Sequence[tuple[int, int]],
     resized_hw: Sequence[tuple[int, int]],
 ) -> np.ndarray | None:
@@ -125,7 +127,7 @@ def stack_boxes(
         box = _numbers(value)
         if box.size != 4 or not (box.ravel()[0] < box.ravel()[2] and box.ravel()[1] < box.ravel()[3]):
             raise ValueError(f"box of expression {row} must be [x0, y0, x1, y1] with x0 < x1, y0 < y1, got {value}")
-        corners = _scale(box.reshape(2, 2), sizes_hw[image], resized_hw[image], f"box corner of {row}")
+        corners = _scale(box.reshape(2, 2), sizes_hw[image], resized_hw[image], f"box corner of expression {row}")
         scaled[row, 0] = corners.reshape(4)
     return scaled
 
@@ -146,6 +148,13 @@ def stack_masks(masks: list[Any]) -> np.ndarray | None:
     if len(shapes) > 1:
         raise ValueError(f"expected input_masks of one size, that of SAM's low-resolution logits, got {shapes}")
     return np.stack([array.reshape(1, *shapes[0]) for array in arrays]).astype(np.float32)
+
+
+def _read_points(value: Any, row: int) -> np.ndarray:
+    points = np.zeros(0) if value is None else _numbers(value)
+    if points.size % 2 or (points.size and points.shape[-1] != 2):
+        raise ValueError(f"points of expression {row} must be [[x, y], …] in image pixels, got {value!r}")
+    return points.reshape(-1, 2)
 
 
 def _numbers(value: Any) -> np.ndarray:

@@ -76,7 +76,7 @@ def _pil_to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
         image.load()
         if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # decoders fail in many ways, each of which means a bad file
         name = repr(getattr(image, "filename", "") or "the image")
         raise ValueError(f"could not decode {name} ({error}); the file is damaged or cut off: replace it") from error
     if 0 in image.size:
@@ -127,6 +127,8 @@ def _to_uint8(array: np.ndarray) -> tuple[np.ndarray, bool]:
         return array, False
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * 255, False
+    if not np.issubdtype(array.dtype, np.integer) and not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"expected bool, integer or float pixels, got dtype {array.dtype}")
     low, high = array.min(), array.max()
     if np.issubdtype(array.dtype, np.integer):
         if low < 0 or high > 65535:
@@ -134,8 +136,6 @@ def _to_uint8(array: np.ndarray) -> tuple[np.ndarray, bool]:
         if array.dtype == np.uint16 or high > 255:
             return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8), False
         return array.astype(np.uint8), False
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(f"expected bool, integer or float pixels, got dtype {array.dtype}")
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError(f"expected finite pixels, got an image of shape {array.shape} with NaN or infinite values")
     # Interpolation may leave 0..1 by rounding errors; anything further outside is not a picture.

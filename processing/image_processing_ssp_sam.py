@@ -5,23 +5,21 @@ Letters: N images, E expressions, S side of SAM's canvas, s side of the semantic
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from PIL import Image
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_backends import PilBackend
-from transformers.image_utils import (
+from transformers.image_utils import ImageInput, PILImageResampling
+from transformers.processing_utils import ImagesKwargs
+from transformers.utils.constants import (
     IMAGENET_DEFAULT_MEAN,
     IMAGENET_DEFAULT_STD,
     OPENAI_CLIP_MEAN,
     OPENAI_CLIP_STD,
-    ImageInput,
-    PILImageResampling,
-    SizeDict,
 )
-from transformers.processing_utils import ImagesKwargs, Unpack
 
 from .canvas_geometry_ssp_sam import CanvasPlacement, centred_offset, fit_segmenter, fit_semantic
 from .image_inputs_ssp_sam import flatten_images, read_rgb
@@ -77,7 +75,8 @@ class SspSamImageProcessor(PilBackend):
     resample = PILImageResampling.BILINEAR
     image_mean = IMAGENET_DEFAULT_MEAN
     image_std = IMAGENET_DEFAULT_STD
-    size = {"longest_edge": 1024}
+    size: Any = {"longest_edge": 1024}
+    pad_size: Any = None
     default_to_square = False
     do_convert_rgb = True
     do_resize = True
@@ -139,8 +138,8 @@ class SspSamImageProcessor(PilBackend):
 
     def _standardize_kwargs(self, size=None, pad_size=None, **kwargs) -> dict:
         size = {"longest_edge": size} if isinstance(size, int) else size
-        if size is not None and not size.get("longest_edge"):
-            raise ValueError(f"size must be {{'longest_edge': pixels}}, got {dict(size)}")
+        if size is not None and not (hasattr(size, "get") and size.get("longest_edge")):
+            raise ValueError(f"size must be {{'longest_edge': pixels}}, got {size}")
         if pad_size is None and size is not None:
             pad_size = {"height": size["longest_edge"], "width": size["longest_edge"]}
         return super()._standardize_kwargs(size=size, pad_size=pad_size, **kwargs)
@@ -154,8 +153,8 @@ class SspSamImageProcessor(PilBackend):
         semantic_offsets,
         generator,
         *,
-        size: SizeDict,
-        pad_size: SizeDict,
+        size: Any,
+        pad_size: Any,
         do_resize,
         do_pad,
         do_rescale,

@@ -42,7 +42,7 @@ def calibrate(probability: float, temperature: float, bias: float) -> float:
     """Returns `sigmoid(logit(probability) / temperature + bias)`."""
     probability = min(max(probability, 1e-6), 1 - 1e-6)
     logit = math.log(probability / (1 - probability))
-    return 1 / (1 + math.exp(-(logit / temperature + bias)))
+    return 0.5 + 0.5 * math.tanh((logit / temperature + bias) / 2)
 
 
 def read_answer(
@@ -73,11 +73,17 @@ def read_answer(
 
     Returns:
         `dict`: `mask` (H, W) bool, `score` float in 0..1, `box_xyxy` four floats in image pixels or None, `no_target`.
+
+    Raises:
+        `ValueError`: If the logits hold NaN.
     """
+    highest = float(logits.max())
+    if math.isnan(highest):
+        raise ValueError("expected finite mask logits, got NaN; run the model in float32 or bfloat16")
     threshold = torch.logit(torch.tensor(float(mask_threshold), dtype=torch.float64)).item()
     mask = logits > threshold
     n_pixels = int(mask.sum())
-    foreground = logits[mask].sigmoid().mean() if n_pixels else logits.max().sigmoid()
+    foreground = logits[mask].sigmoid().mean() if n_pixels else torch.tensor(highest).sigmoid()
     confidence = calibrate(float(foreground), score_temperature, score_bias)
     found = (1 - (no_target_probability or 0.0)) * confidence
 
@@ -88,5 +94,5 @@ def read_answer(
     if box_cxcywh is None:
         box = tight_box_xyxy(mask.cpu().numpy())
     else:
-        box = placement.to_image(box_cxcywh, tuple(mask.shape))
+        box = placement.to_image(box_cxcywh, (mask.shape[0], mask.shape[1]))
     return {"mask": mask, "score": found, "box_xyxy": box, "no_target": False}

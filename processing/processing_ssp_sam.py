@@ -5,13 +5,13 @@ Letters: N images, E expressions, L tokens, K points per expression, S, s and M 
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_utils import ImageInput
-from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
+from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 from transformers.utils import logging
 
 from .canvas_geometry_ssp_sam import fit_segmenter
@@ -102,8 +102,10 @@ class SspSamProcessor(ProcessorMixin):
             semantic_size=None if config.vision_config is None else config.vision_config.image_size,
             mask_size=config.mask_size,
         )
+        # A tokenizer may allow fewer tokens than there are positions, as RoBERTa's does.
+        positions = getattr(config.text_config, "max_position_embeddings", tokenizer.model_max_length)
         fields = {
-            "max_expression_length": config.text_config.max_position_embeddings,
+            "max_expression_length": min(positions, tokenizer.model_max_length),
             "min_mask_pixels": 0 if config.use_no_target_head else 50,
             "mask_threshold": config.mask_threshold,
             "no_target_threshold": config.no_target_threshold,
@@ -172,11 +174,12 @@ class SspSamProcessor(ProcessorMixin):
             raise ValueError("expected images, text or both, got neither")
         if given and (images is None or text is None):
             raise ValueError(f"{' and '.join(given)} must come with images and text, got only one of those")
+        if input_labels is not None and input_points is None:
+            raise ValueError(f"input_labels must come with input_points, got only {input_labels!r}")
 
         # 1. Sort the options.
         merged = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
-        return_tensors = merged["text_kwargs"].pop("return_tensors", None)
-        merged["images_kwargs"].pop("return_tensors", None)
+        tensor_types = [merged[kind].pop("return_tensors", None) for kind in ("images_kwargs", "text_kwargs")]
         data: dict[str, Any] = {}
 
         # 2. Expressions.
@@ -189,34 +192,34 @@ class SspSamProcessor(ProcessorMixin):
         # 3. Images and labels.
         if images is not None:
             images = flatten_images(images)
-            image_index = None
+            labels = {"segmentation_maps": segmentation_maps, "boxes": boxes}
             if text is not None:
                 counts = count_per_image(text, len(images))
-                image_index = data["image_index"] = np.repeat(np.arange(len(images)), counts)
-                segmentation_maps = _flatten(segmentation_maps, text, "segmentation_maps")
-                boxes = _flatten(boxes, text, "boxes")
-
+                data["image_index"] = np.repeat(np.arange(len(images)), counts)
+                labels = {
+                    name: None if values is None else align(values, text, name) for name, values in labels.items()
+                }
             data.update(
                 self.image_processor(
                     images,
-                    segmentation_maps,
-                    boxes,
-                    image_index,
-                    semantic_offsets,
-                    generator,
+                    **labels,
+                    image_index=data.get("image_index"),
+                    semantic_offsets=semantic_offsets,
+                    generator=generator,
                     **merged["images_kwargs"],
                 )
             )
 
         # 4. Clicks, boxes and masks beside the words.
         if given:
-            prompts = {name: align(value, text, f"input_{name}") for name, value in prompts.items()}
-            labels = align(input_labels, text, "input_labels")
-            sizes = (data["original_sizes"].tolist(), data["reshaped_input_sizes"].tolist())
-            data.update(stack_points(prompts["points"], labels, image_index, *sizes, self.point_pad_value))
-            data["input_boxes"] = stack_boxes(prompts["boxes"], image_index, *sizes)
+            prompts = {name: align(values, text, f"input_{name}") for name, values in prompts.items()}
+            where = (data["image_index"], data["original_sizes"].tolist(), data["reshaped_input_sizes"].tolist())
+            point_labels = align(input_labels, text, "input_labels")
+            data.update(stack_points(prompts["points"], point_labels, *where, self.point_pad_value))
+            data["input_boxes"] = stack_boxes(prompts["boxes"], *where)
             data["input_masks"] = stack_masks(prompts["masks"])
-        return BatchFeature({name: value for name, value in data.items() if value is not None}, return_tensors)
+        data = {name: value for name, value in data.items() if value is not None}
+        return BatchFeature(data, tensor_type=tensor_types[text is not None])
 
     def _tokenize(
         self, expressions: list[tuple[str, str]], *, padding, truncation=True, max_length=None, **kwargs
@@ -321,10 +324,6 @@ class SspSamProcessor(ProcessorMixin):
                 )
             )
         return answers
-
-
-def _flatten(values: Any, text: Any, name: str) -> list[Any] | None:
-    return None if values is None else align(values, text, name)
 
 
 def _rows(values: Any) -> list[tuple[int, int]]:

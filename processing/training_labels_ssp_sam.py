@@ -55,8 +55,9 @@ def _depth(value: Any) -> int:
 
 
 def _as_list(value: Any, ndim: int) -> list:
-    is_single = value is None or (_depth(value) == ndim and len(np.shape(value)) > 0 and np.size(value) > 0)
-    return [value] if is_single else list(value)
+    if value is None or isinstance(value, Image.Image):
+        return [value]
+    return [value] if _depth(value) == ndim and len(value) > 0 else list(value)
 
 
 def make_labels(
