@@ -1,0 +1,142 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""
+The two training stages as modules: a batch goes in, a loss and its named parts come out.
+
+Shapes: B images, P prompts per image, E expressions, S canvas side, s side of the low-resolution masks.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..modeling_ssp_sam.loss_ssp_sam import dice_loss, focal_loss
+from .dense_supervision import DenseClassHeads
+
+# SAM's own proportion of focal to dice loss (arXiv 2304.02643, appendix A), and the weight of its IoU estimate.
+FOCAL_TO_DICE = 20.0
+IOU_LOSS_WEIGHT = 1.0
+REFERRING_INPUTS = (
+    "input_ids", "attention_mask", "image_index", "mask_labels", "box_labels", "no_target_labels",
+    "input_points", "input_labels", "input_boxes",
+)  # fmt: skip
+
+
+class TowersObjective(nn.Module):
+    """
+    Trains SAM without language: masks from clicks and boxes, and classes per patch.
+
+    Args:
+        model: An `SspSamModel`, or anything with a `SamModel` as `.sam`.
+        dense_heads: Heads of the per-patch classes.
+    """
+
+    def __init__(self, model: nn.Module, dense_heads: DenseClassHeads):
+        super().__init__()
+        self.model, self.dense_heads = model, dense_heads
+        self.model.requires_grad_(False)
+        self.model.sam.requires_grad_(True)
+        self.model.sam.prompt_encoder.mask_embed.requires_grad_(False)
+        # SAM never learns its positional code.
+        self.model.sam.shared_image_embedding.requires_grad_(False)
+
+    def train(self, mode: bool = True):
+        """Sets the mode; SAM trains as a whole here, whatever the model freezes later."""
+        super().train(mode)
+        self.model.sam.train(mode)
+        return self
+
+    def forward(self, batch: dict, dense_loss_weight: float = 1.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """
+        Scores one batch of `TowerCollator`.
+
+        Returns:
+            The loss, and its parts detached: `dice`, `focal`, `iou_error`, `click_iou`, `box_iou` (mean overlap of
+            masks from clicks and from boxes), and what `DenseClassHeads` returns.
+        """
+        embeddings = self.model.sam.vision_encoder(batch["pixel_values"]).last_hidden_state
+        dense = self.dense_heads(embeddings, batch["region_fractions"], batch["noun_ids"], batch["colour_ids"])
+        logits, iou_scores = self._masks_from_prompts(embeddings, batch)
+        targets = batch["mask_labels"].flatten(0, 1).float().unsqueeze(1)  # (B * P, 1, S, S)
+        targets = F.interpolate(targets, logits.shape[-2:], mode="area").squeeze(1)  # (B * P, s, s), soft edges
+        terms = {"dice": dice_loss(logits, targets), "focal": focal_loss(logits, targets, alpha=0.25, gamma=2.0)}
+        overlaps = mask_overlaps(logits.detach() > 0, targets > 0.5)
+        terms["iou_error"] = F.mse_loss(iou_scores, overlaps)
+        loss = terms["dice"] + FOCAL_TO_DICE * terms["focal"] + IOU_LOSS_WEIGHT * terms["iou_error"]
+        loss = loss + dense_loss_weight * (dense["noun_loss"] + dense["colour_loss"])
+        by_box = batch["use_box"].flatten().float()
+        terms["box_iou"] = (overlaps * by_box).sum() / by_box.sum().clamp(min=1)
+        terms["click_iou"] = (overlaps * (1 - by_box)).sum() / (1 - by_box).sum().clamp(min=1)
+        return loss, {name: value.detach() for name, value in (terms | dense).items()}
+
+    def _masks_from_prompts(self, embeddings, batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Runs every prompt as a click or as a box; both give SAM two tokens. Returns (B * P, s, s) and (B * P,)."""
+        encoder = self.model.sam.prompt_encoder
+        labels = torch.ones(batch["input_points"].shape[:-1], dtype=torch.int64, device=embeddings.device)
+        clicks, dense = encoder(batch["input_points"], labels, None, None)
+        boxes, _ = encoder(None, None, batch["input_boxes"], None)
+        sparse = torch.where(batch["use_box"][..., None, None], boxes, clicks)  # (B, P, 2, d)
+        positions = self.model.sam.get_image_wide_positional_embeddings()
+        masks, iou_scores = self.model.sam.mask_decoder(
+            image_embeddings=embeddings,
+            image_positional_embeddings=positions.expand(len(embeddings), -1, -1, -1),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+        )
+        return masks.flatten(0, 2), iou_scores.flatten()
+
+
+class ReferringObjective(nn.Module):
+    """
+    Trains the whole model on expressions; the per-patch classes stay as an auxiliary loss.
+
+    Args:
+        model: An `SspSamModel`.
+        dense_heads: Heads of the per-patch classes; `None` leaves that loss out.
+    """
+
+    def __init__(self, model: nn.Module, dense_heads: DenseClassHeads | None):
+        super().__init__()
+        self.model, self.dense_heads = model, dense_heads
+
+    def forward(self, batch: dict, dense_loss_weight: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """
+        Scores one batch of `ReferringCollator`.
+
+        Returns:
+            The loss, and its parts detached: those of the model, and those of `DenseClassHeads`.
+        """
+        features = self.model.get_image_features(batch["pixel_values"], batch.get("semantic_pixel_values"))
+        inputs = {name: batch[name] for name in REFERRING_INPUTS if name in batch}
+        outputs = self.model(image_features=features, **inputs)
+        loss, terms = outputs.loss, dict(outputs.loss_dict)
+        if self.dense_heads is not None:
+            dense = self.dense_heads(
+                features.image_embeddings, batch["region_fractions"], batch["noun_ids"], batch["colour_ids"]
+            )
+            loss = loss + dense_loss_weight * (dense["noun_loss"] + dense["colour_loss"])
+            terms |= dense
+        return loss, {name: value.detach() for name, value in terms.items()}
+
+    @torch.no_grad()
+    def predict(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """
+        Segments one batch.
+
+        Returns:
+            Mask logits at the size of the labels (E, M, M), boxes (E, 4) as cxcywh and no-target probabilities (E,),
+            the last two `None` where the model has no such head.
+        """
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "image_index") if name in batch}
+        outputs = self.model(batch["pixel_values"], batch.get("semantic_pixel_values"), **inputs)
+        size = batch["mask_labels"].shape[-2:]
+        logits = F.interpolate(outputs.pred_masks.float(), size, mode="bilinear", align_corners=False).squeeze(1)
+        no_target = outputs.no_target_logits
+        return logits, outputs.pred_boxes, None if no_target is None else no_target.sigmoid()
+
+
+def mask_overlaps(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Returns the intersection over union of (N, h, w) bool masks, (N,); 1 where both are empty."""
+    intersection = (predictions & targets).sum((1, 2)).float()
+    union = (predictions | targets).sum((1, 2)).float()
+    return torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union))

@@ -1,0 +1,221 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""
+Trains SSP-SAM on generated scenes.
+
+    accelerate launch training/train.py --config training/configs/embedded_towers.yaml
+    accelerate launch training/train.py --config training/configs/embedded.yaml --init_from outputs/towers/final
+
+Every setting of the file can be given again on the command line, where it wins.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+if __name__ == "__main__":
+    # A launched script puts its own folder first on the path; the checkout's root must be there instead.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
+from accelerate.utils import set_seed
+from torch.utils.data import DataLoader
+from transformers import AutoTokenizer
+
+from ssp_sam.configuration.configuration_ssp_sam import SspSamConfig
+from ssp_sam.modeling_ssp_sam.modeling_ssp_sam import SspSamModel
+from ssp_sam.processing.processing_ssp_sam import SspSamProcessor
+from ssp_sam.training.arguments import DataArguments, ModelArguments, TrainingArguments, parse_arguments
+from ssp_sam.training.checkpointing import (
+    find_checkpoint,
+    load_average,
+    load_checkpoint,
+    load_dense_heads,
+    save_model,
+)
+from ssp_sam.training.collator import NUM_COLOUR_CLASSES, NUM_NOUN_CLASSES, ReferringCollator, TowerCollator
+from ssp_sam.training.dense_supervision import DenseClassHeads
+from ssp_sam.training.evaluation import evaluation_keys
+from ssp_sam.training.loop import Trainer, build_optimizer
+from ssp_sam.training.objectives import ReferringObjective, TowersObjective
+from ssp_sam.training.scene_data import SceneDataset, StepBatchSampler, render_scenes
+from ssp_sam.training.scenes import VOCABULARY_WORDS
+from ssp_sam.training.word_tokenizer import build_word_tokenizer
+
+
+def build_model(arguments: ModelArguments, checkpoint: Path | None) -> tuple[SspSamModel, SspSamProcessor]:
+    """
+    Loads the model of a checkpoint or of `init_from`, or makes one from scratch, with its processor.
+
+    Args:
+        arguments: Where the model comes from.
+        checkpoint: Checkpoint that goes before everything else, if any.
+    """
+    source = checkpoint / "model" if checkpoint else arguments.init_from
+    overrides = arguments.model_config or {}
+    if source is not None:
+        # Loss weights and what is frozen may change between stages; sizes cannot.
+        simple = {name: value for name, value in overrides.items() if not isinstance(value, dict)}
+        model = SspSamModel.from_pretrained(source, dtype=torch.float32, **simple)
+        return model, SspSamProcessor.from_pretrained(source)
+    overrides = {name: dict(value) if isinstance(value, dict) else value for name, value in overrides.items()}
+    if arguments.tokenizer is not None:
+        tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
+    else:
+        tokenizer = build_word_tokenizer(VOCABULARY_WORDS)
+        text_config = overrides.setdefault("text_config", {})
+        text_config |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    config = SspSamConfig(**overrides)
+    config.sam_config.vision_config.scale = arguments.positional_scale
+    model = SspSamModel(config)
+    if model.sam.vision_encoder.pos_embed is not None:
+        torch.nn.init.normal_(model.sam.vision_encoder.pos_embed, std=0.02)
+    return model, SspSamProcessor.from_model_config(config, tokenizer)
+
+
+def build_collator(
+    objective: str, model: SspSamModel, processor: SspSamProcessor, data: DataArguments, *, prompts=True
+):
+    """Builds the collator of a stage; `prompts=False` leaves clicks and boxes out of the referring stage."""
+    vision = model.config.sam_config.vision_config
+    images = processor.image_processor
+    common = {"image_mean": images.image_mean, "image_std": images.image_std, "patch_size": vision.patch_size}
+    if objective == "towers":
+        return TowerCollator(**common)
+    return ReferringCollator(
+        tokenize=lambda expressions: dict(processor(text=expressions)),
+        mask_size=model.config.mask_size,
+        prompt_probability=data.prompt_probability if prompts else 0.0,
+        **common,
+    )
+
+
+def build_datasets(accelerator, data: DataArguments, training: TrainingArguments, canvas_size: int):
+    """Renders what the cache lacks, on the main process, and opens the training and validation scenes."""
+    folders = {}
+    for split, count in (("train", data.num_train_scenes), ("validation", data.num_eval_scenes)):
+        with accelerator.main_process_first():
+            folders[split] = render_scenes(
+                data.scene_cache,
+                split=split,
+                num_scenes=count,
+                canvas_size=canvas_size,
+                num_workers=data.render_workers,
+                progress=lambda done, total, split=split: print(f"{split}: {done}/{total} chunks rendered", flush=True),
+            )
+    referring = training.objective == "referring"
+    drawn = {
+        "expressions_per_image": data.expressions_per_image if referring else 0,
+        "prompts_per_image": 0 if referring else data.prompts_per_image,
+    }
+    train_set = SceneDataset(
+        folders["train"],
+        split="train",
+        num_scenes=data.num_train_scenes,
+        seed=training.seed,
+        flip_probability=data.flip_probability,
+        photometric_strength=data.photometric_strength,
+        **drawn,
+    )
+    eval_set = SceneDataset(folders["validation"], split="validation", num_scenes=data.num_eval_scenes, **drawn)
+    return train_set, eval_set
+
+
+def build_objective(kind: str, model: SspSamModel, source: Path | str | None) -> TowersObjective | ReferringObjective:
+    """Wraps the model for its stage; the dense heads come from `source` where they were saved."""
+    heads = DenseClassHeads(
+        num_channels=model.config.sam_config.vision_config.output_channels,
+        num_nouns=NUM_NOUN_CLASSES,
+        num_colours=NUM_COLOUR_CLASSES,
+    )
+    if source is not None:
+        load_dense_heads(source, heads)
+    return TowersObjective(model, heads) if kind == "towers" else ReferringObjective(model, heads)
+
+
+def main(argv: list[str] | None = None) -> dict:
+    """Runs a training from its arguments; returns the last evaluation."""
+    model_args, data_args, train_args = parse_arguments(argv)
+
+    # 1. Processes, threads, seed, folder.
+    if train_args.threads_per_process:
+        torch.set_num_threads(train_args.threads_per_process)
+    accelerator = Accelerator(
+        dataloader_config=DataLoaderConfiguration(dispatch_batches=False),
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=train_args.find_unused_parameters)],
+    )
+    set_seed(train_args.seed)
+    output_dir = Path(train_args.output_dir)
+    checkpoint = find_checkpoint(output_dir, train_args.resume)
+    if accelerator.is_main_process:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        settings = asdict(model_args) | asdict(data_args) | asdict(train_args)
+        (output_dir / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+    # 2. Model and objective.
+    model, processor = build_model(model_args, checkpoint)
+    source = checkpoint / "model" if checkpoint else model_args.init_from
+    objective = build_objective(train_args.objective, model, source)
+    optimizer = build_optimizer(objective, train_args)
+    state = load_checkpoint(checkpoint, optimizer=optimizer, rank=accelerator.process_index) if checkpoint else {}
+
+    # 3. Scenes.
+    canvas_size = model.config.sam_config.vision_config.image_size
+    train_set, eval_set = build_datasets(accelerator, data_args, train_args, canvas_size)
+    sampler = StepBatchSampler(
+        num_items=len(train_set),
+        batch_size=data_args.images_per_device,
+        seed=train_args.seed,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        first_step=state.get("step", 0),
+    )
+    loader = DataLoader(
+        train_set,
+        batch_sampler=sampler,
+        num_workers=data_args.dataloader_workers,
+        collate_fn=build_collator(train_args.objective, model, processor, data_args),
+        worker_init_fn=lambda _: torch.set_num_threads(1),
+    )
+    eval_collate = build_collator(train_args.objective, model, processor, data_args, prompts=False)
+    eval_keys = evaluation_keys(
+        len(eval_set), 2 * data_args.images_per_device, accelerator.process_index, accelerator.num_processes
+    )
+
+    # 4. Training.
+    if accelerator.is_main_process:
+        trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
+        print(f"{model.num_parameters():,} parameters, {trained:,} trained, {accelerator.num_processes} processes")
+    objective, optimizer = accelerator.prepare(objective, optimizer)
+    trainer = Trainer(
+        accelerator=accelerator,
+        objective=objective,
+        optimizer=optimizer,
+        batches=iter(loader),
+        eval_batches=lambda: (eval_collate([eval_set[key] for key in keys]) for keys in eval_keys),
+        arguments=train_args,
+        processor=processor,
+        state=state,
+        average=load_average(checkpoint) if checkpoint else None,
+    )
+    result = trainer.run()
+
+    # 5. The result.
+    if accelerator.is_main_process:
+        save_model(
+            output_dir / "final",
+            model=trainer.plain.model,
+            processor=processor,
+            dense_heads=trainer.plain.dense_heads,
+            dtype=getattr(torch, train_args.export_dtype),
+            average=trainer.average,
+        )
+        print(f"wrote {output_dir / 'final'}", flush=True)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return result
+
+
+if __name__ == "__main__":
+    main()
