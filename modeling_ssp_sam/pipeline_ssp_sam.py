@@ -50,6 +50,8 @@ class ReferringSegmentationPipeline(Pipeline):
         asked_dtype = kwargs.get("dtype")
         kwargs.pop("local_files_only", None)
         super().__init__(*args, **kwargs)
+        if self.model.config.model_type != "ssp_sam":
+            raise ValueError(f"expected a model of type 'ssp_sam', got {self.model.config.model_type!r}")
         if self.processor is None:
             raise ValueError("expected a processor beside the model, got None; pass processor=SspSamProcessor(...)")
         # Checkpoints are often stored in half precision to be small; CPUs compute in single precision.

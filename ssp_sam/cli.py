@@ -7,17 +7,18 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from tqdm import tqdm
-from transformers import pipeline
+from transformers import AutoConfig, pipeline
 from transformers.utils import logging
 
 from . import EMBEDDED_CHECKPOINT, __version__
+from .cli_files import InputError, ResultFiles, find_images, one_line, plan_results, write_picture
+from .configuration.configuration_ssp_sam import SspSamConfig
 from .modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from .overlay import draw_overlay
 from .processing.image_inputs_ssp_sam import read_rgb
@@ -25,12 +26,6 @@ from .processing.image_inputs_ssp_sam import read_rgb
 USAGE = """ssp-sam segment IMAGE EXPRESSION [EXPRESSION ...] [options]
        ssp-sam segment EXPRESSION [EXPRESSION ...] --images IMAGE [IMAGE ...] [options]"""
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-OVERLAY_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-
-
-class InputError(Exception):
-    """Something the user gave cannot be used; the message says what, in one line."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,7 +37,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
-    Runs the command and returns its exit code: 0, or 2 for bad usage or input, with one line on standard error.
+    Runs the command and returns its exit code: 0; 2 for bad usage or input; 1 for a fault of the
+    program. Whatever went wrong is told in one line on standard error.
 
     Args:
         arguments: the words after `ssp-sam`; those of the process when not given.
@@ -59,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("ssp-sam: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:  # a fault of the program; the user still gets one line
+        print(f"ssp-sam: unexpected {type(error).__name__}: {one_line(error)}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -123,18 +122,28 @@ def _box(text: str) -> tuple[float, float, float, float]:
 
 def _segment(options: argparse.Namespace) -> int:
     # 1. What is asked for, checked before the model is loaded.
-    sources, expressions, several = _sources_and_expressions(options)
+    words = list(options.words)
+    several = options.images is not None or os.path.isdir(words[0])
+    named = options.images if options.images is not None else [words.pop(0)]
+    if not words:
+        raise InputError(f"expected an image and at least one expression, got {options.words[0]!r} alone")
+    for word in words:
+        if not word.strip():
+            raise InputError(f"expected words as expression, got {word!r}")
     if several and (options.point or options.box):
         raise InputError("--point and --box are pixels of one image: give one image file instead of several")
-    overlays = _overlay_paths(options, sources, several)
-    names = _unique_names(sources)
+    sources = find_images(named, hint="; expressions go before --images" if options.images is not None else "")
+    output = options.output
+    if output is None and not options.json and options.masks_dir is None:
+        output = "overlays" if several else "overlay.png"
+    files = plan_results(sources, words, several=several, output=output, masks_dir=options.masks_dir)
     segmenter = _load(options)
 
     # 2. Image by image; in a series, one that cannot be read does not stop the others.
     failures = 0
     for source in tqdm(sources, unit="image", disable=not several, file=sys.stderr):
         try:
-            record, text = _segment_one(segmenter, source, expressions, options, overlays[source], names[source])
+            record, text = _segment_one(segmenter, source, words, files[source], options)
         except InputError as error:
             if not several:
                 raise
@@ -150,32 +159,33 @@ def _segment(options: argparse.Namespace) -> int:
     return 2 if failures else 0
 
 
-def _segment_one(segmenter, source, expressions, options, overlay_path, name) -> tuple[dict[str, Any], str]:
+def _segment_one(
+    segmenter, source: str, expressions: list[str], files: ResultFiles, options: argparse.Namespace
+) -> tuple[dict[str, Any], str]:
     """Segments one image and writes its files; returns the record for `--json` and the lines for a reader."""
     try:
         image, _ = read_rgb(source)
     except (ValueError, OSError) as error:
-        raise InputError(_one_line(error)) from error
+        raise InputError(one_line(error)) from error
     try:
         results = segmenter(image, expressions, **_spatial(options, image))
     except (ValueError, TypeError) as error:
-        raise InputError(f"{source}: {_one_line(error)}") from error
+        raise InputError(f"{source}: {one_line(error)}") from error
+    for path, result in zip(files.masks, results):
+        write_picture(result["mask"], path)
+    if files.overlay is not None:
+        write_picture(draw_overlay(image, results), files.overlay)
 
-    files = [None] * len(results)
-    if options.masks_dir is not None:
-        files = [_mask_path(options.masks_dir, name, i, result["label"]) for i, result in enumerate(results, start=1)]
-        for path, result in zip(files, results):
-            _save(result["mask"], path)
-    if overlay_path is not None:
-        _save(draw_overlay(image, results), overlay_path)
-
-    record = {"image": source, "width": image.width, "height": image.height, "overlay": overlay_path}
-    record["results"] = [_json_result(result, file) for result, file in zip(results, files)]
+    record = {"image": source, "width": image.width, "height": image.height, "overlay": files.overlay}
+    masks = [{"file": path} for path in files.masks] or [run_lengths(result["mask"]) for result in results]
+    record["results"] = [
+        {"expression": result["label"], **{key: result[key] for key in ("score", "box", "no_target")}, "mask": mask}
+        for result, mask in zip(results, masks)
+    ]
     lines = [f"{source} ({image.width} x {image.height})"]
-    for number, result in enumerate(results, start=1):
-        lines.append(f"  {number}. {result['label']}: {_found(result)}")
-    lines += [f"  mask {path}" for path in files if path is not None]
-    lines += [f"  overlay {overlay_path}"] if overlay_path is not None else []
+    lines += [f"  {number}. {result['label']}: {_found(result)}" for number, result in enumerate(results, start=1)]
+    lines += [f"  mask {path}" for path in files.masks]
+    lines += [f"  overlay {files.overlay}"] if files.overlay is not None else []
     return record, "\n".join(lines)
 
 
@@ -187,12 +197,6 @@ def _found(result: dict[str, Any]) -> str:
     return f"score {result['score']:.2f}{place}"
 
 
-def _json_result(result: dict[str, Any], file: str | None) -> dict[str, Any]:
-    mask = {"file": file} if file is not None else run_lengths(result["mask"])
-    fields = {key: result[key] for key in ("score", "box", "no_target")}
-    return {"expression": result["label"], **fields, "mask": mask}
-
-
 def run_lengths(mask: Image.Image) -> dict[str, list[int]]:
     """COCO's uncompressed run lengths of a mask: column by column, counting zeros first; `size` is height, width."""
     column_major = (np.asarray(mask.convert("L")) > 127).T.ravel()
@@ -200,84 +204,6 @@ def run_lengths(mask: Image.Image) -> dict[str, list[int]]:
     counts = np.diff(np.concatenate([[0], borders, [column_major.size]])).tolist()
     starts_inside = [0] if column_major[0] else []
     return {"size": [mask.height, mask.width], "counts": starts_inside + counts}
-
-
-# ---- what the arguments name ----------------------------------------------------------------------------------------
-
-
-def _sources_and_expressions(options: argparse.Namespace) -> tuple[list[str], list[str], bool]:
-    """The images, the expressions, and whether the images are a series."""
-    words = list(options.words)
-    named = options.images if options.images is not None else [words.pop(0)]
-    if not words:
-        raise InputError(f"expected an image and at least one expression, got {options.words[0]!r} alone")
-    for word in words:
-        if not word.strip():
-            raise InputError(f"expected words as expression, got {word!r}")
-    sources: list[str] = []
-    for name in named:
-        if os.path.isdir(name):
-            inside = sorted(str(path) for path in Path(name).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-            if not inside:
-                raise InputError(f"no images in the folder {name!r}; looked for {' '.join(sorted(IMAGE_SUFFIXES))}")
-            sources += inside
-        elif os.path.isfile(name) or name.startswith(("http://", "https://")):
-            sources.append(name)
-        else:
-            hint = "; expressions go before --images" if options.images is not None else ""
-            raise InputError(f"no image file or folder at {name!r}{hint}")
-    several = options.images is not None or os.path.isdir(named[0])
-    return list(dict.fromkeys(sources)), words, several
-
-
-def _overlay_paths(options: argparse.Namespace, sources: list[str], several: bool) -> dict[str, str | None]:
-    """Where the overlay of each image goes: None where none is wanted."""
-    output = options.output
-    if output is None:
-        if options.json or options.masks_dir is not None:
-            return dict.fromkeys(sources)
-        output = "overlays" if several else "overlay.png"
-    if options.masks_dir is not None and os.path.isfile(options.masks_dir):
-        raise InputError(f"--masks-dir must be a folder, got the file {options.masks_dir!r}")
-    if several and os.path.isfile(output):
-        raise InputError(f"--output must be a folder for several images, got the file {output!r}")
-    if several or os.path.isdir(output):
-        names = _unique_names(sources)
-        paths = {source: os.path.join(output, f"{names[source]}_overlay.png") for source in sources}
-    else:
-        if Path(output).suffix.lower() not in OVERLAY_SUFFIXES:
-            raise InputError(f"--output must end in one of {' '.join(sorted(OVERLAY_SUFFIXES))}, got {output!r}")
-        paths = {sources[0]: output}
-    inputs = {os.path.realpath(source) for source in sources}
-    for path in paths.values():
-        if os.path.realpath(path) in inputs:
-            raise InputError(f"--output {path!r} is an input image and would be lost; choose another name")
-    return paths
-
-
-def _unique_names(sources: list[str]) -> dict[str, str]:
-    """A file name without suffix for the results of each image, distinct where images share theirs."""
-    names: dict[str, str] = {}
-    for source in sources:
-        stem = re.sub(r"[^\w.-]+", "-", Path(source.split("?")[0]).stem) or "image"
-        name, number = stem, 2
-        while name in names.values():
-            name, number = f"{stem}_{number}", number + 1
-        names[source] = name
-    return names
-
-
-def _mask_path(folder: str, name: str, number: int, expression: str) -> str:
-    words = re.sub(r"\W+", "-", expression.lower()).strip("-")[:40].strip("-")
-    return os.path.join(folder, f"{name}_{number}_{words or 'expression'}.png")
-
-
-def _save(image: Image.Image, path: str) -> None:
-    try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        image.save(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path!r}: {_one_line(error)}") from error
 
 
 def _spatial(options: argparse.Namespace, image: Image.Image) -> dict[str, Any]:
@@ -310,23 +236,25 @@ def _load(options: argparse.Namespace) -> ReferringSegmentationPipeline:
         raise InputError(f"--model must be a folder or a Hub id such as owner/name, got {model!r}")
     if os.path.isdir(model) and not os.path.isfile(os.path.join(model, "config.json")):
         raise InputError(f"no config.json in the folder --model {model!r}")
+    if options.device is not None:
+        try:
+            torch.zeros(1, device=options.device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"cannot use the device {options.device!r} ({one_line(error)}); try cpu") from error
     try:
-        device = None if options.device is None else torch.device(options.device)
+        config = AutoConfig.from_pretrained(model)
+        if config.model_type != SspSamConfig.model_type:
+            raise InputError(f"expected a model of type 'ssp_sam' at {model!r}, got type {config.model_type!r}")
         return pipeline(
             "referring-segmentation",
             model=model,
-            device=device,
+            config=config,
+            device=options.device,
             dtype=options.dtype,
             pipeline_class=ReferringSegmentationPipeline,
         )
-    except (OSError, ValueError, RuntimeError, AssertionError, KeyError, ImportError) as error:
-        raise InputError(f"cannot load {model!r}: {_one_line(error)}") from error
-
-
-def _one_line(error: BaseException) -> str:
-    """The message of an error up to its first line break, without a full stop."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    except (OSError, ValueError, TypeError, RuntimeError, KeyError, ImportError) as error:
+        raise InputError(f"cannot load {model!r}: {one_line(error)}") from error
 
 
 if __name__ == "__main__":
