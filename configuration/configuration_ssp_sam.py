@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Configuration of SSP-SAM: three towers, one semantic-spatial prompt encoder, every variant of the paper as a field."""
+"""Configuration of SSP-SAM: three towers, one semantic-spatial prompt encoder, every variant of the paper a field."""
 
 from dataclasses import field
 from typing import Literal
@@ -7,6 +7,8 @@ from typing import Literal
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, CLIPVisionConfig, PreTrainedConfig, SamConfig
 from transformers.configuration_utils import SubConfigSpec
+
+from .presets_ssp_sam import preset_fields
 
 
 @strict
@@ -140,6 +142,27 @@ class SspSamConfig(PreTrainedConfig):
             self.frozen_modules = ["sam.vision_encoder", "sam.prompt_encoder"]
             self.frozen_modules += ["vision_model"] if self.vision_config is not None else []
             self.frozen_modules += ["text_model"] if self.uses_clip_text else []
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides) -> "SspSamConfig":
+        """
+        Makes the configuration of a named variant.
+
+        Args:
+            name (`str`):
+                `"default"`, `"single_tower"`, `"paper_b16"`, `"paper_l14_336"`, or a row of the paper's ablation:
+                `"only_LAD"`, `"only_VAD"`, `"only_LAD_VAD"`, `"only_Q_token"`, `"only_LAD_Q_token"`,
+                `"only_VAD_Q_token"`, `"wo_gaussian"`, `"single_task"`, `"w_decoder"`, `"layer_ablation"`.
+            overrides: Fields that replace those of the preset. A `dict` for a sub-configuration replaces only the
+                entries it names.
+
+        Returns:
+            [`SspSamConfig`]
+
+        Raises:
+            ValueError: If there is no preset of this name.
+        """
+        return cls(**preset_fields(name, **overrides))
 
     @property
     def uses_clip_text(self) -> bool:

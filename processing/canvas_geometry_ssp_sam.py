@@ -13,22 +13,30 @@ class CanvasPlacement(NamedTuple):
     """How an image was scaled and shifted onto the canvas that boxes are normalised to.
 
     Args:
-        ratio (`float`): Canvas pixels per image pixel.
+        ratio_h, ratio_w (`float`): Canvas pixels per image pixel, down and across. They differ a little, because the
+            sides of the resized image are whole pixels.
         left, top (`int`): Offset of the image on the canvas, in canvas pixels.
         width, height (`int`): Sides of the canvas.
     """
 
-    ratio: float
+    ratio_h: float
+    ratio_w: float
     left: int
     top: int
     width: int
     height: int
 
+    @classmethod
+    def of(cls, size_hw, resized_hw, offset: tuple[int, int], canvas_hw) -> "CanvasPlacement":
+        """Returns where an image of `size_hw` lies, resized to `resized_hw`, at the (left, top) `offset`."""
+        ratio_h, ratio_w = (resized / size for resized, size in zip(resized_hw, size_hw, strict=True))
+        return cls(ratio_h, ratio_w, *offset, width=canvas_hw[1], height=canvas_hw[0])
+
     def to_canvas(self, box_xyxy) -> np.ndarray:
         """Turns a box in image pixels into (cx, cy, w, h) in fractions of the canvas, float32 of shape (4,)."""
-        x0, y0, x1, y1 = (float(value) * self.ratio for value in box_xyxy)
-        x0, x1 = (x0 + self.left) / self.width, (x1 + self.left) / self.width
-        y0, y1 = (y0 + self.top) / self.height, (y1 + self.top) / self.height
+        x0, y0, x1, y1 = (float(value) for value in box_xyxy)
+        x0, x1 = ((x * self.ratio_w + self.left) / self.width for x in (x0, x1))
+        y0, y1 = ((y * self.ratio_h + self.top) / self.height for y in (y0, y1))
         return np.array([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], dtype=np.float32)
 
     def to_image(self, box_cxcywh, size_hw: tuple[int, int]) -> list[float]:
@@ -36,12 +44,12 @@ class CanvasPlacement(NamedTuple):
         cx, cy, w, h = (float(value) for value in box_cxcywh)
         height, width = size_hw
         corners = [
-            ((cx - w / 2) * self.width - self.left, width),
-            ((cy - h / 2) * self.height - self.top, height),
-            ((cx + w / 2) * self.width - self.left, width),
-            ((cy + h / 2) * self.height - self.top, height),
+            ((cx - w / 2) * self.width - self.left, self.ratio_w, width),
+            ((cy - h / 2) * self.height - self.top, self.ratio_h, height),
+            ((cx + w / 2) * self.width - self.left, self.ratio_w, width),
+            ((cy + h / 2) * self.height - self.top, self.ratio_h, height),
         ]
-        return [min(max(value, 0.0) / self.ratio, float(side)) for value, side in corners]
+        return [min(max(value, 0.0) / ratio, float(side)) for value, ratio, side in corners]
 
 
 def fit_segmenter(size_hw: tuple[int, int], longest_edge: int) -> tuple[int, int]:

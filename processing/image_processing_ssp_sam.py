@@ -190,8 +190,8 @@ class SspSamImageProcessor(PilBackend):
             )
         }
         placements = [
-            CanvasPlacement(size.longest_edge / max(size_hw) if do_resize else 1.0, 0, 0, canvas_hw[1], canvas_hw[0])
-            for size_hw in sizes_hw
+            CanvasPlacement.of(size_hw, resized_hw, (0, 0), canvas_hw)
+            for size_hw, resized_hw in zip(sizes_hw, reshaped, strict=True)
         ]
 
         # 3. The semantic canvas.
@@ -205,8 +205,8 @@ class SspSamImageProcessor(PilBackend):
                 for (picture, _), resized, shift, scale in zip(pictures, resized_hw, shifts, scales, strict=True)
             )
             placements = [
-                CanvasPlacement(semantic_size / max(size_hw) if do_resize else 1.0, *shift, *side_hw)
-                for size_hw, shift in zip(sizes_hw, shifts, strict=True)
+                CanvasPlacement.of(size_hw, resized, shift, side_hw)
+                for size_hw, resized, shift in zip(sizes_hw, resized_hw, shifts, strict=True)
             ]
             if semantic_offsets is not None or random_semantic_offset:
                 data["semantic_offsets"] = np.array(shifts, dtype=np.int64)
@@ -234,13 +234,14 @@ class SspSamImageProcessor(PilBackend):
             semantic_offset (*optional*): (left, top) on the semantic canvas where it is not centred.
         """
         if self.semantic_size is None:
-            ratio = self.size.longest_edge / max(size_hw)
-            return CanvasPlacement(ratio, 0, 0, self.pad_size.width, self.pad_size.height)
+            resized_hw = fit_segmenter(size_hw, self.size.longest_edge)
+            return CanvasPlacement.of(size_hw, resized_hw, (0, 0), (self.pad_size.height, self.pad_size.width))
         side = self.semantic_size
+        resized_hw = fit_semantic(size_hw, side)
         if semantic_offset is None:
-            semantic_offset = centred_offset(fit_semantic(size_hw, side), side)
+            semantic_offset = centred_offset(resized_hw, side)
         left, top = (int(value) for value in semantic_offset)
-        return CanvasPlacement(side / max(size_hw), left, top, side, side)
+        return CanvasPlacement.of(size_hw, resized_hw, (left, top), (side, side))
 
 
 def _paint(picture: Image.Image, resized_hw, canvas_hw, offset, scale, mean, std, resample) -> np.ndarray:
