@@ -79,6 +79,26 @@ class SspSamMLP(nn.Module):
         return self.layers[-1](hidden_states)
 
 
+def places_with_words_first(word_mask: torch.Tensor) -> torch.Tensor:
+    """
+    Says where each position goes when words come first and padding behind them, both in their order.
+
+    Args:
+        word_mask (`torch.Tensor` of shape `(E, L)`): 1 for words, 0 for padding.
+
+    Returns:
+        `torch.LongTensor` of shape `(E, L)`: new columns; every column as it was where padding already stands last.
+    """
+    is_word = (word_mask != 0).long()
+    num_words = is_word.sum(dim=1, keepdim=True)
+    return torch.where(is_word == 1, is_word.cumsum(1) - 1, num_words + (1 - is_word).cumsum(1) - 1)
+
+
+def take_places(states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Picks the `(E, L)` columns `places` from the `(E, L, channels)` states."""
+    return states.gather(1, places.unsqueeze(-1).expand_as(states))
+
+
 class SspSamLinguisticAdapter(nn.Module):
     """
     Weighs the words of an expression and sums them to one vector.
@@ -102,26 +122,24 @@ class SspSamLinguisticAdapter(nn.Module):
         Returns:
             `tuple`: the weighted sum `(E, D)` and the word weights `(E, L)`, which are 0 on padding and sum to 1.
         """
-        states = torch.cat(
-            [
-                self.forward_gru(word_embeddings)[0],
-                self._reverse(self.backward_gru(self._reverse(word_embeddings, word_mask))[0], word_mask),
-            ],
-            dim=-1,
-        )  # (E, L, 2D)
-        scores = self.word_score(states).squeeze(-1).float()
+        scores = self.word_score(self._read_both_ways(word_embeddings, word_mask)).squeeze(-1).float()
         scores = scores.masked_fill(word_mask == 0, torch.finfo(scores.dtype).min)
         weights = scores.softmax(dim=-1).to(word_embeddings.dtype)
         return torch.matmul(weights.unsqueeze(1), word_embeddings).squeeze(1), weights
 
-    def _reverse(self, states: torch.Tensor, word_mask: torch.Tensor) -> torch.Tensor:
-        """Reverses the words of each expression in place of its words, so that padding stays behind them."""
+    def _read_both_ways(self, words: torch.Tensor, word_mask: torch.Tensor) -> torch.Tensor:
+        """Runs both GRUs over `(E, L, D)` words; returns their `(E, L, 2D)` states. Padding is read last or not."""
         if self.reads_padding:
-            return states.flip(1)
-        positions = torch.arange(states.shape[1], device=states.device).expand(states.shape[:2])
-        lengths = word_mask.to(torch.long).sum(dim=1, keepdim=True)
-        order = torch.where(positions < lengths, lengths - 1 - positions, positions)
-        return states.gather(1, order.unsqueeze(-1).expand_as(states))
+            backward = self.backward_gru(words.flip(1))[0].flip(1)
+            return torch.cat([self.forward_gru(words)[0], backward], dim=-1)
+        # A GRU cannot skip positions, so words go first, in either direction, and padding cannot reach them.
+        places = places_with_words_first(word_mask)
+        positions = torch.arange(words.shape[1], device=words.device).expand(words.shape[:2])
+        num_words = (word_mask != 0).sum(dim=1, keepdim=True)
+        reverse = torch.where(positions < num_words, num_words - 1 - positions, positions)
+        words = torch.zeros_like(words).scatter(1, places.unsqueeze(-1).expand_as(words), words)
+        backward = take_places(self.backward_gru(take_places(words, reverse))[0], reverse)
+        return take_places(torch.cat([self.forward_gru(words)[0], backward], dim=-1), places)
 
 
 class SspSamVerification(nn.Module):

@@ -4,15 +4,13 @@
 Shapes: B images, E expressions, N = g * g patches, L words, C projection channels, D adapter channels, d prompt size.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 from transformers import AutoModel, BertModel, PreTrainedModel, SamModel
 from transformers import initialization as init
 from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
+from transformers.utils import TransformersKwargs, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
@@ -23,8 +21,12 @@ from .attention_adapters import (
     SspSamLinguisticAdapter,
     SspSamMLP,
     SspSamVerification,
+    places_with_words_first,
+    take_places,
 )
 from .loss_ssp_sam import ssp_sam_loss
+from .model_inputs import check_expressions, check_image_index, check_shape, check_spatial_prompts
+from .model_outputs import SspSamImageFeatures, SspSamOutput, SspSamTextFeatures
 from .prompt_generator import SspSamFusionLayer, SspSamPromptGenerator
 from .semantic_encoder import (
     SspSamPooledPatches,
@@ -34,53 +36,6 @@ from .semantic_encoder import (
     read_clip_sentence,
     similarity_map,
 )
-
-
-@dataclass
-class SspSamImageFeatures(ModelOutput):
-    """
-    What depends on the image alone, so that many expressions can share it.
-
-    Args:
-        image_embeddings (`torch.Tensor` of shape `(B, d, height, width)`): SAM's image embeddings.
-        patch_features (`torch.Tensor` of shape `(B, N, C)`): Semantic patches, normalised over tokens.
-    """
-
-    image_embeddings: torch.Tensor | None = None
-    patch_features: torch.Tensor | None = None
-
-
-@dataclass
-class SspSamOutput(ModelOutput):
-    """
-    Output of [`SspSamModel`]; one row per expression.
-
-    Args:
-        loss (`torch.Tensor`, *optional*): Weighted sum of the losses, when labels are given.
-        pred_masks (`torch.Tensor` of shape `(E, 1, h, w)`): Low-resolution mask logits, as [`SamModel`] gives them.
-        pred_boxes (`torch.Tensor` of shape `(E, 4)`): cxcywh in [0, 1] of the semantic canvas (of SAM's canvas in the
-            single-tower model).
-        iou_scores (`torch.Tensor` of shape `(E, 1)`): SAM's own estimate of the mask's quality. SSP-SAM does not train
-            it.
-        no_target_logits (`torch.Tensor` of shape `(E,)`): Logit of "nothing in the image is meant", or `None`.
-        loss_dict (`dict[str, torch.Tensor]`, *optional*): The unweighted losses by name.
-        similarity_map (`torch.Tensor` of shape `(E, g, g)`, *optional*): Patch-sentence similarity in [0, 1].
-        word_attention (`torch.Tensor` of shape `(E, L)`, *optional*): Weight of every token; sums to 1.
-        verification_map (`torch.Tensor` of shape `(E, g, g)`, *optional*): Verification score of every patch.
-        hidden_states, attentions (`tuple[torch.Tensor]`, *optional*): Of the prompt generator's layers.
-    """
-
-    loss: torch.Tensor | None = None
-    pred_masks: torch.Tensor | None = None
-    pred_boxes: torch.Tensor | None = None
-    iou_scores: torch.Tensor | None = None
-    no_target_logits: torch.Tensor | None = None
-    loss_dict: dict[str, torch.Tensor] | None = None
-    similarity_map: torch.Tensor | None = None
-    word_attention: torch.Tensor | None = None
-    verification_map: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 class SspSamPreTrainedModel(PreTrainedModel):
@@ -132,6 +87,19 @@ class SspSamModel(SspSamPreTrainedModel):
         super().__init__(config)
         text_size = config.text_config.hidden_size
         adapter_dim, prompt_size = config.adapter_dim, config.prompt_hidden_size
+        # Prompts. The first child, so that the first layer that can be checkpointed is one that trains.
+        self.prompt_generator = SspSamPromptGenerator(
+            config,
+            hidden_size=prompt_size,
+            num_prompt_tokens=config.num_prompt_tokens,
+            num_patches=config.grid_size**2,
+            num_layers=config.num_fusion_layers,
+            num_heads=config.fusion_attention_heads,
+            intermediate_size=config.fusion_intermediate_size,
+            dropout=config.fusion_dropout,
+            layer_type=config.fusion_layer_type,
+            prompt_source=config.prompt_source,
+        )
         # Towers.
         self.sam = SamModel(config.sam_config)
         if config.vision_config is not None:
@@ -173,19 +141,7 @@ class SspSamModel(SspSamPreTrainedModel):
         self.fusion = SspSamFusion(
             adapter_dim=adapter_dim, prompt_size=prompt_size, normalise_patches=config.verification != "none"
         )
-        # Prompts and heads.
-        self.prompt_generator = SspSamPromptGenerator(
-            config,
-            hidden_size=prompt_size,
-            num_prompt_tokens=config.num_prompt_tokens,
-            num_patches=config.grid_size**2,
-            num_layers=config.num_fusion_layers,
-            num_heads=config.fusion_attention_heads,
-            intermediate_size=config.fusion_intermediate_size,
-            dropout=config.fusion_dropout,
-            layer_type=config.fusion_layer_type,
-            prompt_source=config.prompt_source,
-        )
+        # Heads on the reg token.
         if config.use_box_head:
             self.box_head = SspSamMLP(prompt_size, prompt_size, prompt_size, 4)
         if config.use_no_target_head:
@@ -239,11 +195,13 @@ class SspSamModel(SspSamPreTrainedModel):
 
     # ---- encoders -------------------------------------------------------------------------------------------------
 
+    @can_return_tuple
     def get_image_features(
         self,
         pixel_values: torch.Tensor | None = None,
         semantic_pixel_values: torch.Tensor | None = None,
         image_embeddings: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> SspSamImageFeatures:
         """
         Encodes images once, for any number of expressions.
@@ -254,55 +212,112 @@ class SspSamModel(SspSamPreTrainedModel):
                 not used by the single-tower model.
             image_embeddings (`torch.Tensor` of shape `(B, d, height, width)`, *optional*): SAM's image embeddings,
                 precomputed, in place of `pixel_values`.
+            kwargs: `output_hidden_states` and `output_attentions`.
 
         Returns:
             [`SspSamImageFeatures`], to be handed to `forward` as `image_features`.
 
         Raises:
-            ValueError: If a needed input is missing, or both `pixel_values` and `image_embeddings` are given.
+            ValueError: If a needed input is missing or has the wrong size, or both `pixel_values` and
+                `image_embeddings` are given.
         """
+        # 1. What is there.
         if (pixel_values is None) == (image_embeddings is None):
             given = "neither" if pixel_values is None else "both"
             raise ValueError(f"expected one of pixel_values and image_embeddings, got {given}")
         if self.vision_model is not None and semantic_pixel_values is None:
             raise ValueError("expected semantic_pixel_values beside the image, got None; the processor returns them")
+        # 2. SAM's image embeddings.
+        vision_config = self.config.sam_config.vision_config
         if image_embeddings is None:
-            image_embeddings = self.sam.vision_encoder(pixel_values.to(self.dtype)).last_hidden_state
+            size = (vision_config.num_channels, vision_config.image_size, vision_config.image_size)
+            check_shape("pixel_values", pixel_values, ("images", *size))
+            encoded = self.sam.vision_encoder(pixel_values.to(self.dtype), return_dict=True, **kwargs)
+            image_embeddings = encoded.last_hidden_state
+        else:
+            side = vision_config.image_size // vision_config.patch_size
+            check_shape("image_embeddings", image_embeddings, ("images", vision_config.output_channels, side, side))
+            image_embeddings = image_embeddings.to(self.dtype)
+            encoded = SspSamImageFeatures()
+        # 3. Semantic patches.
         if self.vision_model is None:
-            return SspSamImageFeatures(image_embeddings, normalise_over_tokens(self.pooled_patches(image_embeddings)))
-        if len(semantic_pixel_values) != len(image_embeddings):
-            raise ValueError(
-                f"expected one semantic image per image, got {len(semantic_pixel_values)} for {len(image_embeddings)}"
+            tokens, pooler_output = self.pooled_patches(image_embeddings), None
+            patch_features, last_hidden_state = normalise_over_tokens(tokens), image_embeddings
+        else:
+            size = (self.config.vision_config.num_channels, *[self.config.vision_config.image_size] * 2)
+            check_shape("semantic_pixel_values", semantic_pixel_values, ("images", *size))
+            if len(semantic_pixel_values) != len(image_embeddings):
+                raise ValueError(
+                    f"expected one semantic image per image, got {len(semantic_pixel_values)} for "
+                    f"{len(image_embeddings)}"
+                )
+            encoded = encode_image_with_surgery(
+                self.vision_model,
+                semantic_pixel_values.to(self.dtype),
+                self.config.num_surgery_layers,
+                return_dict=True,
+                **kwargs,
             )
-        tokens = encode_image_with_surgery(
-            self.vision_model, semantic_pixel_values.to(self.dtype), self.config.num_surgery_layers
+            last_hidden_state = encoded.last_hidden_state
+            tokens = self.vision_model.visual_projection(last_hidden_state)  # (B, 1 + N, C)
+            patch_features, pooler_output = normalise_over_tokens(tokens)[:, 1:], tokens[:, 0]
+        return SspSamImageFeatures(
+            image_embeddings=image_embeddings,
+            patch_features=patch_features,
+            last_hidden_state=last_hidden_state,
+            pooler_output=pooler_output,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
         )
-        return SspSamImageFeatures(image_embeddings, normalise_over_tokens(tokens)[:, 1:])
 
+    @can_return_tuple
     def get_text_features(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SspSamTextFeatures:
         """
         Encodes expressions.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(E, L)`).
-            attention_mask (`torch.Tensor` of shape `(E, L)`, *optional*): 1 for words, 0 for padding. CLIP's text tower
-                counts every id but 0 as a word instead, as the original does.
+            attention_mask (`torch.Tensor` of shape `(E, L)`, *optional*): 1 for words, 0 for padding on either side.
+                CLIP's text tower counts every id but 0 as a word instead, as the original does.
+            kwargs: `output_hidden_states` and `output_attentions`.
 
         Returns:
-            `tuple`: word states `(E, L, text size)`, sentence vectors of unit length `(E, C)`, word mask `(E, L)`.
+            [`SspSamTextFeatures`]
+
+        Raises:
+            ValueError: If ids are missing, too many, or do not fit the mask.
         """
+        check_expressions(input_ids, attention_mask, self.config.text_config)
         if self.config.uses_clip_text:
-            word_states = self.text_model.text_model(input_ids=input_ids).last_hidden_state
-            sentence = read_clip_sentence(self.text_model, word_states, input_ids)
             word_mask = (input_ids != 0).long()
+            encoded = self.text_model.text_model(input_ids=input_ids, return_dict=True, **kwargs)
+            word_states = encoded.last_hidden_state
+            sentence = read_clip_sentence(self.text_model, word_states, input_ids)
         else:
-            word_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-            word_states = self.text_model(input_ids=input_ids, attention_mask=word_mask).last_hidden_state
-            sentence = self.sentence_projection(word_states)
+            word_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.to(input_ids.dtype)
+            # The tower counts positions from the first column, so words go there whatever the side of the padding.
+            places = places_with_words_first(word_mask)
+            encoded = self.text_model(
+                input_ids=torch.zeros_like(input_ids).scatter(1, places, input_ids),
+                attention_mask=torch.zeros_like(word_mask).scatter(1, places, word_mask),
+                return_dict=True,
+                **kwargs,
+            )
+            sentence = self.sentence_projection(encoded.last_hidden_state)
+            word_states = take_places(encoded.last_hidden_state, places)
         sentence = nn.functional.normalize(sentence.float(), dim=-1).to(word_states.dtype)
-        return word_states, sentence, word_mask
+        return SspSamTextFeatures(
+            last_hidden_state=word_states,
+            pooler_output=sentence,
+            word_mask=word_mask,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+        )
 
     # ---- forward --------------------------------------------------------------------------------------------------
 
@@ -361,20 +376,24 @@ class SspSamModel(SspSamPreTrainedModel):
             ValueError: If inputs are missing, contradict each other, or do not fit in number.
         """
         # 1. Images, once each.
-        if input_ids is None:
-            raise ValueError("expected input_ids (one row per expression), got None")
+        check_expressions(input_ids, attention_mask, self.config.text_config)
         if image_features is None:
-            image_features = self.get_image_features(pixel_values, semantic_pixel_values, image_embeddings)
+            image_features = self.get_image_features(
+                pixel_values, semantic_pixel_values, image_embeddings, return_dict=True
+            )
         elif pixel_values is not None or image_embeddings is not None:
             raise ValueError("expected image_features alone, got pixel_values or image_embeddings beside them")
-        image_index = self._check_image_index(image_index, len(input_ids), image_features)
+        image_embeddings, patch_features = image_features["image_embeddings"], image_features["patch_features"]
+        image_index = check_image_index(image_index, len(input_ids), len(image_embeddings), image_embeddings.device)
 
         # 2. Expressions, and the patches each of them is about.
-        word_states, sentence, word_mask = self.get_text_features(input_ids, attention_mask)
-        patch_features = image_features.patch_features[image_index]  # (E, N, C)
+        text_features = self.get_text_features(input_ids, attention_mask, return_dict=True)
+        patch_features = patch_features[image_index]  # (E, N, C)
 
         # 3. Semantic-spatial prompts.
-        fused_patches, maps = self.encode_semantic_spatial(patch_features, word_states, sentence, word_mask)
+        fused_patches, maps = self.encode_semantic_spatial(
+            patch_features, text_features.last_hidden_state, text_features.pooler_output, text_features.word_mask
+        )
         reg_token, prompts = self.prompt_generator(fused_patches, **kwargs)
 
         # 4. Heads on the reg token.
@@ -385,7 +404,7 @@ class SspSamModel(SspSamPreTrainedModel):
         pred_masks = iou_scores = None
         if predict_masks:
             pred_masks, iou_scores = self.decode_masks(
-                image_features.image_embeddings[image_index],
+                image_embeddings[image_index],
                 prompts,
                 input_points=input_points,
                 input_labels=input_labels,
@@ -476,16 +495,17 @@ class SspSamModel(SspSamPreTrainedModel):
             `tuple`: mask logits `(E, 1, h, w)` and IoU estimates `(E, 1)`.
 
         Raises:
-            ValueError: If a spatial prompt does not have one row per expression.
+            ValueError: If a spatial prompt does not have one row per expression, or has another shape.
         """
         num_expressions = len(prompts)
-        spatial = {"input_points": (input_points, 4), "input_boxes": (input_boxes, 3), "input_masks": (input_masks, 4)}
-        for name, (value, dims) in spatial.items():
-            if value is not None and (value.dim() != dims or value.shape[0] != num_expressions):
-                raise ValueError(
-                    f"expected {name} with {dims} dimensions and one row per expression ({num_expressions}), "
-                    f"got shape {tuple(value.shape)}"
-                )
+        check_spatial_prompts(
+            num_expressions,
+            tuple(4 * side for side in image_embeddings.shape[-2:]),
+            input_points=input_points,
+            input_labels=input_labels,
+            input_boxes=input_boxes,
+            input_masks=input_masks,
+        )
         if input_points is not None and input_labels is None:
             input_labels = torch.ones_like(input_points[..., 0], dtype=torch.int)
         if input_masks is not None:
@@ -507,29 +527,5 @@ class SspSamModel(SspSamPreTrainedModel):
         )
         return masks.squeeze(1), iou_scores.squeeze(1)
 
-    def _check_image_index(
-        self, image_index: torch.Tensor | None, num_expressions: int, image_features: SspSamImageFeatures
-    ) -> torch.Tensor:
-        """Returns which image each expression reads, after checking that it exists."""
-        num_images = len(image_features.image_embeddings)
-        device = image_features.image_embeddings.device
-        if image_index is None:
-            if num_expressions != num_images:
-                raise ValueError(
-                    f"expected one expression per image, got {num_expressions} expressions for {num_images} images; "
-                    "pass image_index to say which image each expression belongs to"
-                )
-            return torch.arange(num_images, device=device)
-        if image_index.shape != (num_expressions,):
-            raise ValueError(
-                f"expected image_index of shape ({num_expressions},), one entry per expression, "
-                f"got {tuple(image_index.shape)}"
-            )
-        if not torch.compiler.is_compiling() and not torch.jit.is_tracing() and num_expressions > 0:
-            low, high = image_index.min().item(), image_index.max().item()
-            if low < 0 or high >= num_images:
-                raise ValueError(f"expected image_index between 0 and {num_images - 1}, got {low} to {high}")
-        return image_index.to(device)
 
-
-__all__ = ["SspSamImageFeatures", "SspSamModel", "SspSamOutput", "SspSamPreTrainedModel"]
+__all__ = ["SspSamImageFeatures", "SspSamModel", "SspSamOutput", "SspSamPreTrainedModel", "SspSamTextFeatures"]

@@ -6,9 +6,14 @@ Shapes: B images or expressions, N = g * g patches, C projection channels, L wor
 
 import torch
 from torch import nn
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils.output_capturing import capture_outputs
 
 
-def encode_image_with_surgery(vision_model: nn.Module, pixel_values: torch.Tensor, num_surgery_layers: int):
+@capture_outputs(tie_last_hidden_states=False)
+def encode_image_with_surgery(
+    vision_model: nn.Module, pixel_values: torch.Tensor, num_surgery_layers: int, **kwargs
+) -> BaseModelOutput:
     """
     Runs CLIP's vision tower with a second, value-value stream beside its last blocks.
 
@@ -20,9 +25,11 @@ def encode_image_with_surgery(vision_model: nn.Module, pixel_values: torch.Tenso
         vision_model (`CLIPVisionModelWithProjection`): The tower.
         pixel_values (`torch.Tensor` of shape `(B, 3, s, s)`): Images on the semantic canvas.
         num_surgery_layers (`int`): How many of the last blocks carry the second stream; 0 is ordinary CLIP.
+        kwargs: `output_hidden_states` and `output_attentions`, both of the ordinary stream.
 
     Returns:
-        `torch.Tensor` of shape `(B, 1 + N, C)`: Projected tokens, class token first.
+        `BaseModelOutput`: `last_hidden_state` of shape `(B, 1 + N, hidden)` are the tokens after the final norm, class
+        token first, not yet projected.
 
     Source: SSP-SAM (arXiv 2603.18086), after CLIP Surgery (arXiv 2304.05653).
     """
@@ -38,7 +45,7 @@ def encode_image_with_surgery(vision_model: nn.Module, pixel_values: torch.Tenso
         hidden_states = layer(hidden_states, None)
     patch_states = value_states if num_surgery_layers > 0 else hidden_states
     tokens = torch.cat([hidden_states[:, :1], patch_states[:, 1:]], dim=1)
-    return vision_model.visual_projection(tower.post_layernorm(tokens))
+    return BaseModelOutput(last_hidden_state=tower.post_layernorm(tokens))
 
 
 def value_value_attention(attention: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
