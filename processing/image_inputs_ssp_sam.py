@@ -21,7 +21,7 @@ def flatten_images(images: Any) -> list[Any]:
     return [images]
 
 
-def read_rgb(image: Any, input_data_format: Any = None) -> tuple[Image.Image, bool]:
+def read_rgb(image: Any, input_data_format: Any = None, keep_alpha: bool = False) -> tuple[Image.Image, bool]:
     """Reads one image, applies its EXIF orientation, lays transparency on white and returns it as 8-bit RGB.
 
     Args:
@@ -31,6 +31,7 @@ def read_rgb(image: Any, input_data_format: Any = None) -> tuple[Image.Image, bo
             could be either axis, arrays are read channels last and tensors channels first.
         input_data_format (`str` or `ChannelDimension`, *optional*):
             `"channels_first"` or `"channels_last"` decides the layout of arrays and tensors.
+        keep_alpha (`bool`, defaults to `False`): Return RGBA instead, with nothing laid on white.
 
     Returns:
         `tuple[PIL.Image.Image, bool]`: The picture, and whether its pixels came as floats in 0..1.
@@ -38,19 +39,39 @@ def read_rgb(image: Any, input_data_format: Any = None) -> tuple[Image.Image, bo
     Raises:
         `ValueError`: If it is not an image, is damaged, or has values that no picture has.
     """
-    if isinstance(image, str | os.PathLike):
-        return _pil_to_rgb(_open(os.fspath(image)))
-    if isinstance(image, Image.Image):
-        return _pil_to_rgb(image)
+    unit_range = False
     if isinstance(image, torch.Tensor):
         image = image.detach().cpu()
         image = (image.float() if image.is_floating_point() else image).numpy()
-        return _array_to_rgb(image, input_data_format, prefer_first=True)
-    if isinstance(image, np.ndarray):
-        return _array_to_rgb(image, input_data_format, prefer_first=False)
-    raise ValueError(
-        f"expected an image as PIL image, array, tensor, path or URL, got {type(image).__name__}: {str(image)[:80]}"
-    )
+        picture, unit_range = _array_to_picture(image, input_data_format, prefer_first=True)
+    elif isinstance(image, np.ndarray):
+        picture, unit_range = _array_to_picture(image, input_data_format, prefer_first=False)
+    elif isinstance(image, str | os.PathLike | Image.Image):
+        picture = _decode(image if isinstance(image, Image.Image) else _open(os.fspath(image)))
+        if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+            picture, unit_range = _array_to_picture(np.asarray(picture), None, prefer_first=False)
+    else:
+        raise ValueError(
+            f"expected an image as PIL image, array, tensor, path or URL, got {type(image).__name__}: {str(image)[:80]}"
+        )
+    return (_convert(picture, "RGBA") if keep_alpha else lay_on_white(picture)), unit_range
+
+
+def lay_on_white(picture: Image.Image) -> Image.Image:
+    """Returns a picture of any mode as RGB, with white where it is transparent."""
+    if not picture.has_transparency_data:
+        return _convert(picture, "RGB")
+    white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, _convert(picture, "RGBA")).convert("RGB")
+
+
+def _convert(picture: Image.Image, mode: str) -> Image.Image:
+    if picture.mode == mode:
+        return picture
+    try:
+        return picture.convert(mode)
+    except ValueError as error:
+        raise ValueError(f"cannot turn an image of mode {picture.mode!r} into RGB; convert it to RGB first") from error
 
 
 def _open(source: str) -> Image.Image:
@@ -71,32 +92,20 @@ def _open(source: str) -> Image.Image:
         ) from error
 
 
-def _pil_to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
+def _decode(picture: Image.Image) -> Image.Image:
     try:
-        image.load()
-        if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(image)
+        picture.load()
+        if picture.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+            picture = ImageOps.exif_transpose(picture)
     except Exception as error:  # decoders fail in many ways, each of which means a bad file
-        name = repr(getattr(image, "filename", "") or "the image")
+        name = repr(getattr(picture, "filename", "") or "the image")
         raise ValueError(f"could not decode {name} ({error}); the file is damaged or cut off: replace it") from error
-    if 0 in image.size:
-        raise ValueError(f"expected an image with pixels, got width {image.width} and height {image.height}")
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _array_to_rgb(np.asarray(image), None, prefer_first=False)
-    if image.has_transparency_data:
-        return _on_white(image.convert("RGBA")), False
-    try:
-        return image.convert("RGB"), False
-    except ValueError as error:
-        raise ValueError(f"cannot turn an image of mode {image.mode!r} into RGB; convert it to RGB first") from error
+    if 0 in picture.size:
+        raise ValueError(f"expected an image with pixels, got width {picture.width} and height {picture.height}")
+    return picture
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, image).convert("RGB")
-
-
-def _array_to_rgb(array: np.ndarray, input_data_format: Any, prefer_first: bool) -> tuple[Image.Image, bool]:
+def _array_to_picture(array: np.ndarray, input_data_format: Any, prefer_first: bool) -> tuple[Image.Image, bool]:
     if array.ndim not in (2, 3) or array.size == 0:
         raise ValueError(
             f"expected an image of shape (height, width), (height, width, channels) or (channels, height, width), "
@@ -105,10 +114,9 @@ def _array_to_rgb(array: np.ndarray, input_data_format: Any, prefer_first: bool)
     if array.ndim == 3 and _channels_first(array.shape, input_data_format, prefer_first):
         array = np.moveaxis(array, 0, -1)
     array, unit_range = _to_uint8(array)
-    if array.ndim == 2 or array.shape[2] == 1:
-        return Image.fromarray(np.ascontiguousarray(array.reshape(array.shape[:2]))).convert("RGB"), unit_range
-    picture = Image.fromarray(np.ascontiguousarray(array))
-    return (_on_white(picture) if array.shape[2] == 4 else picture), unit_range
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    return Image.fromarray(np.ascontiguousarray(array)), unit_range
 
 
 def _channels_first(shape: tuple[int, ...], input_data_format: Any, prefer_first: bool) -> bool:

@@ -22,7 +22,7 @@ from transformers.utils.constants import (
 )
 
 from .canvas_geometry_ssp_sam import CanvasPlacement, centred_offset, fit_segmenter, fit_semantic
-from .image_inputs_ssp_sam import flatten_images, read_rgb
+from .image_inputs_ssp_sam import flatten_images, lay_on_white, read_rgb
 from .training_labels_ssp_sam import flatten_labels, make_labels
 
 
@@ -64,7 +64,8 @@ class SspSamImageProcessor(PilBackend):
         random_semantic_offset (`bool`, defaults to `False`): Whether training shifts the image on the semantic canvas.
         do_resize, do_rescale, do_normalize (`bool`): Steps of both canvases. `do_pad` is a step of SAM's canvas alone.
 
-    Images always become RGB, whatever `do_convert_rgb` says, since both towers read three channels.
+    Images become RGB whatever `do_convert_rgb` says, since both towers read three channels; only an `image_mean` of
+    four values keeps alpha on SAM's canvas.
 
     Source: SSP-SAM (arXiv 2603.18086), preprocessing; the SAM canvas as in segment-anything.
     """
@@ -173,7 +174,8 @@ class SspSamImageProcessor(PilBackend):
         **kwargs,
     ) -> BatchFeature:
         # 1. Upright RGB pictures.
-        pictures = [read_rgb(image, input_data_format) for image in flatten_images(images)]
+        keep_alpha = np.size(image_mean) == 4
+        pictures = [read_rgb(image, input_data_format, keep_alpha) for image in flatten_images(images)]
         if not pictures:
             raise ValueError("expected at least one image, got an empty list")
         sizes_hw = [(picture.height, picture.width) for picture, _ in pictures]
@@ -201,7 +203,7 @@ class SspSamImageProcessor(PilBackend):
             mean, std = (semantic_mean, semantic_std) if do_normalize else (0.0, 1.0)
             side_hw = (semantic_size, semantic_size)
             data["semantic_pixel_values"] = _stack(
-                _paint(picture, resized, side_hw, shift, scale, mean, std, resample)
+                _paint(lay_on_white(picture), resized, side_hw, shift, scale, mean, std, resample)
                 for (picture, _), resized, shift, scale in zip(pictures, resized_hw, shifts, scales, strict=True)
             )
             placements = [

@@ -82,8 +82,11 @@ def read_answer(
         raise ValueError("expected finite mask logits, got NaN; run the model in float32 or bfloat16")
     threshold = torch.logit(torch.tensor(float(mask_threshold), dtype=torch.float64)).item()
     mask = logits > threshold
-    n_pixels = int(mask.sum())
-    foreground = logits[mask].sigmoid().mean() if n_pixels else torch.tensor(highest).sigmoid()
+    n_pixels = int(mask.count_nonzero())
+    if n_pixels:
+        foreground = logits.sigmoid().mul_(mask).sum() / n_pixels
+    else:
+        foreground = torch.tensor(highest).sigmoid()
     confidence = calibrate(float(foreground), score_temperature, score_bias)
     found = (1 - (no_target_probability or 0.0)) * confidence
 

@@ -167,10 +167,19 @@ def test_float_images_in_0_to_1_stay_there_without_rescaling(processor):
     assert processor(image, **options).pixel_values.max() > 100
 
 
-def test_a_scalar_mean_and_four_channels_are_accepted(processor):
-    image = np.random.default_rng(0).integers(0, 256, (20, 30, 4), dtype=np.uint8)
-    output = processor(image, input_data_format="channels_last", image_mean=0.0, image_std=1.0, return_tensors="pt")
-    assert output.pixel_values.shape == (1, 3, 64, 64)
+def test_a_scalar_mean_is_accepted(processor):
+    options = {"image_mean": 0.0, "image_std": 1.0, "return_tensors": "pt"}
+    assert processor(noise(20, 30), **options).pixel_values.max() <= 1
+
+
+def test_a_mean_of_four_values_keeps_alpha_on_the_sam_canvas_alone(processor):
+    array = np.full((64, 64, 4), 51, dtype=np.uint8)
+    output = processor(
+        array, input_data_format="channels_last", image_mean=[0.0] * 4, image_std=[1.0] * 4, return_tensors="pt"
+    )
+    assert output.pixel_values.shape == (1, 4, 64, 64)
+    torch.testing.assert_close(output.pixel_values, torch.full((1, 4, 64, 64), 0.2))
+    assert output.semantic_pixel_values.shape == (1, 3, 32, 32)
 
 
 # Modes of images
