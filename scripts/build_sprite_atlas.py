@@ -1,3 +1,4 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Rebuild the files of `training/assets` that generated scenes are drawn from.
 
 The sprite atlas needs the Noto colour emoji font (Debian package `fonts-noto-color-emoji`); the photograph crops need

@@ -1,3 +1,4 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Backgrounds of generated scenes: flat, gradient, noise, and crops of photographs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """The things a generated scene is made of: nouns, colours, emoji sprites, drawn shapes.
 
 Emoji come from a small atlas (`assets/sprites.png`), made once from the Noto colour emoji font by

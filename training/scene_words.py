@@ -1,3 +1,4 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """The wordings of generated referring expressions, and the closed list of words they are made of.
 
 Templates hold `{n}` for a noun phrase and `{a}`, `{b}` for reference objects. Repeating a template makes it likelier.
@@ -193,7 +194,7 @@ def words_of(text: str) -> list[str]:
 def _all_texts() -> list[str]:
     texts = [*NOUNS, *map(plural, NOUNS), *COLOURS, *NOUN_ARTICLES, *PREFIXES, *COLOUR_AFTER, *SIZE_AFTER, *CENTRE,
              *CORNER, *NEAR, *NEAREST, *BETWEEN, *ORDINAL, *ORDINAL_ALONE, *ALL_OF, *BOTH_OF, *COUNT_OF, *EVERYTHING,
-             *COLOUR_ALL, *CLASSES, *map(plural, CLASSES), "and", "also", "as well as", "plus"]  # fmt: skip
+             *COLOUR_ALL, *CLASSES, *map(plural, CLASSES), "an", "and", "also", "as well as", "plus"]  # fmt: skip
     for pairs in (*SYNONYMS.values(), GENERIC):
         texts.extend(word for pair in pairs for word in pair)
     for table in (SIZE_WORDS, COMPARATIVE, SUPERLATIVE, EXTREME, FAR, SIDE, CORNER_VERTICAL, PAIR, RELATION,
