@@ -1,0 +1,33 @@
+# make demo   segments the example picture with the checkpoint that ships in the package
+# make test   style checks and all tests
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+export HF_HUB_OFFLINE := 1
+
+.PHONY: demo test clean
+
+demo: $(VENV)/installed
+	$(BIN)/ssp-sam segment examples/scene.png "the red car" "the dog" "all the apples" "the penguin" \
+		--output demo/overlay.png
+	@echo "Open $(CURDIR)/demo/overlay.png to see the masks."
+
+test: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: setup.py pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/installed-test: setup.py pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[test]'
+	touch $(VENV)/installed $@
