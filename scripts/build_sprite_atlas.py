@@ -8,11 +8,14 @@ scikit-image, whose bundled pictures they are cut from. Generating scenes needs 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ssp_sam.training.scene_objects import ASSETS, ATLAS_COLUMNS, ATLAS_PATH, SPRITES, TILE_PX
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from ssp_sam.training.scene_objects import ASSETS, ATLAS_COLUMNS, ATLAS_PATH, SPRITES, TILE_PX  # noqa: E402
 
 FONT_PATH = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 FONT_PX = 109  # the only bitmap size the font has
