@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-# Strong colours that differ in hue and lightness; the n-th expression always gets the n-th of them.
+# Strong colours that differ in hue and lightness.
 COLOURS = (
     (230, 38, 60),
     (0, 120, 230),
@@ -25,6 +25,7 @@ PANEL_BACKGROUND = (24, 24, 27)
 PANEL_TEXT = (244, 244, 245)
 PANEL_MUTED = (168, 168, 176)
 MAX_TAG_CHARACTERS = 32
+CLEAR_DISTANCE = 140.0  # between a colour and what it is drawn on, in RGB
 
 
 def draw_overlay(image: Image.Image, results: Sequence[dict[str, Any]], min_long_side: int = 512) -> Image.Image:
@@ -56,30 +57,47 @@ def draw_overlay(image: Image.Image, results: Sequence[dict[str, Any]], min_long
     line = max(2, round(max(size) / 320))
     font = ImageFont.load_default(size=float(min(40, max(13, round(max(size) / 38)))))
 
-    canvas = _paint_masks(canvas, results, line)
-    _draw_boxes_and_tags(canvas, results, (size[0] / image.width, size[1] / image.height), line, font)
-    panel = _draw_panel(results, max(size[0], min_long_side), font)
+    colours = choose_colours(image, results)
+    canvas = _paint_masks(canvas, results, colours, line)
+    _draw_boxes_and_tags(canvas, results, colours, (size[0] / image.width, size[1] / image.height), line, font)
+    panel = _draw_panel(results, colours, max(size[0], min_long_side), font)
     picture = Image.new("RGB", (max(size[0], panel.width), size[1] + panel.height), PANEL_BACKGROUND)
     picture.paste(canvas, ((picture.width - size[0]) // 2, 0))
     picture.paste(panel, (0, size[1]))
     return picture
 
 
-def colour_of(index: int) -> tuple[int, int, int]:
-    """The colour of the `index`-th expression, counted from 0."""
-    return COLOURS[index % len(COLOURS)]
+def choose_colours(image: Image.Image, results: Sequence[dict[str, Any]]) -> list[tuple[int, int, int]]:
+    """
+    Gives each expression a colour of its own that stands out from what its mask covers.
+
+    That is the first unused one of `COLOURS` that is far enough from the mean colour of the region, or else the
+    farthest; once all are used, they may be used again.
+    """
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
+    chosen: list[tuple[int, int, int]] = []
+    for result in results:
+        inside = np.asarray(result["mask"]) > 127
+        ground = pixels[inside].mean(0) if inside.any() else np.full(3, np.inf)
+        used = chosen[len(chosen) - len(chosen) % len(COLOURS) :]
+        distances = {
+            colour: float(np.linalg.norm(np.array(colour) - ground)) for colour in COLOURS if colour not in used
+        }
+        clear = [colour for colour, distance in distances.items() if distance >= CLEAR_DISTANCE]
+        chosen.append(clear[0] if clear else max(distances, key=lambda colour: distances[colour]))
+    return chosen
 
 
-def _paint_masks(canvas: Image.Image, results: Sequence[dict[str, Any]], line: int) -> Image.Image:
+def _paint_masks(canvas: Image.Image, results: Sequence[dict[str, Any]], colours, line: int) -> Image.Image:
     """Tints each region and draws its contour, white around the colour so that it shows on any ground."""
     masks = [result["mask"].resize(canvas.size, Image.Resampling.BILINEAR).point(_binary) for result in results]
     pixels = np.asarray(canvas, dtype=np.float32).copy()
     for index, mask in enumerate(masks):
         inside = np.asarray(mask) > 0
-        pixels[inside] = (1 - FILL_OPACITY) * pixels[inside] + FILL_OPACITY * np.array(colour_of(index), np.float32)
+        pixels[inside] = (1 - FILL_OPACITY) * pixels[inside] + FILL_OPACITY * np.array(colours[index], np.float32)
     for index, mask in enumerate(masks):
         inside = np.asarray(mask) > 0
-        for width, colour in ((line + max(1, line // 2), (255, 255, 255)), (line, colour_of(index))):
+        for width, colour in ((line + max(1, line // 2), (255, 255, 255)), (line, colours[index])):
             pixels[inside & ~_eroded(inside, width)] = colour
     return Image.fromarray(pixels.round().astype(np.uint8))
 
@@ -96,7 +114,7 @@ def _binary(value: int) -> int:
     return 255 if value > 127 else 0
 
 
-def _draw_boxes_and_tags(canvas, results, scale, line, font) -> None:
+def _draw_boxes_and_tags(canvas, results, colours, scale, line, font) -> None:
     """Draws boxes first and tags over them, each tag inside the image and clear of the tags before it."""
     draw = ImageDraw.Draw(canvas)
     found = [(index, result) for index, result in enumerate(results) if result["box"] and not result["no_target"]]
@@ -104,7 +122,7 @@ def _draw_boxes_and_tags(canvas, results, scale, line, font) -> None:
     for index, box in boxes.items():
         halo = [box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1]
         draw.rectangle(halo, outline=(0, 0, 0), width=line + 2)
-        draw.rectangle(box, outline=colour_of(index), width=line)
+        draw.rectangle(box, outline=colours[index], width=line)
     taken: list[tuple[int, int, int, int]] = []
     for index, result in found:
         text = f"{index + 1} {_shortened(result['label'], MAX_TAG_CHARACTERS)} {result['score']:.2f}"
@@ -112,8 +130,8 @@ def _draw_boxes_and_tags(canvas, results, scale, line, font) -> None:
         if place is None:  # no room for letters at all: the panel below still names it
             continue
         taken.append(place)
-        draw.rectangle(place, fill=colour_of(index), outline=(255, 255, 255))
-        draw.text((place[0] + 4, place[1] + 2), text, font=font, fill=_text_colour(colour_of(index)))
+        draw.rectangle(place, fill=colours[index], outline=(255, 255, 255))
+        draw.text((place[0] + 4, place[1] + 2), text, font=font, fill=_text_colour(colours[index]))
 
 
 def _scaled_box(box: dict[str, int], scale: tuple[float, float], size: tuple[int, int]) -> list[float]:
@@ -146,7 +164,7 @@ def _overlap(a, b) -> bool:
     return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
 
 
-def _draw_panel(results: Sequence[dict[str, Any]], width: int, font) -> Image.Image:
+def _draw_panel(results: Sequence[dict[str, Any]], colours, width: int, font) -> Image.Image:
     """The list under the picture: number and colour, the whole expression, its score or "nothing found"."""
     probe = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     line_height = int(font.size * 1.45)
@@ -165,7 +183,7 @@ def _draw_panel(results: Sequence[dict[str, Any]], width: int, font) -> Image.Im
     for index, (row, note) in enumerate(zip(rows, notes)):
         missing = results[index]["no_target"]
         square = [margin, y + 2, margin + swatch, y + 2 + swatch]
-        draw.rectangle(square, fill=None if missing else colour_of(index), outline=colour_of(index), width=2)
+        draw.rectangle(square, fill=None if missing else colours[index], outline=colours[index], width=2)
         note_x = width - margin - probe.textlength(note, font=font)
         draw.text((note_x, y), note, font=font, fill=PANEL_MUTED if missing else PANEL_TEXT)
         for text in row:
