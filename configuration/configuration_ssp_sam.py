@@ -10,6 +10,33 @@ from transformers.configuration_utils import SubConfigSpec
 
 from .presets_ssp_sam import preset_fields
 
+_COUNTS = (
+    "projection_dim",
+    "grid_size",
+    "adapter_dim",
+    "verification_attention_heads",
+    "num_fusion_layers",
+    "fusion_attention_heads",
+    "fusion_intermediate_size",
+    "mask_size",
+)
+_WEIGHTS = (
+    "dice_loss_weight",
+    "focal_loss_weight",
+    "l1_loss_weight",
+    "giou_loss_weight",
+    "no_target_loss_weight",
+    "focal_gamma",
+    "initializer_range",
+)
+_FRACTIONS = (
+    "verification_attention_dropout",
+    "fusion_dropout",
+    "focal_alpha",
+    "mask_threshold",
+    "no_target_threshold",
+)
+
 
 @strict
 class SspSamConfig(PreTrainedConfig):
@@ -57,8 +84,8 @@ class SspSamConfig(PreTrainedConfig):
         mask_size (`int`, *optional*):
             Side of the square in which mask losses are computed; half of SAM's canvas when not given.
         frozen_modules (`list[str]`, *optional*):
-            Submodules that get no gradient and stay in eval mode. When not given: SAM's image and prompt encoders and
-            every CLIP tower.
+            Submodules that get no gradient and stay in eval mode. When not given: SAM's image and prompt encoders, its
+            IoU head, which no loss reaches, and every CLIP tower.
         dice_loss_weight, focal_loss_weight, l1_loss_weight, giou_loss_weight, no_target_loss_weight (`float`):
             Weights of the terms of the loss; 4, 4, 5, 2 and 1.
         focal_alpha, focal_gamma (`float`): Parameters of the focal loss; 0.25 and 2.
@@ -67,6 +94,9 @@ class SspSamConfig(PreTrainedConfig):
         score_temperature (`float`, defaults to 1.0):
             Divides the logit of the confidence that post-processing reports; fitted on validation data.
         initializer_range (`float`, defaults to 0.02): Standard deviation of new weights.
+
+    Raises:
+        ValueError: If values make no sense or do not fit each other.
 
     Source: SSP-SAM (arXiv 2603.18086).
 
@@ -130,18 +160,18 @@ class SspSamConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        if self.vision_config is not None:
-            self.projection_dim = self.vision_config.projection_dim
-            self.grid_size = self.vision_config.image_size // self.vision_config.patch_size
-        else:
-            self.projection_dim = 512 if self.projection_dim is None else self.projection_dim
-            self.grid_size = 16 if self.grid_size is None else self.grid_size
+        self._validate_tower_types()
+        projection_dim, grid_size = self._semantic_sizes()
+        self.projection_dim = projection_dim if self.projection_dim is None else self.projection_dim
+        self.grid_size = grid_size if self.grid_size is None else self.grid_size
         if self.mask_size is None:
             self.mask_size = self.sam_config.vision_config.image_size // 2
         if self.frozen_modules is None:
-            self.frozen_modules = ["sam.vision_encoder", "sam.prompt_encoder"]
+            self.frozen_modules = ["sam.vision_encoder", "sam.prompt_encoder", "sam.mask_decoder.iou_prediction_head"]
             self.frozen_modules += ["vision_model"] if self.vision_config is not None else []
             self.frozen_modules += ["text_model"] if self.uses_clip_text else []
+        # Also run by the strict dataclass, which would wrap the sentence in two lines of its own.
+        self.validate_architecture()
 
     @classmethod
     def from_preset(cls, name: str, **overrides) -> "SspSamConfig":
@@ -174,8 +204,16 @@ class SspSamConfig(PreTrainedConfig):
         """Prompt size d, the channels of SAM's prompt embeddings."""
         return self.sam_config.prompt_encoder_config.hidden_size
 
+    def _semantic_sizes(self) -> tuple[int, int]:
+        """Channels C and grid side g that the semantic tower gives; the defaults of the single-tower model."""
+        if self.vision_config is None:
+            return 512, 16
+        return self.vision_config.projection_dim, self.vision_config.image_size // self.vision_config.patch_size
+
     def validate_architecture(self):
-        """Raises a `ValueError` for sizes that do not fit each other. Runs at construction."""
+        """Raises a `ValueError` for values that make no sense or do not fit each other. Runs at construction."""
+        self._validate_ranges()
+        self._validate_sam()
         divisions = {
             "verification_attention_heads": ("adapter_dim", self.adapter_dim, self.verification_attention_heads),
             "fusion_attention_heads": ("prompt size", self.prompt_hidden_size, self.fusion_attention_heads),
@@ -183,6 +221,21 @@ class SspSamConfig(PreTrainedConfig):
         for name, (what, size, heads) in divisions.items():
             if size % heads != 0:
                 raise ValueError(f"{what} ({size}) must be divisible by {name} ({heads})")
+        if self.vision_config is not None:
+            for name, size in zip(("projection_dim", "grid_size"), self._semantic_sizes()):
+                if getattr(self, name) != size:
+                    raise ValueError(f"{name} ({getattr(self, name)}) must be {size}, as vision_config gives it")
+            if self.num_surgery_layers > self.vision_config.num_hidden_layers:
+                raise ValueError(
+                    f"num_surgery_layers ({self.num_surgery_layers}) must be at most "
+                    f"vision_config.num_hidden_layers ({self.vision_config.num_hidden_layers})"
+                )
+        # Which sizes the text side must share with the image side.
+        if self.uses_clip_text and self.text_config.projection_dim != self.projection_dim:
+            raise ValueError(
+                f"text_config.projection_dim ({self.text_config.projection_dim}) must equal "
+                f"projection_dim ({self.projection_dim})"
+            )
         if self.linguistic_adapter == "sentence" and self.projection_dim != self.adapter_dim:
             raise ValueError(
                 f"linguistic_adapter='sentence' needs projection_dim ({self.projection_dim}) equal to "
@@ -193,11 +246,45 @@ class SspSamConfig(PreTrainedConfig):
                 f"linguistic_adapter='projected_sentence' needs projection_dim ({self.projection_dim}) equal to "
                 f"text_config.hidden_size ({self.text_config.hidden_size})"
             )
-        if self.vision_config is not None and self.num_surgery_layers > self.vision_config.num_hidden_layers:
-            raise ValueError(
-                f"num_surgery_layers ({self.num_surgery_layers}) must be at most "
-                f"vision_config.num_hidden_layers ({self.vision_config.num_hidden_layers})"
-            )
+
+    def _validate_tower_types(self):
+        towers = {"sam_config": ("sam", self.sam_config), "vision_config": ("clip_vision_model", self.vision_config)}
+        for name, (wanted, tower) in towers.items():
+            if tower is not None and tower.model_type != wanted:
+                raise ValueError(f"{name} must have model type {wanted!r}, got {tower.model_type!r}")
+        if not hasattr(self.text_config, "vocab_size"):
+            raise ValueError(f"text_config must be a text encoder's, got model type {self.text_config.model_type!r}")
+
+    def _validate_ranges(self):
+        fewest_prompts = 0 if self.prompt_source == "patches" else 1
+        at_least = {**dict.fromkeys(_COUNTS, 1), "num_surgery_layers": 0, "num_prompt_tokens": fewest_prompts}
+        for name, least in {**at_least, **dict.fromkeys(_WEIGHTS, 0)}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in _FRACTIONS:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        for name in ("verification_sigma", "score_temperature"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+
+    def _validate_sam(self):
+        """SAM's three parts are built apart, and fail deep inside where they disagree."""
+        vision, prompts = self.sam_config.vision_config, self.sam_config.prompt_encoder_config
+        size = prompts.hidden_size
+        pairs = {
+            "vision_config.output_channels": (vision.output_channels, size),
+            "mask_decoder_config.hidden_size": (self.sam_config.mask_decoder_config.hidden_size, size),
+            "vision_config.num_pos_feats": (vision.num_pos_feats, size // 2),
+            "vision_config.image_size": (vision.image_size, prompts.image_size),
+            "vision_config.patch_size": (vision.patch_size, prompts.patch_size),
+        }
+        for name, (value, wanted) in pairs.items():
+            if value != wanted:
+                raise ValueError(
+                    f"sam_config.{name} ({value}) must be {wanted} to fit sam_config.prompt_encoder_config "
+                    f"(hidden_size {size}, image_size {prompts.image_size}, patch_size {prompts.patch_size})"
+                )
 
 
 __all__ = ["SspSamConfig"]

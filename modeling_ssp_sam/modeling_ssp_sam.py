@@ -429,7 +429,7 @@ class SspSamModel(SspSamPreTrainedModel):
             iou_scores=iou_scores,
             no_target_logits=no_target_logits,
             loss_dict=loss_dict or None,
-            **(maps if output_attentions else {}),
+            **(maps if (self.config.output_attentions if output_attentions is None else output_attentions) else {}),
         )
 
     def encode_semantic_spatial(
