@@ -69,19 +69,25 @@ def draw_overlay(image: Image.Image, results: Sequence[dict[str, Any]], min_long
 
 def choose_colours(image: Image.Image, results: Sequence[dict[str, Any]]) -> list[tuple[int, int, int]]:
     """
-    Gives each expression a colour of its own that stands out from what its mask covers.
+    Gives each expression a colour of its own that stands out from what its mask covers and from what is around it.
 
-    That is the first unused one of `COLOURS` that is far enough from the mean colour of the region, or else the
-    farthest; once all are used, they may be used again.
+    That is the first unused one of `COLOURS` that is far enough from the mean colours of the region and of the rest of
+    its bounding box, or else the farthest; once all are used, they may be used again.
     """
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
     chosen: list[tuple[int, int, int]] = []
     for result in results:
         inside = np.asarray(result["mask"]) > 127
-        ground = pixels[inside].mean(0) if inside.any() else np.full(3, np.inf)
+        left, top, right, bottom = result["mask"].getbbox() or (0, 0, *image.size)
+        around = ~inside[top:bottom, left:right]
+        grounds = [
+            region.mean(0) for region in (pixels[inside], pixels[top:bottom, left:right][around]) if len(region) > 0
+        ]
         used = chosen[len(chosen) - len(chosen) % len(COLOURS) :]
         distances = {
-            colour: float(np.linalg.norm(np.array(colour) - ground)) for colour in COLOURS if colour not in used
+            colour: min(float(np.linalg.norm(np.array(colour) - ground)) for ground in grounds)
+            for colour in COLOURS
+            if colour not in used
         }
         clear = [colour for colour, distance in distances.items() if distance >= CLEAR_DISTANCE]
         chosen.append(clear[0] if clear else max(distances, key=lambda colour: distances[colour]))
