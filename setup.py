@@ -29,7 +29,7 @@ setup(
     packages=PACKAGES,
     package_dir={"ssp_sam": "ssp_sam", **{f"ssp_sam.{layer}": layer for layer in LAYERS}},
     package_data={
-        package: ["*.md", "*.yaml", "assets/**/*", "checkpoints/**/*", "configs/**/*"] for package in PACKAGES
+        package: ["*.md", "*.yaml", "assets/**/*", "checkpoints/**/*", "*configs/**/*"] for package in PACKAGES
     },
     include_package_data=False,
     install_requires=[
