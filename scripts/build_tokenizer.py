@@ -5,10 +5,11 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from ssp_sam.training.scenes import VOCABULARY_WORDS  # noqa: E402
-from ssp_sam.training.word_tokenizer import build_word_tokenizer  # noqa: E402
+from ssp_sam.training.scenes import VOCABULARY_WORDS
+from ssp_sam.training.word_tokenizer import build_word_tokenizer
 
 
 def main(argv: list[str] | None = None):

@@ -6,10 +6,11 @@ import sys
 import time
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from ssp_sam.training.scene_data import render_scenes  # noqa: E402
-from ssp_sam.training.scenes import SPLITS  # noqa: E402
+from ssp_sam.training.scene_data import render_scenes
+from ssp_sam.training.scenes import SPLITS
 
 
 def main(argv: list[str] | None = None):

@@ -87,6 +87,10 @@ class TrainingArguments:
         default="referring",
         metadata={"help": "'towers' trains SAM on clicks, boxes and dense classes; 'referring' the whole model."},
     )
+    optimizer: Literal["adamw", "muon"] = field(
+        default="adamw",
+        metadata={"help": "'muon' moves the matrices of transformer layers by Muon and the rest by AdamW."},
+    )
     max_steps: int = field(default=10000, metadata={"help": "Optimiser steps after which the run ends."})
     max_minutes: float | None = field(
         default=None, metadata={"help": "Wall-clock budget; the schedule ends at whichever comes first."}
@@ -103,6 +107,12 @@ class TrainingArguments:
     dense_loss_weight: float = field(default=0.4, metadata={"help": "Weight of the per-patch class loss at the start."})
     final_dense_loss_weight: float | None = field(
         default=None, metadata={"help": "Its weight at the end (linear in progress); constant when not given."}
+    )
+    foreground_loss_weight: float = field(
+        default=2.0, metadata={"help": "Weight of 'this patch is meant' in every layer of the prompt generator."}
+    )
+    iou_loss_weight: float = field(
+        default=1.0, metadata={"help": "Weight of SAM's estimate of the mask's quality in the referring stage."}
     )
     ema_decay: float = field(default=0.0, metadata={"help": "Decay of the averaged weights; 0 keeps no average."})
     seed: int = field(default=0, metadata={"help": "Seed of weights, order, expressions and augmentation."})
@@ -124,7 +134,7 @@ class TrainingArguments:
         default=False, metadata={"help": "Let distributed training tolerate parameters without gradient in a step."}
     )
     threads_per_process: int = field(
-        default=1, metadata={"help": "CPU threads of one process; 0 leaves torch's choice."}
+        default=0, metadata={"help": "CPU threads of one process; 0 leaves torch's choice."}
     )
 
     def __post_init__(self):

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 CHECKPOINT_NAME = re.compile(r"^checkpoint-(\d+)$")
-DENSE_HEADS_FILE = "dense_heads.safetensors"
+TRAINING_HEADS_FILE = "dense_heads.safetensors"
 
 
 def find_checkpoint(output_dir: str | Path, resume: str | None) -> Path | None:
@@ -35,14 +35,14 @@ def find_checkpoint(output_dir: str | Path, resume: str | None) -> Path | None:
     return max(folders, key=lambda path: int(CHECKPOINT_NAME.match(path.name)[1]), default=None)
 
 
-def save_checkpoint(accelerator, output_dir, *, model, processor, dense_heads, optimizer, state: dict, average=None):
+def save_checkpoint(accelerator, output_dir, *, model, processor, head_state, optimizer, state: dict, average=None):
     """
     Writes a checkpoint aside and renames it into place, then removes the one before it. Every process calls this.
 
     Args:
         accelerator: The run's `Accelerator`.
         output_dir: Folder of the run.
-        model, processor, dense_heads: Unwrapped model, its processor or `None`, training-only heads or `None`.
+        model, processor, head_state: Unwrapped model, its processor or `None`, weights of the training-only heads.
         optimizer: Optimizer whose state is kept.
         state: Plain numbers of the loop, `step` among them.
         average: Averaged weights by name, or `None`.
@@ -56,7 +56,7 @@ def save_checkpoint(accelerator, output_dir, *, model, processor, dense_heads, o
     accelerator.wait_for_everyone()
     torch.save(torch.get_rng_state(), aside / f"rng_{accelerator.process_index}.pt")
     if accelerator.is_main_process:
-        save_model(aside / "model", model=model, processor=processor, dense_heads=dense_heads)
+        save_model(aside / "model", model=model, processor=processor, head_state=head_state)
         torch.save({"optimizer": optimizer.state_dict(), "loop": state}, aside / "training_state.pt")
         if average is not None:
             save_file(average, aside / "average.safetensors")
@@ -71,19 +71,23 @@ def save_checkpoint(accelerator, output_dir, *, model, processor, dense_heads, o
     accelerator.wait_for_everyone()
 
 
-def load_checkpoint(folder: Path, *, optimizer, rank: int) -> dict:
+def load_checkpoint(folder: Path, *, optimizer) -> dict:
     """
-    Restores optimizer and random numbers; the model is loaded from `folder / "model"` when it is built.
+    Restores the optimizer; the model is loaded from `folder / "model"` when it is built.
 
     Returns:
         The plain numbers that were saved as `state`.
     """
     saved = torch.load(folder / "training_state.pt", map_location="cpu", weights_only=True)
     optimizer.load_state_dict(saved["optimizer"])
-    rng_path = folder / f"rng_{rank}.pt"
-    if rng_path.is_file():
-        torch.set_rng_state(torch.load(rng_path, map_location="cpu", weights_only=True))
     return saved["loop"]
+
+
+def restore_random_state(folder: Path, rank: int):
+    """Restores this process's random numbers; to be called last before training, since set-up draws from them."""
+    path = folder / f"rng_{rank}.pt"
+    if path.is_file():
+        torch.set_rng_state(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def load_average(folder: Path) -> dict[str, torch.Tensor] | None:
@@ -92,9 +96,7 @@ def load_average(folder: Path) -> dict[str, torch.Tensor] | None:
     return load_file(path) if path.is_file() else None
 
 
-def save_model(
-    folder: Path, *, model, processor=None, dense_heads=None, dtype: torch.dtype | None = None, average=None
-):
+def save_model(folder: Path, *, model, processor=None, head_state=None, dtype: torch.dtype | None = None, average=None):
     """
     Writes a model folder in Hub format, with the training-only heads as a file of their own.
 
@@ -102,7 +104,7 @@ def save_model(
         folder: Where to write.
         model: Model with `save_pretrained`.
         processor: Saved beside it when given.
-        dense_heads: Heads of the per-patch classes, when given.
+        head_state: Weights of the training-only heads, when given.
         dtype: Number format of the weights; that of the model when not given. The model itself is left alone.
         average: Averaged weights by name that replace the model's own.
     """
@@ -113,14 +115,11 @@ def save_model(
     model.save_pretrained(folder, state_dict=weights)
     if processor is not None:
         processor.save_pretrained(folder)
-    if dense_heads is not None:
-        save_file(dense_heads.state_dict(), Path(folder) / DENSE_HEADS_FILE)
+    if head_state is not None:
+        save_file(head_state, Path(folder) / TRAINING_HEADS_FILE)
 
 
-def load_dense_heads(folder: str | Path, dense_heads) -> bool:
-    """Loads the training-only heads that lie in a model folder; returns whether there were any."""
-    path = Path(folder) / DENSE_HEADS_FILE
-    if not path.is_file():
-        return False
-    dense_heads.load_state_dict(load_file(path))
-    return True
+def load_head_state(folder: str | Path) -> dict[str, torch.Tensor] | None:
+    """Returns the weights of the training-only heads that lie in a model folder, if there are any."""
+    path = Path(folder) / TRAINING_HEADS_FILE
+    return load_file(path) if path.is_file() else None

@@ -1,8 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """
-Per-patch classes as a training signal for the image encoder of a small model.
+Per-patch labels as a training signal for a small model: classes for its image encoder, "is meant" for its prompts.
 
-Shapes: B images, O + 1 regions per image (background first), h x w patches, C channels.
+Shapes: B images, O + 1 regions per image (background first), h x w patches, C channels, E expressions.
 """
 
 import torch
@@ -59,3 +59,48 @@ class DenseClassHeads(nn.Module):
                 hits = (hits & mostly_foreground).sum() / mostly_foreground.sum().clamp(min=1)
             result[f"{name}_accuracy"] = hits
         return result
+
+
+class ForegroundHeads(nn.Module):
+    """
+    Linear scorers that read from each patch of the prompt generator whether it is meant; used in training only.
+
+    They give every layer a direct signal, which a prompt that reaches a mask only through SAM's decoder lacks.
+
+    Args:
+        prompt_generator: The model's prompt generator; its patches and layers are watched by forward hooks.
+        hidden_size: Channels d of its tokens.
+    """
+
+    def __init__(self, prompt_generator: nn.Module, *, hidden_size: int):
+        super().__init__()
+        self.scorers = nn.ModuleList(nn.Linear(hidden_size, 1) for _ in range(1 + len(prompt_generator.layers)))
+        self._states: list[torch.Tensor] = []
+        prompt_generator.register_forward_pre_hook(self._start)
+        for layer in prompt_generator.layers:
+            layer.register_forward_hook(self._note)
+
+    def _start(self, _module, inputs):
+        self._states[:] = inputs[:1]
+
+    def _note(self, _module, _inputs, output):
+        self._states.append(output)
+
+    def forward(self, mask_labels: torch.Tensor, grid_size: int) -> torch.Tensor:
+        """
+        Scores the patches of the model's last forward against the share of each that is meant.
+
+        Args:
+            mask_labels: (E, M, M), 0 or 1; M must be a multiple of the grid's side.
+            grid_size: Side g of the grid; the last g * g tokens of every layer are the patches.
+
+        Returns:
+            Mean binary cross-entropy over layers, expressions and patches.
+        """
+        shares = F.avg_pool2d(mask_labels.unsqueeze(1), mask_labels.shape[-1] // grid_size).flatten(1)  # (E, N)
+        losses = [
+            F.binary_cross_entropy_with_logits(scorer(states[:, -shares.shape[1] :]).squeeze(-1).float(), shares)
+            for scorer, states in zip(self.scorers, self._states, strict=True)
+        ]
+        self._states.clear()
+        return torch.stack(losses).mean()

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
-from torch import nn
 
 from .arguments import TrainingArguments
 from .checkpointing import save_checkpoint
@@ -48,21 +47,6 @@ class Schedule:
         """Returns the weight of the per-patch class loss."""
         first, last = self.arguments.dense_loss_weight, self.arguments.final_dense_loss_weight
         return first if last is None else first + (last - first) * self.progress(step, minutes)
-
-
-def build_optimizer(objective: nn.Module, arguments: TrainingArguments) -> torch.optim.AdamW:
-    """Builds AdamW; norms, biases and embeddings do not decay."""
-    not_decayed = {id(p) for m in objective.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
-    named = [(name, p) for name, p in objective.named_parameters() if p.requires_grad]
-    decayed = {
-        name for name, p in named if p.ndim > 1 and id(p) not in not_decayed and "embed" not in name.split(".")[-1]
-    }
-    groups = [
-        {"params": [p for name, p in named if name in decayed], "weight_decay": arguments.weight_decay},
-        {"params": [p for name, p in named if name not in decayed], "weight_decay": 0.0},
-    ]
-    betas = (arguments.adam_beta1, arguments.adam_beta2)
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=arguments.learning_rate, betas=betas, fused=True)
 
 
 class Trainer:
@@ -138,13 +122,13 @@ class Trainer:
         state, args = self.state, self.arguments
         learning_rate = self.schedule.learning_rate(state["step"], state["minutes"])
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["lr_ratio"]
         batch = to_device(batch, self.accelerator.device)
         loss, terms = self.objective(batch, self.schedule.dense_loss_weight(state["step"], state["minutes"]))
         if not torch.isfinite(loss):
             parts = {name: round(float(value), 4) for name, value in terms.items()}
             raise FloatingPointError(
-                f"loss is {float(loss)} at step {state['step']} (learning rate {learning_rate:.2e}, parts {parts}, "
+                f"loss is {loss.item()} at step {state['step']} (learning rate {learning_rate:.2e}, parts {parts}, "
                 f"scenes {batch['keys']}); lower learning_rate or max_grad_norm"
             )
         self.accelerator.backward(loss)
@@ -185,7 +169,7 @@ class Trainer:
             self.arguments.output_dir,
             model=self.plain.model,
             processor=self.processor,
-            dense_heads=self.plain.dense_heads,
+            head_state=self.plain.head_state(),
             optimizer=self.optimizer,
             state=self.state,
             average=self.average,
@@ -204,7 +188,7 @@ class Trainer:
         now, (then, samples) = time.monotonic(), self._mark
         self._mark = (now, self.state["samples"])
         rate = (self.state["samples"] - samples) / max(1e-9, now - then)
-        learning_rate = self.optimizer.param_groups[0]["lr"]
+        learning_rate = self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0]["lr_ratio"]
         terms = {name: round(value, 5) for name, value in zip(names, means, strict=True)}
         self._write({"event": "train", "lr": float(f"{learning_rate:.4g}"), "rate": round(rate, 1)} | terms)
 

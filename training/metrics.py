@@ -4,7 +4,7 @@ Metrics of referring segmentation, summed up as predictions come; memory does no
 
 I and U are the intersection and union of predicted and true mask in pixels. Two protocols:
 
-- **RES**: mIoU is the mean of I / U per expression, oIoU is sum I / sum U, Pr@X the share of expressions with IoU over X.
+- **RES**: mIoU is the mean of I / U per expression, oIoU is sum I / sum U, Pr@X the share of expressions with IoU > X.
 - **GRES** (gRefCOCO's evaluator): a no-target sample predicted empty has IoU 1 and adds nothing to I and U; predicted
   non-empty it has IoU 0 and adds the predicted area to U. A targeted sample predicted empty has IoU 0 and adds the true
   area to U. gIoU is the mean IoU over all samples, cIoU is sum I / sum U, N-acc the share of no-target samples

@@ -10,18 +10,48 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..modeling_ssp_sam.loss_ssp_sam import dice_loss, focal_loss
-from .dense_supervision import DenseClassHeads
+from .dense_supervision import DenseClassHeads, ForegroundHeads
 
 # SAM's own proportion of focal to dice loss (arXiv 2304.02643, appendix A), and the weight of its IoU estimate.
 FOCAL_TO_DICE = 20.0
 IOU_LOSS_WEIGHT = 1.0
+FOREGROUND_PREFIX = "foreground."
 REFERRING_INPUTS = (
     "input_ids", "attention_mask", "image_index", "mask_labels", "box_labels", "no_target_labels",
     "input_points", "input_labels", "input_boxes",
 )  # fmt: skip
 
 
-class TowersObjective(nn.Module):
+class Objective(nn.Module):
+    """
+    A model with the heads that only its training needs.
+
+    Args:
+        model: An `SspSamModel`.
+        dense_heads: Heads of the per-patch classes.
+    """
+
+    def __init__(self, model: nn.Module, dense_heads: DenseClassHeads):
+        super().__init__()
+        self.model, self.dense_heads = model, dense_heads
+        self.foreground_heads: ForegroundHeads | None = None
+
+    def head_state(self) -> dict[str, torch.Tensor]:
+        """Returns the weights of the training-only heads by name."""
+        state = dict(self.dense_heads.state_dict())
+        if self.foreground_heads is not None:
+            state |= {FOREGROUND_PREFIX + name: value for name, value in self.foreground_heads.state_dict().items()}
+        return state
+
+    def load_head_state(self, state: dict[str, torch.Tensor]):
+        """Loads the weights of the training-only heads; an earlier stage has fewer of them."""
+        foreground = {k.removeprefix(FOREGROUND_PREFIX): v for k, v in state.items() if k.startswith(FOREGROUND_PREFIX)}
+        self.dense_heads.load_state_dict({k: v for k, v in state.items() if not k.startswith(FOREGROUND_PREFIX)})
+        if foreground and self.foreground_heads is not None:
+            self.foreground_heads.load_state_dict(foreground)
+
+
+class TowersObjective(Objective):
     """
     Trains SAM without language: masks from clicks and boxes, and classes per patch.
 
@@ -31,8 +61,7 @@ class TowersObjective(nn.Module):
     """
 
     def __init__(self, model: nn.Module, dense_heads: DenseClassHeads):
-        super().__init__()
-        self.model, self.dense_heads = model, dense_heads
+        super().__init__(model, dense_heads)
         self.model.requires_grad_(False)
         self.model.sam.requires_grad_(True)
         self.model.sam.prompt_encoder.mask_embed.requires_grad_(False)
@@ -86,31 +115,55 @@ class TowersObjective(nn.Module):
         return masks.flatten(0, 2), iou_scores.flatten()
 
 
-class ReferringObjective(nn.Module):
+class ReferringObjective(Objective):
     """
-    Trains the whole model on expressions; the per-patch classes stay as an auxiliary loss.
+    Trains the whole model on expressions; per-patch labels and SAM's IoU estimate stay as auxiliary losses.
 
     Args:
         model: An `SspSamModel`.
-        dense_heads: Heads of the per-patch classes; `None` leaves that loss out.
+        dense_heads: Heads of the per-patch classes.
+        foreground_loss_weight: Weight of "this patch is meant", read from every layer of the prompt generator; 0 leaves
+            it out.
+        iou_loss_weight: Weight of SAM's estimate of the mask's quality, which the paper does not train.
     """
 
-    def __init__(self, model: nn.Module, dense_heads: DenseClassHeads | None):
-        super().__init__()
-        self.model, self.dense_heads = model, dense_heads
+    def __init__(
+        self,
+        model: nn.Module,
+        dense_heads: DenseClassHeads,
+        *,
+        foreground_loss_weight: float = 0.0,
+        iou_loss_weight: float = 0.0,
+    ):
+        super().__init__(model, dense_heads)
+        self.foreground_loss_weight, self.iou_loss_weight = foreground_loss_weight, iou_loss_weight
+        if foreground_loss_weight:
+            hidden_size = model.config.prompt_hidden_size
+            self.foreground_heads = ForegroundHeads(model.prompt_generator, hidden_size=hidden_size)
+        # SAM never learns its positional code.
+        model.sam.shared_image_embedding.requires_grad_(False)
 
     def forward(self, batch: dict, dense_loss_weight: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """
         Scores one batch of `ReferringCollator`.
 
         Returns:
-            The loss, and its parts detached: those of the model, and those of `DenseClassHeads`.
+            The loss, and its parts detached: those of the model, `foreground`, `iou_error`, those of
+            `DenseClassHeads`.
         """
         features = self.model.get_image_features(batch["pixel_values"], batch.get("semantic_pixel_values"))
         inputs = {name: batch[name] for name in REFERRING_INPUTS if name in batch}
         outputs = self.model(image_features=features, **inputs)
         loss, terms = outputs.loss, dict(outputs.loss_dict)
-        if self.dense_heads is not None:
+        if self.foreground_heads is not None:
+            terms["foreground"] = self.foreground_heads(batch["mask_labels"], self.model.config.grid_size)
+            loss = loss + self.foreground_loss_weight * terms["foreground"]
+        if self.iou_loss_weight:
+            targets = F.interpolate(batch["mask_labels"].unsqueeze(1), outputs.pred_masks.shape[-2:], mode="area")
+            overlaps = mask_overlaps(outputs.pred_masks.detach().squeeze(1) > 0, targets.squeeze(1) > 0.5)
+            terms["iou_error"] = F.mse_loss(outputs.iou_scores.squeeze(1), overlaps)
+            loss = loss + self.iou_loss_weight * terms["iou_error"]
+        if dense_loss_weight:
             dense = self.dense_heads(
                 features.image_embeddings, batch["region_fractions"], batch["noun_ids"], batch["colour_ids"]
             )

@@ -39,13 +39,21 @@ def _chunk_paths(folder: Path, chunk: int) -> dict[str, Path]:
     return {stem: folder / f"{stem}_{chunk:05d}{suffix}" for stem, suffix in stems.items()}
 
 
-def _render_chunk(job: tuple[Path, str, int, int, int]) -> int:
+def _rendered(folder: Path, chunk: int) -> int:
+    """Returns how many scenes of a chunk are there; the arrays are complete when the records are."""
+    paths = _chunk_paths(folder, chunk)
+    if not all(path.exists() for path in paths.values()):
+        return 0
+    return len(np.load(paths["maps"], mmap_mode="r"))
+
+
+def _render_chunk(job: tuple[Path, str, int, int, int, int]) -> int:
     """Renders scenes `chunk * CHUNK_SIZE + i`, written aside before they get their names; the records come last."""
-    folder, split, chunk, canvas_size, first_seed = job
-    images = np.zeros((CHUNK_SIZE, canvas_size, canvas_size, 3), dtype=np.uint8)
-    maps = np.zeros((CHUNK_SIZE, canvas_size, canvas_size), dtype=np.uint8)
+    folder, split, chunk, count, canvas_size, first_seed = job
+    images = np.zeros((count, canvas_size, canvas_size, 3), dtype=np.uint8)
+    maps = np.zeros((count, canvas_size, canvas_size), dtype=np.uint8)
     records = []
-    for place in range(CHUNK_SIZE):
+    for place in range(count):
         scene = generate_scene(first_seed + chunk * CHUNK_SIZE + place, split)
         images[place] = to_canvas(scene.image, canvas_size, Image.Resampling.BILINEAR)
         maps[place] = to_canvas(scene.instance_map, canvas_size, Image.Resampling.NEAREST)
@@ -81,7 +89,7 @@ def render_scenes(
     Args:
         folder: Cache folder; the split gets a subfolder named after itself, the canvas and the first seed.
         split: Split of the generator.
-        num_scenes: Scenes wanted, rounded up to whole chunks.
+        num_scenes: Scenes wanted.
         canvas_size: Side in pixels of the square that the scenes are fitted to.
         num_workers: Rendering processes.
         first_seed: Seed of the first scene.
@@ -93,8 +101,9 @@ def render_scenes(
     folder = Path(folder) / f"{split}_{canvas_size}_{first_seed}_v{FORMAT_VERSION}"
     folder.mkdir(parents=True, exist_ok=True)
     num_chunks = -(-num_scenes // CHUNK_SIZE)
-    missing = [c for c in range(num_chunks) if not all(path.exists() for path in _chunk_paths(folder, c).values())]
-    jobs = [(folder, split, chunk, canvas_size, first_seed) for chunk in missing]
+    wanted = [min(CHUNK_SIZE, num_scenes - chunk * CHUNK_SIZE) for chunk in range(num_chunks)]
+    missing = [chunk for chunk in range(num_chunks) if _rendered(folder, chunk) < wanted[chunk]]
+    jobs = [(folder, split, chunk, wanted[chunk], canvas_size, first_seed) for chunk in missing]
     done = num_chunks - len(missing)
     if num_workers > 1 and len(jobs) > 1:
         with multiprocessing.get_context("spawn").Pool(min(num_workers, len(jobs))) as pool:

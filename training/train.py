@@ -18,7 +18,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer
@@ -31,14 +31,16 @@ from ssp_sam.training.checkpointing import (
     find_checkpoint,
     load_average,
     load_checkpoint,
-    load_dense_heads,
+    load_head_state,
+    restore_random_state,
     save_model,
 )
 from ssp_sam.training.collator import NUM_COLOUR_CLASSES, NUM_NOUN_CLASSES, ReferringCollator, TowerCollator
 from ssp_sam.training.dense_supervision import DenseClassHeads
 from ssp_sam.training.evaluation import evaluation_keys
-from ssp_sam.training.loop import Trainer, build_optimizer
-from ssp_sam.training.objectives import ReferringObjective, TowersObjective
+from ssp_sam.training.loop import Trainer
+from ssp_sam.training.objectives import Objective, ReferringObjective, TowersObjective
+from ssp_sam.training.optimizers import build_optimizer
 from ssp_sam.training.scene_data import SceneDataset, StepBatchSampler, render_scenes
 from ssp_sam.training.scenes import VOCABULARY_WORDS
 from ssp_sam.training.word_tokenizer import build_word_tokenizer
@@ -70,8 +72,23 @@ def build_model(arguments: ModelArguments, checkpoint: Path | None) -> tuple[Ssp
     config.sam_config.vision_config.scale = arguments.positional_scale
     model = SspSamModel(config)
     if model.sam.vision_encoder.pos_embed is not None:
-        torch.nn.init.normal_(model.sam.vision_encoder.pos_embed, std=0.02)
+        init_positions(model.sam.vision_encoder.pos_embed)
     return model, SspSamProcessor.from_model_config(config, tokenizer)
+
+
+@torch.no_grad()
+def init_positions(pos_embed: torch.Tensor):
+    """
+    Fills SAM's absolute positions (1, g, g, channels), zeros in a new model, with sines and cosines of row and column.
+
+    Source: plain ViT baselines (arXiv 2205.01580), with periods from 2 pi to 200 pi patches.
+    """
+    side, channels = pos_embed.shape[1], pos_embed.shape[-1] // 4
+    frequencies = 100.0 ** -(torch.arange(channels) / channels)
+    angles = torch.arange(side)[:, None] * frequencies  # (g, channels / 4)
+    code = torch.cat([angles.sin(), angles.cos()], dim=-1)
+    rows, columns = code[:, None].expand(-1, side, -1), code[None].expand(side, -1, -1)
+    pos_embed.copy_(0.5 * torch.cat([columns, rows], dim=-1)[None])
 
 
 def build_collator(
@@ -122,16 +139,26 @@ def build_datasets(accelerator, data: DataArguments, training: TrainingArguments
     return train_set, eval_set
 
 
-def build_objective(kind: str, model: SspSamModel, source: Path | str | None) -> TowersObjective | ReferringObjective:
-    """Wraps the model for its stage; the dense heads come from `source` where they were saved."""
+def build_objective(arguments: TrainingArguments, model: SspSamModel, source: Path | str | None) -> Objective:
+    """Wraps the model for its stage; the training-only heads come from `source` where they were saved."""
     heads = DenseClassHeads(
         num_channels=model.config.sam_config.vision_config.output_channels,
         num_nouns=NUM_NOUN_CLASSES,
         num_colours=NUM_COLOUR_CLASSES,
     )
-    if source is not None:
-        load_dense_heads(source, heads)
-    return TowersObjective(model, heads) if kind == "towers" else ReferringObjective(model, heads)
+    if arguments.objective == "towers":
+        objective = TowersObjective(model, heads)
+    else:
+        objective = ReferringObjective(
+            model,
+            heads,
+            foreground_loss_weight=arguments.foreground_loss_weight,
+            iou_loss_weight=arguments.iou_loss_weight,
+        )
+    head_state = None if source is None else load_head_state(source)
+    if head_state is not None:
+        objective.load_head_state(head_state)
+    return objective
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -142,7 +169,8 @@ def main(argv: list[str] | None = None) -> dict:
     if train_args.threads_per_process:
         torch.set_num_threads(train_args.threads_per_process)
     accelerator = Accelerator(
-        dataloader_config=DataLoaderConfiguration(dispatch_batches=False),
+        # Without this, launched processes on a machine with no accelerator would not know of each other.
+        cpu=not torch.accelerator.is_available(),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=train_args.find_unused_parameters)],
     )
     set_seed(train_args.seed)
@@ -156,9 +184,9 @@ def main(argv: list[str] | None = None) -> dict:
     # 2. Model and objective.
     model, processor = build_model(model_args, checkpoint)
     source = checkpoint / "model" if checkpoint else model_args.init_from
-    objective = build_objective(train_args.objective, model, source)
+    objective = build_objective(train_args, model, source)
     optimizer = build_optimizer(objective, train_args)
-    state = load_checkpoint(checkpoint, optimizer=optimizer, rank=accelerator.process_index) if checkpoint else {}
+    state = load_checkpoint(checkpoint, optimizer=optimizer) if checkpoint else {}
 
     # 3. Scenes.
     canvas_size = model.config.sam_config.vision_config.image_size
@@ -199,6 +227,8 @@ def main(argv: list[str] | None = None) -> dict:
         state=state,
         average=load_average(checkpoint) if checkpoint else None,
     )
+    if checkpoint:
+        restore_random_state(checkpoint, accelerator.process_index)
     result = trainer.run()
 
     # 5. The result.
@@ -207,7 +237,8 @@ def main(argv: list[str] | None = None) -> dict:
             output_dir / "final",
             model=trainer.plain.model,
             processor=processor,
-            dense_heads=trainer.plain.dense_heads,
+            # The last stage's result is for users, who have no use for the heads.
+            head_state=trainer.plain.head_state() if train_args.objective == "towers" else None,
             dtype=getattr(torch, train_args.export_dtype),
             average=trainer.average,
         )

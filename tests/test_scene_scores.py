@@ -1,0 +1,130 @@
+"""Scoring on generated scenes: an oracle gets full marks, thresholds and calibration are found where they were put."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from scripts.evaluate_scenes import store_fit
+from ssp_sam import SspSamImageProcessor, SspSamProcessor
+from ssp_sam.training.scene_data import to_canvas
+from ssp_sam.training.scene_scores import (
+    _fit_calibration,
+    _fit_no_target,
+    calibration_error,
+    fit_thresholds,
+    markdown_table,
+    measure,
+    scene_samples,
+)
+from ssp_sam.training.scenes import KINDS, VOCABULARY_WORDS
+from ssp_sam.training.word_tokenizer import build_word_tokenizer
+
+CANVAS = 128
+
+
+@pytest.fixture
+def processor() -> SspSamProcessor:
+    images = SspSamImageProcessor(size={"longest_edge": CANVAS}, semantic_size=None, mask_size=CANVAS)
+    return SspSamProcessor(images, build_word_tokenizer(VOCABULARY_WORDS))
+
+
+class Oracle:
+    """Stands for a model that knows the answers; `doubt` is the no-target logit of expressions that have one."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, processor, samples, doubt: float = -9.0):
+        self.masks, self.boxes, self.no_target = [], [], []
+        for scene, referrals in samples:
+            placement = processor.image_processor.box_placement(scene.image.shape[:2])
+            for referral in referrals:
+                mask = scene.mask(referral.targets).astype(np.uint8)
+                self.masks.append(to_canvas(mask, CANVAS, Image.Resampling.NEAREST) * 16.0 - 8.0)
+                box = scene.box_xyxy(referral.targets)
+                self.boxes.append(placement.to_canvas(box) if box else np.full(4, 0.5, dtype=np.float32))
+                self.no_target.append(doubt if referral.targets else 9.0)
+
+    def __call__(self, *, input_ids, **_):
+        count = len(input_ids)
+        values = [values[:count] for values in (self.masks, self.boxes, self.no_target)]
+        self.masks, self.boxes, self.no_target = self.masks[count:], self.boxes[count:], self.no_target[count:]
+        masks, boxes, no_target = (torch.tensor(np.array(rows), dtype=torch.float32) for rows in values)
+        return SimpleNamespace(pred_masks=masks[:, None], pred_boxes=boxes, no_target_logits=no_target)
+
+
+def test_an_oracle_gets_full_marks(processor):
+    samples = list(scene_samples("test", 5, 6))
+    result = measure(Oracle(processor, samples), processor, samples, batch_size=2)
+    overall = result["all"]
+    assert overall["samples"] == 30
+    assert overall["N-acc"] == overall["T-acc"] == overall["Pr@0.7"] == overall["box Acc@0.5"] == 1.0
+    assert overall["gIoU"] > 0.93, "a mask of 128 pixels enlarged to the image loses an edge of half a pixel"
+    assert overall["score_error"] < 0.01
+    assert list(result) == ["all", *[kind for kind in KINDS if kind in result]]
+    assert sum(row["samples"] for kind, row in result.items() if kind != "all") == 30
+
+
+def test_samples_are_the_same_every_time():
+    first, again = (list(scene_samples("novel", 2, 3, first_seed=4)) for _ in range(2))
+    assert [referrals for _, referrals in first] == [referrals for _, referrals in again]
+
+
+def test_fitting_finds_where_doubt_ends(processor):
+    samples = list(scene_samples("validation", 6, 6))
+    # Targeted expressions come with p = 0.7, those without a target with p close to 1.
+    oracle = Oracle(processor, samples, doubt=float(np.log(0.7 / 0.3)))
+    fit = fit_thresholds(oracle, processor, samples, batch_size=3)
+    assert 0.7 <= fit.no_target_threshold < 0.99
+    assert fit.gIoU > 0.93 and fit.n_acc == fit.t_acc == 1.0
+
+
+def test_the_no_target_threshold_weighs_both_errors():
+    # Targets with IoU 0.9 and p 0.1, 0.2, 0.6; no targets with p 0.5, 0.8. A gate between 0.2 and 0.5 loses one
+    # target, a gate between 0.6 and 0.8 shows one mask too many: 0.9 lost against 1.0 lost.
+    iou, targeted = np.array([0.9, 0.9, 0.9, 0.0, 0.0]), np.array([True, True, True, False, False])
+    probabilities = np.array([0.1, 0.2, 0.6, 0.5, 0.8])
+    threshold, (giou, n_acc, t_acc) = _fit_no_target(iou, np.ones(5, dtype=bool), probabilities, targeted)
+    assert 0.2 <= threshold < 0.5
+    assert (giou, n_acc, t_acc) == pytest.approx(((0.9 + 0.9 + 0 + 1 + 1) / 5, 1.0, 2 / 3))
+
+
+def test_calibration_recovers_the_rule_that_made_the_data():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(2, 1.5, 20000)
+    truth = rng.random(20000) < 1 / (1 + np.exp(-(logits / 2.0 - 0.7)))
+    temperature, bias = _fit_calibration(1 / (1 + np.exp(-logits)), np.zeros(20000), truth)
+    assert temperature == pytest.approx(2.0, abs=0.15)
+    assert bias == pytest.approx(-0.7, abs=0.1)
+
+
+def test_calibration_stays_finite_when_every_answer_is_right():
+    temperature, bias = _fit_calibration(np.full(50, 0.9), np.zeros(50), np.ones(50, dtype=bool))
+    assert 0 < temperature < 100 and abs(bias) < 100
+
+
+def test_calibration_error_is_the_mean_gap_over_bins():
+    # Bin 0.9..1: score 0.95, right 3 of 4. Bin 0.2..0.3: score 0.25, right 1 of 1.
+    scores, right = np.array([0.95] * 4 + [0.25]), np.array([1, 1, 1, 0, 1], dtype=bool)
+    assert calibration_error(scores, right) == pytest.approx((4 * 0.2 + 0.75) / 5)
+
+
+def test_the_table_shows_a_dash_where_nothing_was_counted(processor):
+    samples = list(scene_samples("test", 4, 6))
+    table = markdown_table(measure(Oracle(processor, samples), processor, samples))
+    lines = table.splitlines()
+    assert lines[0] == ("| kind | expressions | gIoU | cIoU | Pr@0.5 | Pr@0.7 | Pr@0.9 | N-acc | T-acc | box Acc@0.5 |")
+    assert next(line for line in lines if line.startswith("| none |")).endswith("| – | – | – | 1.000 | – | – |")
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_a_fit_is_stored_in_processor_and_configuration(processor, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "ssp_sam"}')
+    fit = {"mask_threshold": 0.45, "no_target_threshold": 0.3, "score_temperature": 1.5, "score_bias": -0.2}
+    store_fit(tmp_path, processor, {**fit, "gIoU": 0.8})
+    loaded = SspSamProcessor.from_pretrained(tmp_path)
+    assert {name: getattr(loaded, name) for name in fit} == fit
+    assert json.loads((tmp_path / "config.json").read_text())["no_target_threshold"] == 0.3

@@ -1,0 +1,408 @@
+"""Training on generated scenes: batches, losses, schedule, arguments, checkpoints, the launched script."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from ssp_sam import SspSamModel, SspSamProcessor
+from ssp_sam.training import loop as loop_module
+from ssp_sam.training.arguments import ModelArguments, TrainingArguments, parse_arguments
+from ssp_sam.training.checkpointing import find_checkpoint
+from ssp_sam.training.evaluation import evaluation_keys
+from ssp_sam.training.loop import Schedule
+from ssp_sam.training.optimizers import build_optimizer
+from ssp_sam.training.scene_data import SceneDataset, StepBatchSampler, render_scenes, to_canvas
+from ssp_sam.training.scenes import VOCABULARY_WORDS, flip_scene, generate_scene
+from ssp_sam.training.train import build_collator, build_model, build_objective, main
+from ssp_sam.training.word_tokenizer import build_word_tokenizer
+
+ROOT = Path(__file__).resolve().parents[1]
+CANVAS, NUM_SCENES = 32, 12
+MODEL_CONFIG = {
+    "vision_config": None,
+    "sam_config": {
+        "vision_config": {
+            "image_size": CANVAS,
+            "patch_size": 4,
+            "hidden_size": 16,
+            "output_channels": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "mlp_ratio": 2.0,
+            "window_size": 0,
+            "global_attn_indexes": [0],
+            "use_rel_pos": False,
+            "num_pos_feats": 8,
+            "initializer_range": 0.1,
+        },
+        "prompt_encoder_config": {"hidden_size": 16, "image_size": CANVAS, "patch_size": 4, "mask_input_channels": 4},
+        "mask_decoder_config": {"hidden_size": 16, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 16},
+        "initializer_range": 0.1,
+    },
+    "text_config": {
+        "model_type": "bert",
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": 64,
+    },
+    "projection_dim": 16,
+    "grid_size": 8,
+    "adapter_dim": 16,
+    "verification_attention_heads": 2,
+    "num_prompt_tokens": 3,
+    "num_fusion_layers": 1,
+    "fusion_attention_heads": 2,
+    "fusion_intermediate_size": 32,
+    "initializer_range": 0.1,
+    "mask_size": CANVAS,
+    "frozen_modules": [],
+}
+
+
+@pytest.fixture(scope="module")
+def scene_cache(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    for split in ("train", "validation"):
+        render_scenes(folder, split=split, num_scenes=NUM_SCENES, canvas_size=CANVAS)
+    return folder
+
+
+@pytest.fixture
+def config(tmp_path, scene_cache) -> Path:
+    """A configuration file of a run of seconds."""
+    settings = {
+        "model_config": MODEL_CONFIG,
+        "scene_cache": str(scene_cache),
+        "num_train_scenes": NUM_SCENES,
+        "num_eval_scenes": 4,
+        "images_per_device": 2,
+        "expressions_per_image": 3,
+        "output_dir": str(tmp_path / "run"),
+        "objective": "referring",
+        "max_steps": 2,
+        "warmup_steps": 1,
+        "learning_rate": 1e-3,
+        "log_steps": 1,
+        "find_unused_parameters": True,
+    }
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def keep_threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def make_stage(config: Path, objective: str, scene_cache: Path, **drawn):
+    """Returns the objective of a stage, its collator and its dataset."""
+    model_args, data_args, train_args = parse_arguments(["--config", str(config), "--objective", objective])
+    torch.manual_seed(0)
+    model, processor = build_model(model_args, None)
+    dataset = SceneDataset(
+        render_scenes(scene_cache, split="train", num_scenes=NUM_SCENES, canvas_size=CANVAS),
+        split="train",
+        num_scenes=NUM_SCENES,
+        **drawn,
+    )
+    return build_objective(train_args, model, None), build_collator(objective, model, processor, data_args), dataset
+
+
+# ---- batches --------------------------------------------------------------------------------------------------------
+
+
+def test_batches_equal_what_the_processor_makes_of_the_same_scenes(config, scene_cache):
+    objective, collate, dataset = make_stage(config, "referring", scene_cache, expressions_per_image=4)
+    model = objective.model
+    processor = SspSamProcessor.from_model_config(model.config, build_word_tokenizer(VOCABULARY_WORDS))
+    items = [dataset[0, index] for index in range(6)]
+    scenes = [generate_scene(index, "train") for index in range(6)]
+    batch = collate(items)
+    referrals = [item["referrals"] for item in items]
+    maps = [[s.mask(r.targets) if r.targets else None for r in rs] for s, rs in zip(scenes, referrals, strict=True)]
+    expected = processor(
+        images=[scene.image for scene in scenes],
+        text=[[referral.expression for referral in rs] for rs in referrals],
+        segmentation_maps=maps,
+    )
+    for name in ("input_ids", "attention_mask", "image_index"):
+        assert torch.equal(batch[name], expected[name]), name
+    assert torch.equal(batch["no_target_labels"], expected["no_target_labels"])
+    torch.testing.assert_close(batch["pixel_values"], expected["pixel_values"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(batch["box_labels"], expected["box_labels"], atol=1e-5, rtol=0)
+    # The processor follows the paper and rounds masks outwards; training keeps the nearest pixel.
+    mine, theirs = batch["mask_labels"] > 0, expected["mask_labels"] > 0
+    assert (mine & ~theirs).sum() <= 0.02 * mine.sum()
+    assert (mine & theirs).sum() >= 0.7 * (mine | theirs).sum()
+
+
+def test_a_mirrored_scene_is_mirrored_on_the_canvas(scene_cache):
+    folder = render_scenes(scene_cache, split="train", num_scenes=NUM_SCENES, canvas_size=CANVAS)
+    dataset = SceneDataset(folder, split="train", num_scenes=NUM_SCENES, flip_probability=1.0)
+    for index in range(NUM_SCENES):
+        scene = flip_scene(generate_scene(index, "train"))
+        item = dataset[0, index]
+        assert item["scene"].objects == scene.objects
+        canvas = to_canvas(scene.image, CANVAS, Image.Resampling.BILINEAR).astype(int)
+        assert np.abs(item["image"].astype(int) - canvas).max() <= 2, "up to rounding of the resize"
+
+
+def test_dense_labels_count_each_patch_once(config, scene_cache):
+    _, collate, dataset = make_stage(config, "towers", scene_cache, prompts_per_image=2)
+    items = [dataset[0, index] for index in range(4)]
+    batch = collate(items)
+    fractions = batch["region_fractions"]
+    torch.testing.assert_close(fractions.sum(1), torch.ones(4, 8, 8))
+    whole = np.stack([item["instance_map"] for item in items])
+    assert fractions[:, 1].sum() * 16 == pytest.approx((whole == 1).sum())
+    assert fractions[2, 0, 3, 5] == pytest.approx((whole[2, 12:16, 20:24] == 0).mean())
+
+
+def test_clicks_lie_in_their_masks_and_boxes_around_them(config, scene_cache):
+    _, collate, dataset = make_stage(config, "towers", scene_cache, prompts_per_image=4, flip_probability=0.5)
+    batch = collate([dataset[3, index] for index in range(8)])
+    x, y = batch["input_points"][:, :, 0].long().unbind(-1)
+    image, prompt = torch.meshgrid(torch.arange(8), torch.arange(4), indexing="ij")
+    assert batch["mask_labels"][image, prompt, y, x].all()
+    assert batch["input_boxes"].min() >= 0 and batch["input_boxes"].max() <= CANVAS - 1
+    assert 0 < batch["use_box"].float().mean() < 1
+
+
+def test_an_item_depends_on_seed_epoch_and_index_alone(scene_cache):
+    folder = render_scenes(scene_cache, split="train", num_scenes=NUM_SCENES, canvas_size=CANVAS)
+    dataset = SceneDataset(
+        folder, split="train", num_scenes=NUM_SCENES, seed=5, expressions_per_image=4, flip_probability=0.5
+    )
+    first = dataset[2, 7]
+    dataset[9, 1]
+    again = dataset[2, 7]
+    assert first["referrals"] == again["referrals"]
+    assert np.array_equal(first["image"], again["image"])
+    others = [[r.expression for r in dataset[epoch, 7]["referrals"]] for epoch in range(3, 8)]
+    assert any(other != [r.expression for r in first["referrals"]] for other in others)
+
+
+def test_every_scene_is_seen_once_per_epoch_over_all_processes():
+    samplers = [iter(StepBatchSampler(num_items=12, batch_size=2, seed=1, rank=r, world_size=2)) for r in (0, 1)]
+    keys = [key for _ in range(6) for sampler in samplers for key in next(sampler)]
+    for epoch in (0, 1):
+        assert sorted(index for e, index in keys if e == epoch) == list(range(12))
+    resumed = iter(StepBatchSampler(num_items=12, batch_size=2, seed=1, rank=1, world_size=2, first_step=4))
+    assert next(resumed) == keys[4 * 4 + 2 : 4 * 4 + 4]
+
+
+def test_evaluation_takes_every_scene_once():
+    batches = [evaluation_keys(11, 2, rank, 3) for rank in range(3)]
+    assert sorted(index for share in batches for keys in share for _, index in keys) == list(range(11))
+
+
+def test_rendering_continues_where_it_stopped(tmp_path, monkeypatch):
+    folder = render_scenes(tmp_path, split="train", num_scenes=2, canvas_size=16)
+    before = np.load(folder / "images_00000.npy")
+    render_scenes(tmp_path, split="train", num_scenes=3, canvas_size=16)
+    after = np.load(folder / "images_00000.npy")
+    assert len(after) == 3 and np.array_equal(after[:2], before)
+    monkeypatch.setattr("ssp_sam.training.scene_data._render_chunk", lambda job: pytest.fail("nothing was missing"))
+    render_scenes(tmp_path, split="train", num_scenes=2, canvas_size=16)
+
+
+# ---- losses ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", ["towers", "referring"])
+def test_the_loss_falls_on_a_repeated_batch(config, scene_cache, stage):
+    drawn = {"prompts_per_image": 2} if stage == "towers" else {"expressions_per_image": 3}
+    objective, collate, dataset = make_stage(config, stage, scene_cache, **drawn)
+    batch = collate([dataset[0, index] for index in range(2)])
+    objective.train()
+    optimizer = build_optimizer(objective, TrainingArguments(learning_rate=1e-2))
+    losses = []
+    for _ in range(25):
+        loss, terms = objective(batch, 0.4)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0], losses[::4]
+    assert {"dice", "focal", "noun_loss", "noun_accuracy", "iou_error"} <= terms.keys()
+
+
+def test_the_towers_stage_leaves_language_alone(config, scene_cache):
+    objective, collate, dataset = make_stage(config, "towers", scene_cache, prompts_per_image=2)
+    objective(collate([dataset[0, 0]]))[0].backward()
+    with_gradient = {name for name, p in objective.named_parameters() if p.grad is not None}
+    trained = {name for name, p in objective.named_parameters() if p.requires_grad}
+    assert with_gradient == trained, "what trains must always get a gradient, or processes would wait for it"
+    assert all(name.startswith(("model.sam.", "dense_heads.")) for name in trained)
+
+
+def test_norms_biases_and_embeddings_do_not_decay(config, scene_cache):
+    objective, _, _ = make_stage(config, "referring", scene_cache)
+    names = {id(p): name for name, p in objective.named_parameters()}
+    groups = build_optimizer(objective, TrainingArguments()).param_groups
+    decayed, spared = ({names[id(p)] for p in group["params"]} for group in groups)
+    assert "model.text_model.encoder.layer.0.attention.self.query.weight" in decayed
+    assert not any(name.endswith("bias") or "norm" in name.lower() for name in decayed)
+    assert "model.text_model.embeddings.word_embeddings.weight" in spared
+    assert "model.sam.vision_encoder.pos_embed" in spared
+    assert "model.sam.mask_decoder.mask_tokens.weight" in spared
+
+
+# ---- schedule and arguments -----------------------------------------------------------------------------------------
+
+
+def test_the_schedule_ends_at_steps_or_minutes_whichever_is_first():
+    arguments = TrainingArguments(max_steps=1000, max_minutes=10, warmup_steps=10, learning_rate=1.0)
+    schedule = Schedule(arguments)
+    assert schedule.progress(250, 1.0) == 0.25
+    assert schedule.progress(250, 5.0) == 0.5
+    assert schedule.progress(250, 12.0) == 1.0
+    assert schedule.learning_rate(0, 0.0) == pytest.approx(0.1)
+    assert schedule.learning_rate(500, 0.0) == pytest.approx(0.5, abs=1e-5)
+    assert schedule.learning_rate(999, 10.0) == pytest.approx(arguments.final_learning_rate)
+
+
+def test_the_dense_loss_fades_linearly():
+    schedule = Schedule(TrainingArguments(max_steps=200, dense_loss_weight=0.4, final_dense_loss_weight=0.0))
+    assert schedule.dense_loss_weight(150, 0.0) == pytest.approx(0.1)
+
+
+def test_the_command_line_wins_over_the_file(config):
+    model, data, training = parse_arguments(["--config", str(config), "--max_steps", "7", "--seed=3"])
+    assert (training.max_steps, training.seed, training.learning_rate) == (7, 3, 1e-3)
+    assert data.images_per_device == 2
+    assert model.model_config["mask_size"] == CANVAS
+
+
+@pytest.mark.parametrize("name", ["embedded_towers.yaml", "embedded.yaml"])
+def test_the_shipped_configurations_are_valid(name):
+    model, _, training = parse_arguments(["--config", str(ROOT / "training/configs" / name)])
+    assert training.objective == ("towers" if "towers" in name else "referring")
+    assert (model.init_from is None) == ("towers" in name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rat": 1}, r"unknown settings \['learning_rat'\]"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number, got 'fast'"),
+        ({"max_steps": 1.5}, "max_steps must be of type int, got 1.5"),
+        ({"objective": "both"}, r"objective must be one of \['towers', 'referring'\], got 'both'"),
+        ({"warmup_steps": 9, "max_steps": 5}, r"warmup_steps \(9\) must be below max_steps \(5\)"),
+        ({"final_learning_rate": 1.0}, r"final_learning_rate \(1.0\) must be at most learning_rate \(0.001\)"),
+        ({"flip_probability": 1.5}, r"flip_probability must lie in \[0, 1\], got 1.5"),
+        ({"images_per_device": 99}, r"images_per_device \(99\) must be at most num_train_scenes \(12\)"),
+        ({"max_minutes": -1}, "max_minutes must be positive, got -1.0"),
+        ({"ema_decay": 1.0}, r"ema_decay must lie in \[0, 1\), got 1.0"),
+    ],
+)
+def test_bad_settings_give_one_sentence(config, changes, message):
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | changes))
+    with pytest.raises(ValueError, match=message) as caught:
+        parse_arguments(["--config", str(config)])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_needs_a_model():
+    with pytest.raises(ValueError, match="init_from .* or model_config .*, got neither"):
+        ModelArguments()
+
+
+def test_resume_refuses_a_folder_that_is_no_checkpoint(tmp_path):
+    assert find_checkpoint(tmp_path, "auto") is None
+    with pytest.raises(ValueError, match="training_state.pt"):
+        find_checkpoint(tmp_path, str(tmp_path))
+
+
+# ---- runs -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path, monkeypatch):
+    common = ["--config", str(config), "--max_steps", "9", "--prompt_probability", "0.5"]
+    common += ["--ema_decay", "0.9", "--optimizer", "muon"]
+    main([*common, "--output_dir", str(tmp_path / "whole")])
+
+    train_step = loop_module.Trainer._train_step
+
+    def fall_over(self, batch):
+        if self.state["step"] == 7:
+            raise KeyboardInterrupt
+        train_step(self, batch)
+
+    parts = [*common, "--output_dir", str(tmp_path / "parts"), "--checkpoint_minutes", "1e-9"]
+    monkeypatch.setattr(loop_module.Trainer, "_train_step", fall_over)
+    with pytest.raises(KeyboardInterrupt):
+        main(parts)
+    monkeypatch.setattr(loop_module.Trainer, "_train_step", train_step)
+    assert find_checkpoint(tmp_path / "parts", "auto").name == "checkpoint-5"
+    main([*parts, "--resume", "auto"])
+
+    # The model of a checkpoint is what trained; `final` holds its average.
+    for folder in ("checkpoint-9/model", "final"):
+        whole, parts_ = (SspSamModel.from_pretrained(tmp_path / run / folder) for run in ("whole", "parts"))
+        for (name, first), second in zip(whole.state_dict().items(), parts_.state_dict().values(), strict=True):
+            assert torch.equal(first, second), f"{folder}: {name}"
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(config, monkeypatch):
+    monkeypatch.setattr("ssp_sam.training.objectives.focal_loss", lambda *_, **__: torch.tensor(float("nan")))
+    with pytest.raises(FloatingPointError, match="loss is nan at step 0"):
+        main(["--config", str(config), "--objective", "towers"])
+
+
+def test_launched_stages_leave_a_folder_that_loads(config, tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    launch = [sys.executable, "-m", "accelerate.commands.launch"]
+    launch += ["--config_file", str(ROOT / "training/accelerate_configs/two_cpu_processes.yaml")]
+    common = [str(ROOT / "training/train.py"), "--config", str(config)]
+    towers, result = tmp_path / "towers", tmp_path / "result"
+    stages = [
+        ["--objective", "towers", "--output_dir", str(towers)],
+        ["--init_from", str(towers / "final"), "--output_dir", str(result), "--export_dtype", "float16"],
+    ]
+    for stage in stages:
+        run = subprocess.run([*launch, *common, *stage], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr[-2000:]
+    assert "2 processes" in run.stdout
+    log = [json.loads(line) for line in (result / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log if entry["event"] == "train"] == [1, 2]
+    # Two processes, two images each, three expressions per image.
+    assert log[0]["samples"] == 12
+    assert {"gIoU", "Pr@0.5", "N-acc", "T-acc"} <= log[-1]["metrics"]["all"].keys()
+    assert sorted(path.name for path in result.iterdir() if path.is_dir()) == ["checkpoint-2", "final"]
+    model = SspSamModel.from_pretrained(result / "final", dtype="auto")
+    assert model.dtype == torch.float16
+    assert not (result / "final" / "dense_heads.safetensors").exists()
+    inputs = SspSamProcessor.from_pretrained(result / "final")(generate_scene(0).image, "the zebra")
+    inputs.pop("original_sizes"), inputs.pop("reshaped_input_sizes")
+    assert model.float().eval()(**inputs).pred_masks.shape == (1, 1, CANVAS, CANVAS)
+
+
+# ---- tokenizer ------------------------------------------------------------------------------------------------------
+
+
+def test_the_tokenizer_knows_the_generators_words_and_spells_the_others():
+    tokenizer = build_word_tokenizer(VOCABULARY_WORDS)
+    for word in VOCABULARY_WORDS:
+        assert len(tokenizer.tokenize(word)) == 1, word
+    assert tokenizer.tokenize("Zyx") == ["z", "##y", "##x"]
+    assert tokenizer.unk_token_id not in tokenizer("the second owl's book, left-most!")["input_ids"]
+
+
+def test_the_tokenizer_survives_saving(tmp_path):
+    tokenizer = build_word_tokenizer(VOCABULARY_WORDS)
+    tokenizer.save_pretrained(tmp_path)
+    assert type(tokenizer).from_pretrained(tmp_path)("a red dog")["input_ids"] == tokenizer("a red dog")["input_ids"]

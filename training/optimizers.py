@@ -1,0 +1,88 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""Which optimizer moves which parameter: Muon for the matrices of transformer layers, AdamW for all the rest."""
+
+import re
+
+import torch
+from torch import nn
+
+from .arguments import TrainingArguments
+
+# Muon's update has unit spectral norm, AdamW's about unit size per entry; measured on scenes, this ratio serves both.
+MUON_LEARNING_RATE_RATIO = 20.0
+
+
+class MuonWithAdamW(torch.optim.Optimizer):
+    """
+    Steps two optimizers as one; the parameter groups are those of both.
+
+    Args:
+        muon: Optimizer of the matrices.
+        adamw: Optimizer of the rest.
+    """
+
+    def __init__(self, muon: torch.optim.Muon, adamw: torch.optim.AdamW):
+        self.parts = {"muon": muon, "adamw": adamw}
+        super().__init__([{"params": group["params"]} for part in (muon, adamw) for group in part.param_groups], {})
+        self.param_groups = [group for part in (muon, adamw) for group in part.param_groups]
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """Performs one step of both."""
+        loss = None if closure is None else closure()
+        for part in self.parts.values():
+            part.step()
+        return loss
+
+    def state_dict(self) -> dict:
+        """Returns the states of both by name."""
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, state_dict: dict):
+        """Loads the states of both; their groups stay the groups of this optimizer."""
+        for name, part in self.parts.items():
+            part.load_state_dict(state_dict[name])
+        self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
+
+
+def build_optimizer(objective: nn.Module, arguments: TrainingArguments) -> torch.optim.Optimizer:
+    """
+    Builds the optimizer of a run; norms, biases and embeddings do not decay.
+
+    Args:
+        objective: Module whose trainable parameters are optimised.
+        arguments: Learning rate, weight decay, momenta, and whether matrices go to Muon.
+
+    Returns:
+        AdamW, or Muon and AdamW as one. Each group carries `lr_ratio`, its learning rate over the schedule's.
+    """
+    not_decayed = {id(p) for m in objective.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    groups: dict[str, list] = {"muon": [], "decayed": [], "plain": []}
+    for name, parameter in objective.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decays = parameter.ndim > 1 and id(parameter) not in not_decayed and "embed" not in name.split(".")[-1]
+        in_layer = parameter.ndim == 2 and re.search(r"\.layers?\.", name) and "_head." not in name
+        if decays and arguments.optimizer == "muon" and in_layer:
+            groups["muon"].append(parameter)
+        else:
+            groups["decayed" if decays else "plain"].append(parameter)
+    adamw = torch.optim.AdamW(
+        [
+            {"params": groups[name], "weight_decay": decay, "lr_ratio": 1.0}
+            for name, decay in (("decayed", arguments.weight_decay), ("plain", 0.0))
+            if groups[name]
+        ],
+        lr=arguments.learning_rate,
+        betas=(arguments.adam_beta1, arguments.adam_beta2),
+        fused=True,
+    )
+    if not groups["muon"]:
+        return adamw
+    # Muon's rate is twenty times AdamW's, so its decay per step is kept equal by dividing.
+    muon = torch.optim.Muon(
+        [{"params": groups["muon"], "lr_ratio": MUON_LEARNING_RATE_RATIO}],
+        lr=arguments.learning_rate * MUON_LEARNING_RATE_RATIO,
+        weight_decay=arguments.weight_decay / MUON_LEARNING_RATE_RATIO,
+    )
+    return MuonWithAdamW(muon, adamw)
