@@ -6,9 +6,9 @@ Shapes: B images, E expressions, N = g * g patches, L words, C projection channe
 
 import torch
 from torch import nn
-from transformers import AutoModel, BertModel, PreTrainedModel, SamModel
+from transformers import PreTrainedModel, SamModel
 from transformers import initialization as init
-from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
+from transformers.models.clip.modeling_clip import CLIPVisionModelWithProjection
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
@@ -36,6 +36,7 @@ from .semantic_encoder import (
     read_clip_sentence,
     similarity_map,
 )
+from .towers_ssp_sam import TowerSource, build_from_towers, build_text_tower
 
 
 class SspSamPreTrainedModel(PreTrainedModel):
@@ -111,13 +112,8 @@ class SspSamModel(SspSamPreTrainedModel):
                 projection_dim=config.projection_dim,
                 grid_size=config.grid_size,
             )
-        if config.uses_clip_text:
-            self.text_model = CLIPTextModelWithProjection(config.text_config)
-        else:
-            if config.text_config.model_type == "bert":
-                self.text_model = BertModel(config.text_config, add_pooling_layer=False)
-            else:
-                self.text_model = AutoModel.from_config(config.text_config)
+        self.text_model = build_text_tower(config.text_config)
+        if not config.uses_clip_text:
             self.sentence_projection = SspSamSentenceProjection(
                 text_size=text_size, projection_dim=config.projection_dim
             )
@@ -185,6 +181,48 @@ class SspSamModel(SspSamPreTrainedModel):
         loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_towers()
         return loaded
+
+    @classmethod
+    def from_towers(
+        cls,
+        sam: TowerSource,
+        vision: TowerSource | None,
+        text: TowerSource,
+        *,
+        output_loading_info: bool = False,
+        **config_kwargs,
+    ):
+        """
+        Builds a model from existing checkpoints of its towers; everything between them is new and must be trained.
+
+        Args:
+            sam (`str`, `os.PathLike` or `SamModel`): The segmenter: a hub id, a folder or a model.
+            vision (`str`, `os.PathLike` or `PreTrainedModel`, *optional*): The semantic image tower: CLIP, or its
+                vision tower with or without projection. `None` makes the single-tower model.
+            text (`str`, `os.PathLike` or `PreTrainedModel`): The text tower: BERT, a BERT-like encoder, CLIP, or CLIP's
+                text tower.
+            output_loading_info (`bool`, defaults to `False`): Also return the names of the new parameters.
+            config_kwargs: Fields of [`SspSamConfig`] that the towers do not give, such as `num_prompt_tokens`.
+
+        Returns:
+            [`SspSamModel`], in eval mode and float32, with copies of the towers' weights; with `output_loading_info`, a
+            `tuple` of it and a `dict` whose `missing_keys` are the names of the parameters that no tower gave. The same
+            names are logged. [`~SspSamProcessor.from_model_config`] makes the processor that fits its `config`.
+
+        Raises:
+            ValueError: If a tower has another architecture, or two towers do not fit each other.
+            TypeError: If a tower is neither a name, nor a folder, nor a model.
+
+        Example:
+
+        ```python
+        >>> model = SspSamModel.from_towers(
+        ...     sam="facebook/sam-vit-base", vision="openai/clip-vit-base-patch16", text="google-bert/bert-base-uncased"
+        ... )
+        ```
+        """
+        model, new = build_from_towers(cls, sam, vision, text, **config_kwargs)
+        return (model, {"missing_keys": new}) if output_loading_info else model
 
     def get_input_embeddings(self) -> nn.Module:
         """The text tower's word embeddings."""
