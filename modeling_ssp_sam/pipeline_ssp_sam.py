@@ -40,6 +40,8 @@ class ReferringSegmentationPipeline(Pipeline):
     `input_labels` and `input_boxes`.
     """
 
+    model: Any
+    processor: Any
     _load_processor = True
     _load_tokenizer = False
     _load_image_processor = False
@@ -172,15 +174,15 @@ class ReferringSegmentationPipeline(Pipeline):
             for name in SPATIAL_KEYS
             if any(name in request for request in requests)
         }
+        has_box = None
         if "input_boxes" in spatial:
-            # The processor wants a box for every expression or for none; `_forward` leaves these out again.
-            spatial["input_boxes"] = [
-                boxes or [UNUSED_BOX] * len(text) for text, boxes in zip(texts, spatial["input_boxes"])
-            ]
+            # The processor wants a box for every expression or for none; `_forward` leaves the unused ones out again.
+            boxes = [own or [UNUSED_BOX] * len(text) for own, text in zip(spatial["input_boxes"], texts)]
+            has_box = torch.tensor([box is not UNUSED_BOX for own in boxes for box in own])
+            spatial["input_boxes"] = boxes
         images = [request["image"] for request in requests]
         model_inputs = dict(self.processor(images=images, text=texts, return_tensors="pt", **spatial))
-        has_box = [box is not UNUSED_BOX for boxes in spatial.get("input_boxes", []) for box in boxes]
-        return {**model_inputs, "labels": texts, "has_box": torch.tensor(has_box) if has_box else None}
+        return {**model_inputs, "labels": texts, "has_box": has_box}
 
     def _forward(self, input_tensors, expression_batch_size: int = 64):
         """

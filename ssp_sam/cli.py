@@ -98,13 +98,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _point(text: str) -> tuple[float, float, int]:
-    match = re.fullmatch(r"\s*([\d.]+)\s*,\s*([\d.]+)\s*,\s*([01])\s*", text)
     try:
-        return float(match[1]), float(match[2]), int(match[3])
-    except (TypeError, ValueError):
-        raise argparse.ArgumentTypeError(
-            f"expected x,y,label with label 0 or 1, such as 120,80,1, got {text!r}"
-        ) from None
+        x, y, label = (float(value) for value in text.split(","))
+    except ValueError:
+        x = y = label = -1.0
+    if not (x >= 0 and y >= 0 and label in (0, 1)):
+        raise argparse.ArgumentTypeError(f"expected x,y,label with label 0 or 1, such as 120,80,1, got {text!r}")
+    return x, y, int(label)
 
 
 def _box(text: str) -> tuple[float, float, float, float]:
@@ -245,8 +245,8 @@ def _load(options: argparse.Namespace) -> ReferringSegmentationPipeline:
         config = AutoConfig.from_pretrained(model)
         if config.model_type != SspSamConfig.model_type:
             raise InputError(f"expected a model of type 'ssp_sam' at {model!r}, got type {config.model_type!r}")
-        return pipeline(
-            "referring-segmentation",
+        return pipeline(  # pyright: ignore[reportCallIssue]
+            "referring-segmentation",  # pyright: ignore[reportArgumentType]
             model=model,
             config=config,
             device=options.device,
