@@ -96,20 +96,22 @@ def choose_colours(image: Image.Image, results: Sequence[dict[str, Any]]) -> lis
 
 def _paint_masks(canvas: Image.Image, results: Sequence[dict[str, Any]], colours, line: int) -> Image.Image:
     """Tints each region and draws its contour, white around the colour so that it shows on any ground."""
-    masks = [result["mask"].resize(canvas.size, Image.Resampling.BILINEAR).point(_binary) for result in results]
     pixels = np.asarray(canvas, dtype=np.float32).copy()
-    for index, mask in enumerate(masks):
-        inside = np.asarray(mask) > 0
-        pixels[inside] = (1 - FILL_OPACITY) * pixels[inside] + FILL_OPACITY * np.array(colours[index], np.float32)
-    for index, mask in enumerate(masks):
-        inside = np.asarray(mask) > 0
-        for width, colour in ((line + max(1, line // 2), (255, 255, 255)), (line, colours[index])):
-            pixels[inside & ~_eroded(inside, width)] = colour
+    regions = []  # each mask in its bounding box, and that window of the picture
+    for result in results:
+        mask = result["mask"].resize(canvas.size, Image.Resampling.BILINEAR).point(_binary)
+        left, top, right, bottom = mask.getbbox() or (0, 0, 0, 0)
+        regions.append((np.asarray(mask)[top:bottom, left:right] > 0, pixels[top:bottom, left:right]))
+    for (inside, window), colour in zip(regions, colours):
+        window[inside] = (1 - FILL_OPACITY) * window[inside] + FILL_OPACITY * np.array(colour, np.float32)
+    for (inside, window), colour in zip(regions, colours):
+        for width, edge_colour in ((line + max(1, line // 2), (255, 255, 255)), (line, colour)):
+            window[inside & ~_eroded(inside, width)] = edge_colour
     return Image.fromarray(pixels.round().astype(np.uint8))
 
 
 def _eroded(inside: np.ndarray, width: int) -> np.ndarray:
-    """`inside`, (height, width) bool, without its outermost `width` pixels; the image's edge counts as outside."""
+    """`inside`, (height, width) bool, without its outermost `width` pixels; the array's edge counts as outside."""
     for _ in range(width):
         wide = np.pad(inside, 1)
         inside = inside & wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
