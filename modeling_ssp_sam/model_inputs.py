@@ -14,6 +14,11 @@ SPATIAL_PROMPT_SHAPES = {
 }
 
 
+def is_traced() -> bool:
+    """Whether the model is being compiled, exported or traced, where values cannot be looked at."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 def check_shape(name: str, tensor: torch.Tensor, expected: tuple[int | str, ...]):
     """
     Compares a tensor's shape with the one expected.
@@ -40,19 +45,29 @@ def check_expressions(input_ids: torch.Tensor | None, attention_mask: torch.Tens
     Args:
         input_ids (`torch.LongTensor` of shape `(E, L)`).
         attention_mask (`torch.Tensor` of shape `(E, L)`, *optional*).
-        text_config (`PreTrainedConfig`): Of the text tower, for the number of words it can read.
+        text_config (`PreTrainedConfig`): Of the text tower, for the words it knows and how many it can read.
 
     Raises:
-        ValueError: If ids are missing or not two-dimensional, have no or too many words, or do not fit the mask.
+        ValueError: If ids are missing, not whole numbers, not two-dimensional or unknown to the text tower (seen on the
+            CPU alone, where looking costs nothing), have no or too many words, or do not fit the mask.
     """
     if input_ids is None:
         raise ValueError("expected input_ids (one row per expression), got None")
     check_shape("input_ids", input_ids, ("expressions", "words"))
+    if input_ids.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"expected input_ids of whole numbers (torch.int64), got {input_ids.dtype}")
     longest = getattr(text_config, "max_position_embeddings", None)
     if input_ids.shape[1] == 0 or (longest is not None and longest > 0 and input_ids.shape[1] > longest):
         raise ValueError(f"expected 1 to {longest} words in each row of input_ids, got {input_ids.shape[1]}")
     if attention_mask is not None:
         check_shape("attention_mask", attention_mask, tuple(input_ids.shape))
+    if input_ids.device.type == "cpu" and input_ids.shape[0] > 0 and not is_traced():
+        low, high = input_ids.min().item(), input_ids.max().item()
+        if low < 0 or high >= text_config.vocab_size:
+            raise ValueError(
+                f"expected input_ids between 0 and {text_config.vocab_size - 1}, got {low} to {high}; "
+                "does the tokenizer belong to this model?"
+            )
 
 
 def check_image_index(
@@ -84,11 +99,39 @@ def check_image_index(
         )
     if image_index.dtype not in (torch.int64, torch.int32):
         raise ValueError(f"expected image_index of whole numbers (torch.int64), got {image_index.dtype}")
-    if not torch.compiler.is_compiling() and not torch.jit.is_tracing() and num_expressions > 0:
+    if num_expressions > 0 and not is_traced():
         low, high = image_index.min().item(), image_index.max().item()
         if low < 0 or high >= num_images:
             raise ValueError(f"expected image_index between 0 and {num_images - 1}, got {low} to {high}")
     return image_index.to(device)
+
+
+def check_labels(
+    num_expressions: int,
+    mask_labels: torch.Tensor | None,
+    box_labels: torch.Tensor | None,
+    no_target_labels: torch.Tensor | None,
+):
+    """
+    Checks what the losses compare with: one row per expression.
+
+    Args:
+        num_expressions (`int`): E.
+        mask_labels (`torch.Tensor` of shape `(E, side, side)` or `(E, 1, side, side)`, *optional*).
+        box_labels (`torch.Tensor` of shape `(E, 4)`, *optional*).
+        no_target_labels (`torch.Tensor` of shape `(E,)`, *optional*).
+
+    Raises:
+        ValueError: If one of them has another shape.
+    """
+    if mask_labels is not None:
+        side = mask_labels.shape[-1] if mask_labels.dim() > 0 else "side"
+        one_mask = (1,) if mask_labels.dim() == 4 else ()
+        check_shape("mask_labels", mask_labels, (num_expressions, *one_mask, side, side))
+    if box_labels is not None:
+        check_shape("box_labels", box_labels, (num_expressions, 4))
+    if no_target_labels is not None:
+        check_shape("no_target_labels", no_target_labels, (num_expressions,))
 
 
 def check_spatial_prompts(num_expressions: int, mask_input_size: tuple[int, int], **prompts: torch.Tensor | None):

@@ -25,7 +25,7 @@ from .attention_adapters import (
     take_places,
 )
 from .loss_ssp_sam import ssp_sam_loss
-from .model_inputs import check_expressions, check_image_index, check_shape, check_spatial_prompts
+from .model_inputs import check_expressions, check_image_index, check_labels, check_shape, check_spatial_prompts
 from .model_outputs import SspSamImageFeatures, SspSamOutput, SspSamTextFeatures
 from .prompt_generator import SspSamFusionLayer, SspSamPromptGenerator
 from .semantic_encoder import (
@@ -415,6 +415,7 @@ class SspSamModel(SspSamPreTrainedModel):
         """
         # 1. Images, once each.
         check_expressions(input_ids, attention_mask, self.config.text_config)
+        check_labels(len(input_ids), mask_labels, box_labels, no_target_labels)
         if image_features is None:
             image_features = self.get_image_features(
                 pixel_values, semantic_pixel_values, image_embeddings, return_dict=True
