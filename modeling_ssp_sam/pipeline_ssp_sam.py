@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
-TEXT_KEYS = ("text", "expressions", "expression")
-SPATIAL_KEYS = ("input_points", "input_labels", "input_boxes")
+from .segmentation_requests import SPATIAL_KEYS, as_request, given, is_text, texts_per_image
+
 OUTPUT_KEYS = ("pred_masks", "pred_boxes", "iou_scores", "no_target_logits")
 UNUSED_BOX = [0.0, 0.0, 1.0, 1.0]
 PAD_LABEL = -10
@@ -120,7 +120,7 @@ class ReferringSegmentationPipeline(Pipeline):
             "min_mask_pixels": min_mask_pixels,
         }
         forward = {"expression_batch_size": expression_batch_size}
-        return {}, _given(forward), _given(postprocess)
+        return {}, given(forward), given(postprocess)
 
     # ---- inputs ---------------------------------------------------------------------------------------------------
 
@@ -134,21 +134,21 @@ class ReferringSegmentationPipeline(Pipeline):
         if inputs is None:
             raise ValueError("expected an image or requests as first argument, got None")
         if isinstance(inputs, (Mapping, *SINGLE_IMAGE_TYPES)):
-            return _request(inputs, text, **spatial)
+            return as_request(inputs, text, **spatial)
         if spatial:
             raise ValueError(
                 f"{' and '.join(spatial)} can be given beside one image only; "
                 "for several, put them into a dict per image, next to its 'image' and 'text'"
             )
         if isinstance(inputs, (list, tuple)):
-            texts = _texts_per_image(text, len(inputs))
-            return [_request(item, own, place=f" of image {i}") for i, (item, own) in enumerate(zip(inputs, texts), 1)]
-        if text is not None and not _is_text(text):
+            pairs = zip(inputs, texts_per_image(text, len(inputs)))
+            return [as_request(item, own, place=f" of image {i}") for i, (item, own) in enumerate(pairs, start=1)]
+        if text is not None and not is_text(text):
             raise TypeError(f"expected one string or a list of strings for all images, got {text!r:.80}")
         if isinstance(inputs, Sized) and hasattr(inputs, "__getitem__"):
             return _Requests(inputs, text)
         if isinstance(inputs, Iterable):
-            return (_request(item, text) for item in inputs)
+            return (as_request(item, text) for item in inputs)
         raise TypeError(f"expected an image, a request, a list, a dataset or an iterable, got {type(inputs).__name__}")
 
     def get_iterator(
@@ -156,9 +156,9 @@ class ReferringSegmentationPipeline(Pipeline):
     ):
         # As in the base class, except that whole requests are batched: its own collation keeps one row per image.
         if isinstance(inputs, Sized):
-            requests = PipelineDataset(inputs, _request, {})
+            requests = PipelineDataset(inputs, as_request, {})
         else:
-            requests, num_workers = PipelineIterator(inputs, _request, {}), min(num_workers, 1)
+            requests, num_workers = PipelineIterator(inputs, as_request, {}), min(num_workers, 1)
         loader = DataLoader(requests, num_workers=num_workers, batch_size=batch_size, collate_fn=self.preprocess)
         model_iterator = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
         return PipelineIterator(model_iterator, self.postprocess, postprocess_params)
@@ -167,7 +167,7 @@ class ReferringSegmentationPipeline(Pipeline):
 
     def preprocess(self, input_: dict[str, Any] | list[dict[str, Any]]) -> dict[str, Any]:
         """Turns one request, or a batch of them, into the model's inputs; adds the expressions under `labels`."""
-        requests = [_request(item) for item in (input_ if isinstance(input_, list) else [input_])]
+        requests = [as_request(item) for item in (input_ if isinstance(input_, list) else [input_])]
         texts = [request["text"] for request in requests]
         spatial = {
             name: [request.get(name) for request in requests]
@@ -177,7 +177,8 @@ class ReferringSegmentationPipeline(Pipeline):
         has_box = None
         if "input_boxes" in spatial:
             # The processor wants a box for every expression or for none; `_forward` leaves the unused ones out again.
-            boxes = [own or [UNUSED_BOX] * len(text) for own, text in zip(spatial["input_boxes"], texts)]
+            boxes = [own or [None] * len(text) for own, text in zip(spatial["input_boxes"], texts)]
+            boxes = [[UNUSED_BOX if box is None else box for box in own] for own in boxes]
             has_box = torch.tensor([box is not UNUSED_BOX for own in boxes for box in own])
             spatial["input_boxes"] = boxes
         images = [request["image"] for request in requests]
@@ -260,74 +261,7 @@ class _Requests(Dataset):
         return len(self.items)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return _request(self.items[index], self.text)
-
-
-def _request(item, text=None, place: str = "", **spatial) -> dict[str, Any]:
-    """
-    Makes a request with a list of expressions and one spatial prompt per expression out of an image or a request.
-
-    Raises:
-        ValueError, TypeError: If the image or its expressions are missing, blank, or given twice.
-    """
-    request = dict(item) if isinstance(item, Mapping) else {"image": item}
-    if request.get("image") is None:
-        raise ValueError(f"expected a dict with 'image' and 'text'{place}, got the keys {sorted(map(str, request))}")
-    texts = [request[key] for key in TEXT_KEYS if request.get(key) is not None]
-    texts += [] if text is None else [text]
-    if len(texts) != 1:
-        raise ValueError(f"expected expressions{place} once, as text=... or in the dict, got them {len(texts)} times")
-    if not _is_text(texts[0]):
-        raise TypeError(f"expected a string or a list of strings as expressions{place}, got {texts[0]!r:.80}")
-    expressions = [texts[0]] if isinstance(texts[0], str) else list(texts[0])
-    if not expressions:
-        raise ValueError(f"expected at least one expression{place}, got an empty list")
-    for number, expression in enumerate(expressions, start=1):
-        if not expression.strip():
-            raise ValueError(f"expected words in expression {number}{place}, got {expression!r}")
-    prompts = _given({**{key: request.get(key) for key in SPATIAL_KEYS}, **spatial})
-    if "input_labels" in prompts and "input_points" not in prompts:
-        raise ValueError(f"expected input_points beside input_labels{place}, got None")
-    depths = {"input_points": 2, "input_labels": 1, "input_boxes": 1}  # of what belongs to one expression
-    prompts = {
-        name: _one_per_expression(name, value, depths[name], len(expressions)) for name, value in prompts.items()
-    }
-    return {"image": request["image"], "text": expressions, **prompts}
-
-
-def _texts_per_image(text, num_images: int) -> list:
-    """One entry of expressions per image; one string counts for every image; None leaves it to the requests."""
-    if text is None or isinstance(text, str):
-        return [text] * num_images
-    if not isinstance(text, (list, tuple)):
-        raise TypeError(f"expected a string or a list as expressions, got {type(text).__name__}")
-    if len(text) != num_images:
-        raise ValueError(
-            f"expected one expression or one list of expressions per image, got {len(text)} for {num_images} images"
-        )
-    return list(text)
-
-
-def _is_text(value) -> bool:
-    return isinstance(value, str) or (
-        isinstance(value, (list, tuple)) and all(isinstance(expression, str) for expression in value)
-    )
-
-
-def _one_per_expression(name: str, value, depth: int, num_expressions: int) -> list:
-    """Gives every expression its own entry: `value` itself when it has `depth` levels, else its entries in order."""
-    value = value.tolist() if hasattr(value, "tolist") else list(value)
-    levels, inner = 0, value
-    while isinstance(inner, (list, tuple)) and len(inner) > 0:
-        levels, inner = levels + 1, inner[0]
-    if levels == depth:
-        return [value] * num_expressions
-    if levels == depth + 1 and len(value) == num_expressions:
-        return value
-    raise ValueError(
-        f"expected {name} shared by all expressions ({depth} levels of lists) or one per expression "
-        f"({depth + 1} levels, {num_expressions} entries), got {levels} levels and {len(value)} entries"
-    )
+        return as_request(self.items[index], self.text)
 
 
 def _groups(
@@ -363,10 +297,6 @@ def _box(box_xyxy) -> dict[str, int] | None:
     if box_xyxy is None:
         return None
     return dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(float(value)) for value in box_xyxy)))
-
-
-def _given(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in parameters.items() if value is not None}
 
 
 __all__ = ["ReferringSegmentationPipeline"]

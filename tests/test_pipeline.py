@@ -185,6 +185,12 @@ def test_shared_clicks_equal_clicks_per_expression(segmenter, image):
     assert same(shared, each)
 
 
+def test_an_expression_may_go_without_clicks_and_box(segmenter, image):
+    results = segmenter(image, ["the dog", "a cat"], input_points=[None, [[5, 5]]], input_boxes=[[2, 2, 20, 20], None])
+    assert same(results[:1], segmenter(image, "the dog", input_boxes=[2, 2, 20, 20]))
+    assert same(results[1:], segmenter(image, "a cat", input_points=[[5, 5]]))
+
+
 def test_clicks_of_one_image_leave_the_others_in_its_batch_alone(segmenter):
     requests = [
         {**REQUESTS[0], "input_points": [[[5, 5]], [[6, 6], [7, 7]], [[8, 8]]]},
@@ -226,6 +232,8 @@ def test_bad_clicks_are_refused(segmenter, image):
         segmenter(image, "a dog", input_labels=[1])
     with pytest.raises(ValueError, match=r"expected input_boxes .* got 2 levels and 3 entries"):
         segmenter(image, ["a dog", "a cat"], input_boxes=[[1, 1, 5, 5]] * 3)
+    with pytest.raises(ValueError, match="expected input_points .* got 1 levels and 2 entries"):
+        segmenter(image, "a dog", input_points=[5, 5])
     with pytest.raises(ValueError, match="input_points can be given beside one image only"):
         segmenter([image, image], "a dog", input_points=[[1, 1]])
     with pytest.raises(ValueError, match="outside its image"):

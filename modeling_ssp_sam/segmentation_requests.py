@@ -1,0 +1,89 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""What a user asks of the pipeline, brought to one form.
+
+A request is an image together with its expressions: a dict with `image`, `text` (a list of strings) and, where given,
+`input_points`, `input_labels` and `input_boxes`, each a list with one entry (or None) per expression.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+TEXT_KEYS = ("text", "expressions", "expression")
+SPATIAL_KEYS = ("input_points", "input_labels", "input_boxes")
+# Levels of lists in what belongs to one expression: [[x, y], ...], [label, ...] and [xmin, ymin, xmax, ymax].
+DEPTHS = {"input_points": 2, "input_labels": 1, "input_boxes": 1}
+
+
+def as_request(item, text=None, place: str = "", **spatial) -> dict[str, Any]:
+    """
+    Makes a request out of an image or of a dict that a user calls a request; a request stays as it is.
+
+    Args:
+        item: an image, or a dict with `image`, expressions under one of `TEXT_KEYS`, and perhaps `SPATIAL_KEYS`.
+        text: the expressions, when `item` has none.
+        place: where the item stands, for messages, such as " of image 2".
+        spatial: clicks and boxes beside those in `item`.
+
+    Raises:
+        ValueError, TypeError: If the image or its expressions are missing, blank, or given twice.
+    """
+    request = dict(item) if isinstance(item, Mapping) else {"image": item}
+    if request.get("image") is None:
+        raise ValueError(f"expected a dict with 'image' and 'text'{place}, got the keys {sorted(map(str, request))}")
+    texts = [request[key] for key in TEXT_KEYS if request.get(key) is not None]
+    texts += [] if text is None else [text]
+    if len(texts) != 1:
+        raise ValueError(f"expected expressions{place} once, as text=... or in the dict, got them {len(texts)} times")
+    if not is_text(texts[0]):
+        raise TypeError(f"expected a string or a list of strings as expressions{place}, got {texts[0]!r:.80}")
+    expressions = [texts[0]] if isinstance(texts[0], str) else list(texts[0])
+    if not expressions:
+        raise ValueError(f"expected at least one expression{place}, got an empty list")
+    for number, expression in enumerate(expressions, start=1):
+        if not expression.strip():
+            raise ValueError(f"expected words in expression {number}{place}, got {expression!r}")
+    prompts = given({**{key: request.get(key) for key in SPATIAL_KEYS}, **spatial})
+    if "input_labels" in prompts and "input_points" not in prompts:
+        raise ValueError(f"expected input_points beside input_labels{place}, got None")
+    prompts = {name: _one_per_expression(name, value, len(expressions)) for name, value in prompts.items()}
+    return {"image": request["image"], "text": expressions, **prompts}
+
+
+def texts_per_image(text, num_images: int) -> list:
+    """One entry of expressions per image; one string counts for every image; None leaves it to the requests."""
+    if text is None or isinstance(text, str):
+        return [text] * num_images
+    if not isinstance(text, (list, tuple)):
+        raise TypeError(f"expected a string or a list as expressions, got {type(text).__name__}")
+    if len(text) != num_images:
+        raise ValueError(
+            f"expected one expression or one list of expressions per image, got {len(text)} for {num_images} images"
+        )
+    return list(text)
+
+
+def is_text(value) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, (list, tuple)) and all(isinstance(expression, str) for expression in value)
+    )
+
+
+def _one_per_expression(name: str, value, num_expressions: int) -> list:
+    """Gives every expression its own entry: `value` itself where it belongs to all, else its entries in order."""
+    value = value.tolist() if hasattr(value, "tolist") else list(value)
+    depth, levels, inner = DEPTHS[name], 0, value
+    while isinstance(inner, (list, tuple)):
+        levels, inner = levels + 1, next((item for item in inner if item is not None), None)
+    if levels == depth and None not in value:
+        return [value] * num_expressions
+    if levels == depth + 1 and len(value) == num_expressions:
+        return value
+    raise ValueError(
+        f"expected {name} shared by all expressions ({depth} levels of lists) or one per expression "
+        f"({depth + 1} levels, {num_expressions} entries), got {levels} levels and {len(value)} entries"
+    )
+
+
+def given(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Returns the parameters that are not None."""
+    return {name: value for name, value in parameters.items() if value is not None}
