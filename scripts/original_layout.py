@@ -178,18 +178,18 @@ def rename_weights(weights: Mapping[str, torch.Tensor], rules: Iterable[Rule], s
     Raises:
         ValueError: If no rule knows a name, or two names mean the same tensor.
     """
-    compiled = [(re.compile(rule.original), rule) for rule in rules]
+    rules = tuple(rules)
     renamed: dict[str, torch.Tensor] = {}
     origins: dict[str, str] = {}
     unknown = []
     for name, tensor in weights.items():
-        match, rule = next(((m, rule) for p, rule in compiled if (m := p.fullmatch(name)) is not None), (None, None))
-        if match is None:
+        found = _find_rule(name, rules)
+        if found is None:
             unknown.append(f"{name} {tuple(tensor.shape)}")
             continue
-        if rule.ours is None:
-            continue
-        for ours, part in _parts(match.expand(rule.ours), tensor.t() if rule.transposed else tensor):
+        names, transposed = found
+        tensor = tensor.t() if transposed else tensor
+        for ours, part in zip(names, tensor.chunk(len(names)) if len(names) > 1 else [tensor]):
             if ours in renamed:
                 raise ValueError(f"{source}: {origins[ours]} and {name} are two names of one tensor ({ours})")
             renamed[ours], origins[ours] = part, name
@@ -200,13 +200,24 @@ def rename_weights(weights: Mapping[str, torch.Tensor], rules: Iterable[Rule], s
     return renamed
 
 
-def _parts(ours: str, tensor: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
-    # "{q,k,v}" names the equal row blocks of a fused projection.
-    choices = re.search(r"\{(.+)\}", ours)
-    if choices is None:
-        return [(ours, tensor)]
-    names = choices[1].split(",")
-    return [(ours.replace(choices[0], name), part) for name, part in zip(names, tensor.chunk(len(names)))]
+def original_names(names: Iterable[str], rules: Iterable[Rule]) -> dict[str, str]:
+    """Returns the original name of every tensor of this model that a file with such names fills."""
+    rules = tuple(rules)
+    return {ours: name for name in names for ours in (_find_rule(name, rules) or ((), False))[0]}
+
+
+def _find_rule(name: str, rules: tuple[Rule, ...]) -> tuple[list[str], bool] | None:
+    # What a tensor is called here, nothing if it is dropped, and whether it is transposed; None if no rule knows it.
+    for rule in rules:
+        match = re.fullmatch(rule.original, name)
+        if match is None:
+            continue
+        ours = [] if rule.ours is None else [match.expand(rule.ours)]
+        choices = re.search(r"\{(.+)\}", ours[0]) if ours else None  # "{q,k,v}": equal row blocks of one tensor
+        if choices is not None:
+            ours = [ours[0].replace(choices[0], choice) for choice in choices[1].split(",")]
+        return ours, rule.transposed
+    return None
 
 
 def shortened(entries: list[str], limit: int = 8) -> str:
