@@ -38,7 +38,8 @@ class SspSamProcessor(ProcessorMixin):
         max_expression_length (`int`, *optional*):
             Tokens, special ones included, after which an expression is cut off; the tokenizer's limit by default.
         lowercase (`bool`, defaults to `True`): Whether expressions are lower-cased.
-        padding (`bool` or `str`, defaults to `True`): `"max_length"` always pads to `max_expression_length`.
+        expression_padding (`bool` or `str`, defaults to `True`):
+            How a batch of expressions is padded; `"max_length"` always pads to `max_expression_length`.
         pad_token_id (`int`, *optional*):
             Id that stands in padding, where it is not the tokenizer's: 0 for the original's CLIP text tower.
         mask_threshold (`float`, defaults to 0.5): Probability above which a pixel belongs to the mask.
@@ -62,7 +63,7 @@ class SspSamProcessor(ProcessorMixin):
         expression_template: str = "{}",
         max_expression_length: int | None = None,
         lowercase: bool = True,
-        padding: bool | str = True,
+        expression_padding: bool | str = True,
         pad_token_id: int | None = None,
         mask_threshold: float = 0.5,
         no_target_threshold: float = 0.5,
@@ -75,7 +76,7 @@ class SspSamProcessor(ProcessorMixin):
         self.expression_template = expression_template
         self.max_expression_length = max_expression_length
         self.lowercase = lowercase
-        self.padding = padding
+        self.expression_padding = expression_padding
         self.pad_token_id = pad_token_id
         self.mask_threshold = mask_threshold
         self.no_target_threshold = no_target_threshold
@@ -112,13 +113,13 @@ class SspSamProcessor(ProcessorMixin):
             "score_temperature": config.score_temperature,
         }
         if config.uses_clip_text:
-            fields.update(expression_template="{}.", padding="max_length", pad_token_id=0)
+            fields.update(expression_template="{}.", expression_padding="max_length", pad_token_id=0)
         return cls(image_processor, tokenizer, **{**fields, **kwargs})
 
     @property
     def text_kwargs(self) -> dict[str, Any]:
         """Defaults of tokenization, below what the tokenizer and the caller say."""
-        return {"padding": self.padding, "return_token_type_ids": False, "return_tensors": "pt"}
+        return {"padding": self.expression_padding, "return_token_type_ids": False, "return_tensors": "pt"}
 
     @property
     def model_input_names(self) -> list[str]:

@@ -268,7 +268,7 @@ def test_saving_and_loading_keeps_every_field(tokenizer, image, tmp_path, semant
         SspSamImageProcessor(size=64, semantic_size=semantic_size, mask_size=16),
         tokenizer,
         expression_template="{}.",
-        padding="max_length",
+        expression_padding="max_length",
         max_expression_length=9,
         score_bias=0.25,
         min_mask_pixels=7,
@@ -283,9 +283,9 @@ def test_saving_and_loading_keeps_every_field(tokenizer, image, tmp_path, semant
 @pytest.mark.parametrize("preset", ["default", "single_tower"])
 def test_a_model_configuration_gives_matching_sizes(tokenizer, preset):
     config = SspSamConfig(use_no_target_head=False) if preset == "default" else SspSamConfig(vision_config=None)
-    processor = SspSamProcessor.from_model_config(config, tokenizer, padding="longest")
+    processor = SspSamProcessor.from_model_config(config, tokenizer, expression_padding="longest")
     assert processor.image_processor.size == {"longest_edge": 1024}
     assert processor.image_processor.semantic_size == (224 if preset == "default" else None)
     assert processor.image_processor.mask_size == 512
-    assert processor.max_expression_length == 512 and processor.padding == "longest"
+    assert processor.max_expression_length == 512 and processor.expression_padding == "longest"
     assert processor.min_mask_pixels == (50 if preset == "default" else 0)
