@@ -249,11 +249,38 @@ def test_the_towers_stage_leaves_language_alone(config, scene_cache):
     assert all(name.startswith(("model.sam.", "dense_heads.")) for name in trained)
 
 
+def test_box_only_training_stops_before_the_mask_decoder(config, scene_cache):
+    objective, collate, dataset = make_stage(config, "referring", scene_cache, expressions_per_image=2)
+    objective.box_only = True
+    loss, terms = objective(collate([dataset[0, 0], dataset[0, 1]]))
+    loss.backward()
+    assert {"l1", "giou", "no_target", "foreground", "similarity"} <= terms.keys()
+    assert not {"dice", "focal", "iou_error"} & terms.keys()
+    assert all(p.grad is None for p in objective.model.sam.mask_decoder.parameters())
+    assert objective.model.text_model.embeddings.word_embeddings.weight.grad.abs().sum() > 0
+
+
+def test_learning_rates_follow_the_first_name_that_fits(config, scene_cache):
+    objective, _, _ = make_stage(config, "referring", scene_cache)
+    ratios = {".vision_encoder.": 0.1, ".sam.": 0.5}
+    for optimizer in ("adamw", "muon"):
+        arguments = TrainingArguments(optimizer=optimizer, learning_rate_ratios=ratios)
+        built = build_optimizer(objective, arguments)
+        of = {id(p): group["lr_ratio"] for group in built.param_groups for p in group["params"]}
+        ratio = {name: of[id(p)] for name, p in objective.named_parameters() if p.requires_grad}
+        assert ratio["model.sam.vision_encoder.patch_embed.projection.weight"] == 0.1
+        assert ratio["model.sam.mask_decoder.iou_token.weight"] == 0.5
+        assert ratio["model.text_model.embeddings.LayerNorm.bias"] == 1.0
+        matrix = ratio["model.sam.vision_encoder.layers.0.attn.qkv.weight"]
+        assert matrix == pytest.approx(0.1 if optimizer == "adamw" else 2.0)
+
+
 def test_norms_biases_and_embeddings_do_not_decay(config, scene_cache):
     objective, _, _ = make_stage(config, "referring", scene_cache)
     names = {id(p): name for name, p in objective.named_parameters()}
     groups = build_optimizer(objective, TrainingArguments()).param_groups
-    decayed, spared = ({names[id(p)] for p in group["params"]} for group in groups)
+    decayed = {names[id(p)] for group in groups if group["weight_decay"] for p in group["params"]}
+    spared = set(names.values()) - decayed
     assert "model.text_model.encoder.layer.0.attention.self.query.weight" in decayed
     assert not any(name.endswith("bias") or "norm" in name.lower() for name in decayed)
     assert "model.text_model.embeddings.word_embeddings.weight" in spared
@@ -287,7 +314,7 @@ def test_the_command_line_wins_over_the_file(config):
     assert model.model_config["mask_size"] == CANVAS
 
 
-@pytest.mark.parametrize("name", ["embedded_towers.yaml", "embedded.yaml"])
+@pytest.mark.parametrize("name", ["embedded_towers.yaml", "embedded_boxes.yaml", "embedded.yaml"])
 def test_the_shipped_configurations_are_valid(name):
     model, _, training = parse_arguments(["--config", str(ROOT / "training/configs" / name)])
     assert training.objective == ("towers" if "towers" in name else "referring")
@@ -306,6 +333,8 @@ def test_the_shipped_configurations_are_valid(name):
         ({"flip_probability": 1.5}, r"flip_probability must lie in \[0, 1\], got 1.5"),
         ({"images_per_device": 99}, r"images_per_device \(99\) must be at most num_train_scenes \(12\)"),
         ({"max_minutes": -1}, "max_minutes must be positive, got -1.0"),
+        ({"learning_rate_ratios": "{fast"}, "learning_rate_ratios must be a mapping or JSON, got '{fast'"),
+        ({"box_only": True, "objective": "towers"}, r"box_only \(True\) needs the objective 'referring', got 'towers'"),
         ({"ema_decay": 1.0}, r"ema_decay must lie in \[0, 1\), got 1.0"),
     ],
 )

@@ -4,7 +4,7 @@
 import json
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from transformers import HfArgumentParser
@@ -31,13 +31,14 @@ class ModelArguments:
     )
 
     def __post_init__(self):
-        if isinstance(self.model_config, str):
-            try:
-                self.model_config = json.loads(self.model_config)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"model_config must be a mapping or JSON, got {self.model_config!r}") from error
+        self.model_config: Any = _read_mapping("model_config", self.model_config)
         if self.init_from is None and self.model_config is None:
             raise ValueError("give init_from (a model folder) or model_config (fields of SspSamConfig), got neither")
+
+    def config_fields(self) -> dict[str, Any]:
+        """Returns a copy of `model_config`, two levels deep; empty when not given."""
+        given = self.model_config or {}
+        return {name: dict(value) if isinstance(value, dict) else value for name, value in given.items()}
 
 
 @dataclass
@@ -96,6 +97,13 @@ class TrainingArguments:
         default=None, metadata={"help": "Wall-clock budget; the schedule ends at whichever comes first."}
     )
     learning_rate: float = field(default=6e-4, metadata={"help": "Peak learning rate."})
+    learning_rate_ratios: str | None = field(
+        default=None,
+        metadata={
+            "help": "Part of a parameter's name to its learning rate over the schedule's, the first that fits counts: "
+            "a mapping in YAML, JSON on the command line."
+        },
+    )
     final_learning_rate: float = field(default=1e-6, metadata={"help": "Learning rate at the end of the cosine."})
     warmup_steps: int = field(default=100, metadata={"help": "Steps of linear warm-up."})
     weight_decay: float = field(
@@ -113,6 +121,9 @@ class TrainingArguments:
     )
     iou_loss_weight: float = field(
         default=1.0, metadata={"help": "Weight of SAM's estimate of the mask's quality in the referring stage."}
+    )
+    box_only: bool = field(
+        default=False, metadata={"help": "Train boxes without masks, as the paper's first stage does."}
     )
     ema_decay: float = field(default=0.0, metadata={"help": "Decay of the averaged weights; 0 keeps no average."})
     seed: int = field(default=0, metadata={"help": "Seed of weights, order, expressions and augmentation."})
@@ -138,6 +149,9 @@ class TrainingArguments:
     )
 
     def __post_init__(self):
+        self.learning_rate_ratios: Any = _read_mapping("learning_rate_ratios", self.learning_rate_ratios)
+        if self.box_only and self.objective != "referring":
+            raise ValueError(f"box_only ({self.box_only}) needs the objective 'referring', got {self.objective!r}")
         if self.max_steps < 1:
             raise ValueError(f"max_steps must be at least 1, got {self.max_steps}")
         if self.max_minutes is not None and self.max_minutes <= 0:
@@ -166,13 +180,14 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[ModelArguments, Data
         ValueError: The YAML file has a key that is no setting, or a value is out of range.
     """
     types = (ModelArguments, DataArguments, TrainingArguments)
-    parser = HfArgumentParser(types, description="Trains SSP-SAM.")
+    parser = HfArgumentParser(list(types), description="Trains SSP-SAM.")
     parser.add_argument("--config", help="YAML file of settings; options on the command line win over it.")
     config_path = parser.parse_known_args(argv)[0].config
     if config_path is not None:
         parser.set_defaults(**read_config(config_path, types))
     namespace = vars(parser.parse_args(argv))
-    return tuple(kind(**{item.name: namespace[item.name] for item in fields(kind)}) for kind in types)
+    model, data, training = (kind(**{item.name: namespace[item.name] for item in fields(kind)}) for kind in types)
+    return model, data, training
 
 
 def read_config(path: str | Path, types: tuple[type, ...]) -> dict:
@@ -192,9 +207,21 @@ def read_config(path: str | Path, types: tuple[type, ...]) -> dict:
     return {name: _convert(path, known[name], value) for name, value in values.items()}
 
 
-def _convert(path, item, value):
+def _read_mapping(name: str, value: Any) -> dict | None:
+    """Returns a mapping that YAML gave as such or the command line as JSON."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{name} must be a mapping or JSON, got {value!r}") from error
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"{name} must be a mapping or JSON, got {value!r}")
+    return value
+
+
+def _convert(path, item, value: Any) -> Any:
     """Turns YAML's `6e-4`, which is a string to it, into a number and refuses words where numbers are due."""
-    wanted = item.type if isinstance(item.type, type) else None
+    wanted: Any = item.type if isinstance(item.type, type) else None
     if wanted is None and item.default is not MISSING and isinstance(item.default, float | int):
         wanted = type(item.default)
     if item.name in ("max_minutes", "final_dense_loss_weight") and value is not None:

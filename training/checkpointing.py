@@ -31,8 +31,11 @@ def find_checkpoint(output_dir: str | Path, resume: str | None) -> Path | None:
         if not (Path(resume) / "training_state.pt").is_file():
             raise ValueError(f"resume must be 'auto' or a checkpoint folder with a training_state.pt, got {resume!r}")
         return Path(resume)
-    folders = [path for path in Path(output_dir).glob("checkpoint-*") if CHECKPOINT_NAME.match(path.name)]
-    return max(folders, key=lambda path: int(CHECKPOINT_NAME.match(path.name)[1]), default=None)
+    steps = {}
+    for path in Path(output_dir).glob("checkpoint-*"):
+        if match := CHECKPOINT_NAME.match(path.name):
+            steps[int(match[1])] = path
+    return steps[max(steps)] if steps else None
 
 
 def save_checkpoint(accelerator, output_dir, *, model, processor, head_state, optimizer, state: dict, average=None):

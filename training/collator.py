@@ -6,6 +6,7 @@ Shapes: B images, K expressions or prompts per image, E = B * K, S canvas side, 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class SceneCollator:
     def __call__(self, items: list[dict]) -> dict:
         images = np.stack([item["image"] for item in items])
         instance_maps = np.stack([item["instance_map"] for item in items])
-        batch = {"pixel_values": self._pixels(images, items)}
+        batch: dict[str, Any] = {"pixel_values": self._pixels(images, items)}
         batch |= self._dense_labels(instance_maps, items)
         batch |= self._prompts(instance_maps, items)
         batch["keys"] = [item["key"] for item in items]

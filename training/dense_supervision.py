@@ -5,6 +5,8 @@ Per-patch labels as a training signal for a small model: classes for its image e
 Shapes: B images, O + 1 regions per image (background first), h x w patches, C channels, E expressions.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -26,8 +28,8 @@ class DenseClassHeads(nn.Module):
         self.num_nouns = num_nouns
         self.classifier = nn.Conv2d(num_channels, num_nouns + num_colours, kernel_size=1)
         self.foreground_weight = foreground_weight
-        nn.init.normal_(self.classifier.weight, std=0.02)
-        nn.init.zeros_(self.classifier.bias)
+        for parameter in self.classifier.parameters():
+            nn.init.normal_(parameter, std=0.02) if parameter.ndim > 1 else nn.init.zeros_(parameter)
 
     def forward(self, image_embeddings, region_fractions, noun_ids, colour_ids) -> dict[str, torch.Tensor]:
         """
@@ -63,22 +65,31 @@ class DenseClassHeads(nn.Module):
 
 class ForegroundHeads(nn.Module):
     """
-    Linear scorers that read from each patch of the prompt generator whether it is meant; used in training only.
+    Reads from each patch whether it is meant, before and inside the prompt generator; used in training only.
 
-    They give every layer a direct signal, which a prompt that reaches a mask only through SAM's decoder lacks.
+    They give the similarity of patch and sentence, and every layer, a direct signal, which a prompt that reaches a
+    mask only through SAM's decoder lacks.
 
     Args:
-        prompt_generator: The model's prompt generator; its patches and layers are watched by forward hooks.
-        hidden_size: Channels d of its tokens.
+        model: An `SspSamModel` with a BERT text tower; its modules are watched by forward hooks.
+        foreground_weight: How much more a patch that is all foreground weighs than one that is all background.
     """
 
-    def __init__(self, prompt_generator: nn.Module, *, hidden_size: int):
+    def __init__(self, model: Any, *, foreground_weight: float = 5.0):
         super().__init__()
-        self.scorers = nn.ModuleList(nn.Linear(hidden_size, 1) for _ in range(1 + len(prompt_generator.layers)))
+        generator = model.prompt_generator
+        self.grid_size, self.foreground_weight = model.config.grid_size, foreground_weight
+        hidden_size = model.config.prompt_hidden_size
+        self.scorers = nn.ModuleList(nn.Linear(hidden_size, 1) for _ in range(1 + len(generator.layers)))
+        # Patches are normalised over the tokens, so their products with a unit sentence are small.
+        self.similarity_scale = nn.Parameter(torch.tensor(3.4))  # a logarithm
+        self.similarity_bias = nn.Parameter(torch.tensor(-2.0))
         self._states: list[torch.Tensor] = []
-        prompt_generator.register_forward_pre_hook(self._start)
-        for layer in prompt_generator.layers:
+        self._sentences: list[torch.Tensor] = []
+        generator.register_forward_pre_hook(self._start)
+        for layer in generator.layers:
             layer.register_forward_hook(self._note)
+        model.sentence_projection.register_forward_hook(self._note_sentence)
 
     def _start(self, _module, inputs):
         self._states[:] = inputs[:1]
@@ -86,21 +97,29 @@ class ForegroundHeads(nn.Module):
     def _note(self, _module, _inputs, output):
         self._states.append(output)
 
-    def forward(self, mask_labels: torch.Tensor, grid_size: int) -> torch.Tensor:
+    def _note_sentence(self, _module, _inputs, output):
+        self._sentences[:] = [output]
+
+    def forward(self, patch_features: torch.Tensor, mask_labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Scores the patches of the model's last forward against the share of each that is meant.
 
         Args:
-            mask_labels: (E, M, M), 0 or 1; M must be a multiple of the grid's side.
-            grid_size: Side g of the grid; the last g * g tokens of every layer are the patches.
+            patch_features: (E, N, C), what the sentences were compared with.
+            mask_labels: (E, M, M), 0 or 1; M must be a multiple of the grid's side g. N = g * g.
 
         Returns:
-            Mean binary cross-entropy over layers, expressions and patches.
+            Mean weighted binary cross-entropy over layers, expressions and patches; and that of the similarity.
         """
-        shares = F.avg_pool2d(mask_labels.unsqueeze(1), mask_labels.shape[-1] // grid_size).flatten(1)  # (E, N)
+        shares = F.avg_pool2d(mask_labels.unsqueeze(1), mask_labels.shape[-1] // self.grid_size).flatten(1)  # (E, N)
+        weights = 1 + (self.foreground_weight - 1) * shares
         losses = [
-            F.binary_cross_entropy_with_logits(scorer(states[:, -shares.shape[1] :]).squeeze(-1).float(), shares)
+            F.binary_cross_entropy_with_logits(scorer(states[:, -shares.shape[1] :]).squeeze(-1), shares, weights)
             for scorer, states in zip(self.scorers, self._states, strict=True)
         ]
+        sentence = F.normalize(self._sentences[0], dim=-1)
+        similarity = torch.matmul(patch_features, sentence.unsqueeze(-1)).squeeze(-1)  # (E, N)
+        logits = similarity * self.similarity_scale.exp() + self.similarity_bias
         self._states.clear()
-        return torch.stack(losses).mean()
+        self._sentences.clear()
+        return torch.stack(losses).mean(), F.binary_cross_entropy_with_logits(logits, shares, weights)

@@ -57,11 +57,12 @@ def evaluate_referring(objective, batches, device, *, mask_threshold: float, no_
         if no_target is not None:
             masks &= (no_target <= no_target_threshold)[:, None, None]
         masks, truths = masks.cpu().numpy(), batch["mask_labels"].numpy() > 0.5
-        boxes = None if boxes is None else _corners(boxes.cpu())
+        box_rows = None if boxes is None else _corners(boxes.cpu())
         true_boxes = _corners(batch["box_labels"])
         for row, kind in enumerate(batch["kinds"]):
-            has_box = boxes is not None and not batch["no_target_labels"][row]
-            overlap = box_iou_xyxy(boxes[row], true_boxes[row]) if has_box else None
+            overlap = None
+            if box_rows is not None and not batch["no_target_labels"][row]:
+                overlap = box_iou_xyxy(box_rows[row], true_boxes[row])
             metrics.update(masks[row], truths[row], group=kind, box_iou=overlap)
     result = GroupedMetrics.from_states(gather_object([metrics.state()])).compute()
     return {kind: {k: round(v, 4) if v is not None else None for k, v in row.items()} for kind, row in result.items()}

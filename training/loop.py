@@ -87,7 +87,7 @@ class Trainer:
         if arguments.ema_decay and average is None:
             weights = self.plain.model.state_dict()
             self.average = {name: tensor.detach().clone() for name, tensor in weights.items()}
-        self._window: dict[str, torch.Tensor] = {}
+        self._window: dict[str, list[torch.Tensor]] = {}
         self._last_eval = self._last_save = self.state["minutes"]
         self._log_path = Path(arguments.output_dir) / "log.jsonl"
 
@@ -143,9 +143,10 @@ class Trainer:
 
     @torch.no_grad()
     def _update_average(self):
+        average = self.average or {}
         for name, tensor in self.plain.model.state_dict().items():
             if tensor.is_floating_point():
-                self.average[name].lerp_(tensor, 1 - self.arguments.ema_decay)
+                average[name].lerp_(tensor, 1 - self.arguments.ema_decay)
 
     def _shared_clock(self, minutes: float) -> float:
         if self.accelerator.num_processes == 1:
@@ -183,7 +184,7 @@ class Trainer:
     def _log_window(self):
         names = sorted(self._window)
         means = torch.stack([torch.stack(self._window[name]).mean() for name in names]).to(self.accelerator.device)
-        means = self.accelerator.reduce(means, reduction="mean").tolist()
+        means = torch.as_tensor(self.accelerator.reduce(means, reduction="mean")).tolist()
         self._window = {}
         now, (then, samples) = time.monotonic(), self._mark
         self._mark = (now, self.state["samples"])

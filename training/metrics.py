@@ -49,7 +49,7 @@ class SegmentationMetrics:
             raise ValueError(f"small_masks_rule must be 'all' or 'no_target', got {small_masks_rule!r}")
         self.protocol, self.min_mask_pixels, self.small_masks_rule = protocol, min_mask_pixels, small_masks_rule
         names = ("samples", "targeted", "no_target", "iou", "intersection", "union", "correct_empty", "correct_full")
-        self.sums = dict.fromkeys(names, 0.0) | dict.fromkeys(("boxes", "box_hits"), 0.0)
+        self.sums: dict[str, float] = dict.fromkeys((*names, "boxes", "box_hits"), 0.0)
         self.sums |= {f"above_{threshold}": 0.0 for threshold in PRECISION_THRESHOLDS}
 
     def update(self, predicted_mask: np.ndarray, true_mask: np.ndarray, box_iou: float | None = None):
@@ -112,7 +112,7 @@ class SegmentationMetrics:
         """
         sums = self.sums
         mean, overall = ("gIoU", "cIoU") if self.protocol == "gres" else ("mIoU", "oIoU")
-        result = {name: int(sums[name]) for name in ("samples", "targeted", "no_target")}
+        result: dict[str, float | int | None] = {name: int(sums[name]) for name in ("samples", "targeted", "no_target")}
         result[mean] = _share(sums["iou"], sums["samples"])
         result[overall] = _share(sums["intersection"], sums["union"])
         of_targets = sums["targeted"] if self.protocol == "gres" else sums["samples"]

@@ -5,6 +5,8 @@ The two training stages as modules: a batch goes in, a loss and its named parts 
 Shapes: B images, P prompts per image, E expressions, S canvas side, s side of the low-resolution masks.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -30,6 +32,8 @@ class Objective(nn.Module):
         model: An `SspSamModel`.
         dense_heads: Heads of the per-patch classes.
     """
+
+    model: Any
 
     def __init__(self, model: nn.Module, dense_heads: DenseClassHeads):
         super().__init__()
@@ -125,6 +129,7 @@ class ReferringObjective(Objective):
         foreground_loss_weight: Weight of "this patch is meant", read from every layer of the prompt generator; 0 leaves
             it out.
         iou_loss_weight: Weight of SAM's estimate of the mask's quality, which the paper does not train.
+        box_only: Whether the forward ends before SAM's mask decoder, as in the paper's first stage.
     """
 
     def __init__(
@@ -134,31 +139,33 @@ class ReferringObjective(Objective):
         *,
         foreground_loss_weight: float = 0.0,
         iou_loss_weight: float = 0.0,
+        box_only: bool = False,
     ):
         super().__init__(model, dense_heads)
+        self.box_only = box_only
         self.foreground_loss_weight, self.iou_loss_weight = foreground_loss_weight, iou_loss_weight
         if foreground_loss_weight:
-            hidden_size = model.config.prompt_hidden_size
-            self.foreground_heads = ForegroundHeads(model.prompt_generator, hidden_size=hidden_size)
+            self.foreground_heads = ForegroundHeads(model)
         # SAM never learns its positional code.
-        model.sam.shared_image_embedding.requires_grad_(False)
+        self.model.sam.shared_image_embedding.requires_grad_(False)
 
     def forward(self, batch: dict, dense_loss_weight: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """
         Scores one batch of `ReferringCollator`.
 
         Returns:
-            The loss, and its parts detached: those of the model, `foreground`, `iou_error`, those of
-            `DenseClassHeads`.
+            The loss, and its parts detached: those of the model, `foreground`, `similarity`, `iou_error`,
+            those of `DenseClassHeads`.
         """
         features = self.model.get_image_features(batch["pixel_values"], batch.get("semantic_pixel_values"))
         inputs = {name: batch[name] for name in REFERRING_INPUTS if name in batch}
-        outputs = self.model(image_features=features, **inputs)
+        outputs = self.model(image_features=features, predict_masks=not self.box_only, **inputs)
         loss, terms = outputs.loss, dict(outputs.loss_dict)
         if self.foreground_heads is not None:
-            terms["foreground"] = self.foreground_heads(batch["mask_labels"], self.model.config.grid_size)
-            loss = loss + self.foreground_loss_weight * terms["foreground"]
-        if self.iou_loss_weight:
+            patch_features = features.patch_features[batch["image_index"]]
+            terms["foreground"], terms["similarity"] = self.foreground_heads(patch_features, batch["mask_labels"])
+            loss = loss + self.foreground_loss_weight * (terms["foreground"] + terms["similarity"])
+        if self.iou_loss_weight and not self.box_only:
             targets = F.interpolate(batch["mask_labels"].unsqueeze(1), outputs.pred_masks.shape[-2:], mode="area")
             overlaps = mask_overlaps(outputs.pred_masks.detach().squeeze(1) > 0, targets.squeeze(1) > 0.5)
             terms["iou_error"] = F.mse_loss(outputs.iou_scores.squeeze(1), overlaps)

@@ -2,6 +2,7 @@
 """Which optimizer moves which parameter: Muon for the matrices of transformer layers, AdamW for all the rest."""
 
 import re
+from typing import Any
 
 import torch
 from torch import nn
@@ -57,31 +58,38 @@ def build_optimizer(objective: nn.Module, arguments: TrainingArguments) -> torch
         AdamW, or Muon and AdamW as one. Each group carries `lr_ratio`, its learning rate over the schedule's.
     """
     not_decayed = {id(p) for m in objective.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
-    groups: dict[str, list] = {"muon": [], "decayed": [], "plain": []}
+    ratios: Any = arguments.learning_rate_ratios or {}
+    # Parameters by (which rule, learning rate over the schedule's).
+    groups: dict[tuple[str, float], list] = {}
     for name, parameter in objective.named_parameters():
         if not parameter.requires_grad:
             continue
+        ratio = next((ratio for part, ratio in ratios.items() if part in name), 1.0)
         decays = parameter.ndim > 1 and id(parameter) not in not_decayed and "embed" not in name.split(".")[-1]
         in_layer = parameter.ndim == 2 and re.search(r"\.layers?\.", name) and "_head." not in name
-        if decays and arguments.optimizer == "muon" and in_layer:
-            groups["muon"].append(parameter)
-        else:
-            groups["decayed" if decays else "plain"].append(parameter)
+        rule = "muon" if decays and arguments.optimizer == "muon" and in_layer else "decayed" if decays else "plain"
+        groups.setdefault((rule, ratio), []).append(parameter)
+    decay = {"decayed": arguments.weight_decay, "plain": 0.0}
     adamw = torch.optim.AdamW(
         [
-            {"params": groups[name], "weight_decay": decay, "lr_ratio": 1.0}
-            for name, decay in (("decayed", arguments.weight_decay), ("plain", 0.0))
-            if groups[name]
+            {"params": parameters, "weight_decay": decay[rule], "lr_ratio": ratio}
+            for (rule, ratio), parameters in groups.items()
+            if rule in decay
         ],
         lr=arguments.learning_rate,
         betas=(arguments.adam_beta1, arguments.adam_beta2),
         fused=True,
     )
-    if not groups["muon"]:
+    matrices = [
+        {"params": parameters, "lr_ratio": ratio * MUON_LEARNING_RATE_RATIO}
+        for (rule, ratio), parameters in groups.items()
+        if rule == "muon"
+    ]
+    if not matrices:
         return adamw
     # Muon's rate is twenty times AdamW's, so its decay per step is kept equal by dividing.
     muon = torch.optim.Muon(
-        [{"params": groups["muon"], "lr_ratio": MUON_LEARNING_RATE_RATIO}],
+        matrices,
         lr=arguments.learning_rate * MUON_LEARNING_RATE_RATIO,
         weight_decay=arguments.weight_decay / MUON_LEARNING_RATE_RATIO,
     )

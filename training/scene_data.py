@@ -4,8 +4,10 @@
 import json
 import multiprocessing
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,7 +23,8 @@ FORMAT_VERSION = 1
 def resized_size(size_hw: tuple[int, int], canvas_size: int) -> tuple[int, int]:
     """Returns the (height, width) of an image whose long side is scaled to the canvas, rounded as SAM rounds."""
     scale = canvas_size / max(size_hw)
-    return tuple(max(1, int(side * scale + 0.5)) for side in size_hw)
+    height, width = (max(1, int(side * scale + 0.5)) for side in size_hw)
+    return height, width
 
 
 def to_canvas(array: np.ndarray, canvas_size: int, resample: Image.Resampling) -> np.ndarray:
@@ -81,7 +84,7 @@ def render_scenes(
     canvas_size: int,
     num_workers: int = 1,
     first_seed: int = 0,
-    progress=None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """
     Renders the scenes that a cache folder lacks; finished chunks are kept, so that an interrupted call can be repeated.
@@ -109,12 +112,12 @@ def render_scenes(
         with multiprocessing.get_context("spawn").Pool(min(num_workers, len(jobs))) as pool:
             for _ in pool.imap_unordered(_render_chunk, jobs):
                 done += 1
-                progress and progress(done, num_chunks)
+                progress(done, num_chunks)
     else:
         for job in jobs:
             _render_chunk(job)
             done += 1
-            progress and progress(done, num_chunks)
+            progress(done, num_chunks)
     return folder
 
 
@@ -197,12 +200,11 @@ class SceneDataset(Dataset):
         """Restores a scene's objects at their own size; its pixels are zeros that take no memory."""
         record = json.loads(self._records[index])
         size = tuple(record["size_hw"])
-        objects = [{k: tuple(v) if isinstance(v, list) else v for k, v in item.items()} for item in record["objects"]]
         zero = np.zeros((), dtype=np.uint8)
         return Scene(
             image=np.broadcast_to(zero, (*size, 3)),
             instance_map=np.broadcast_to(zero, size),
-            objects=tuple(SceneObject(**item) for item in objects),
+            objects=tuple(_read_object(item) for item in record["objects"]),
         )
 
     def _photometric(self, rng) -> tuple[np.ndarray, np.ndarray]:
@@ -214,6 +216,11 @@ class SceneDataset(Dataset):
         cast = 1 + rng.uniform(-strength, strength, 3) / 2
         gain = contrast * brightness * cast
         return gain.astype(np.float32), np.full(3, 0.5 * brightness * (1 - contrast), dtype=np.float32)
+
+
+def _read_object(record: dict[str, Any]) -> SceneObject:
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
+    return SceneObject(**values)
 
 
 def _mirror(array: np.ndarray, width: int) -> np.ndarray:
@@ -241,7 +248,7 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
     def __init__(self, *, num_items: int, batch_size: int, seed: int, rank=0, world_size=1, first_step=0):
         self.num_items, self.batch_size, self.seed = num_items, batch_size, seed
         self.rank, self.world_size, self.first_step = rank, world_size, first_step
-        self._order_epoch, self._order = -1, None
+        self._order_epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def _key(self, position: int) -> tuple[int, int]:
         epoch, place = divmod(position, self.num_items)

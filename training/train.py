@@ -3,7 +3,8 @@
 Trains SSP-SAM on generated scenes.
 
     accelerate launch training/train.py --config training/configs/embedded_towers.yaml
-    accelerate launch training/train.py --config training/configs/embedded.yaml --init_from outputs/towers/final
+    accelerate launch training/train.py --config training/configs/embedded_boxes.yaml
+    accelerate launch training/train.py --config training/configs/embedded.yaml
 
 Every setting of the file can be given again on the command line, where it wins.
 """
@@ -12,6 +13,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":
     # A launched script puts its own folder first on the path; the checkout's root must be there instead.
@@ -45,6 +47,8 @@ from ssp_sam.training.scene_data import SceneDataset, StepBatchSampler, render_s
 from ssp_sam.training.scenes import VOCABULARY_WORDS
 from ssp_sam.training.word_tokenizer import build_word_tokenizer
 
+FUSION_GAIN = 6.0
+
 
 def build_model(arguments: ModelArguments, checkpoint: Path | None) -> tuple[SspSamModel, SspSamProcessor]:
     """
@@ -55,24 +59,26 @@ def build_model(arguments: ModelArguments, checkpoint: Path | None) -> tuple[Ssp
         checkpoint: Checkpoint that goes before everything else, if any.
     """
     source = checkpoint / "model" if checkpoint else arguments.init_from
-    overrides = arguments.model_config or {}
+    overrides = arguments.config_fields()
     if source is not None:
         # Loss weights and what is frozen may change between stages; sizes cannot.
         simple = {name: value for name, value in overrides.items() if not isinstance(value, dict)}
-        model = SspSamModel.from_pretrained(source, dtype=torch.float32, **simple)
+        model: Any = SspSamModel.from_pretrained(source, dtype=torch.float32, **simple)
         return model, SspSamProcessor.from_pretrained(source)
-    overrides = {name: dict(value) if isinstance(value, dict) else value for name, value in overrides.items()}
     if arguments.tokenizer is not None:
         tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
     else:
         tokenizer = build_word_tokenizer(VOCABULARY_WORDS)
         text_config = overrides.setdefault("text_config", {})
         text_config |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-    config = SspSamConfig(**overrides)
+    config: Any = SspSamConfig(**overrides)
     config.sam_config.vision_config.scale = arguments.positional_scale
     model = SspSamModel(config)
     if model.sam.vision_encoder.pos_embed is not None:
         init_positions(model.sam.vision_encoder.pos_embed)
+    with torch.no_grad():
+        # Fused patches are products of two small numbers; learning is slow to start where they stay so.
+        model.fusion.projection.weight.mul_(FUSION_GAIN)
     return model, SspSamProcessor.from_model_config(config, tokenizer)
 
 
@@ -95,14 +101,18 @@ def build_collator(
     objective: str, model: SspSamModel, processor: SspSamProcessor, data: DataArguments, *, prompts=True
 ):
     """Builds the collator of a stage; `prompts=False` leaves clicks and boxes out of the referring stage."""
-    vision = model.config.sam_config.vision_config
+    config: Any = model.config
     images = processor.image_processor
-    common = {"image_mean": images.image_mean, "image_std": images.image_std, "patch_size": vision.patch_size}
+    common = {
+        "image_mean": images.image_mean,
+        "image_std": images.image_std,
+        "patch_size": config.sam_config.vision_config.patch_size,
+    }
     if objective == "towers":
         return TowerCollator(**common)
     return ReferringCollator(
         tokenize=lambda expressions: dict(processor(text=expressions)),
-        mask_size=model.config.mask_size,
+        mask_size=config.mask_size,
         prompt_probability=data.prompt_probability if prompts else 0.0,
         **common,
     )
@@ -141,8 +151,9 @@ def build_datasets(accelerator, data: DataArguments, training: TrainingArguments
 
 def build_objective(arguments: TrainingArguments, model: SspSamModel, source: Path | str | None) -> Objective:
     """Wraps the model for its stage; the training-only heads come from `source` where they were saved."""
+    config: Any = model.config
     heads = DenseClassHeads(
-        num_channels=model.config.sam_config.vision_config.output_channels,
+        num_channels=config.sam_config.vision_config.output_channels,
         num_nouns=NUM_NOUN_CLASSES,
         num_colours=NUM_COLOUR_CLASSES,
     )
@@ -154,6 +165,7 @@ def build_objective(arguments: TrainingArguments, model: SspSamModel, source: Pa
             heads,
             foreground_loss_weight=arguments.foreground_loss_weight,
             iou_loss_weight=arguments.iou_loss_weight,
+            box_only=arguments.box_only,
         )
     head_state = None if source is None else load_head_state(source)
     if head_state is not None:
@@ -189,7 +201,7 @@ def main(argv: list[str] | None = None) -> dict:
     state = load_checkpoint(checkpoint, optimizer=optimizer) if checkpoint else {}
 
     # 3. Scenes.
-    canvas_size = model.config.sam_config.vision_config.image_size
+    canvas_size = processor.image_processor.size.longest_edge
     train_set, eval_set = build_datasets(accelerator, data_args, train_args, canvas_size)
     sampler = StepBatchSampler(
         num_items=len(train_set),
@@ -231,14 +243,14 @@ def main(argv: list[str] | None = None) -> dict:
         restore_random_state(checkpoint, accelerator.process_index)
     result = trainer.run()
 
-    # 5. The result.
+    # 5. The result. What the last stage leaves is for users, who have no use for the training-only heads.
     if accelerator.is_main_process:
+        goes_on = train_args.objective == "towers" or train_args.box_only
         save_model(
             output_dir / "final",
             model=trainer.plain.model,
             processor=processor,
-            # The last stage's result is for users, who have no use for the heads.
-            head_state=trainer.plain.head_state() if train_args.objective == "towers" else None,
+            head_state=trainer.plain.head_state() if goes_on else None,
             dtype=getattr(torch, train_args.export_dtype),
             average=trainer.average,
         )
