@@ -33,8 +33,6 @@ _FRACTIONS = (
     "verification_attention_dropout",
     "fusion_dropout",
     "focal_alpha",
-    "mask_threshold",
-    "no_target_threshold",
 )
 
 
@@ -89,10 +87,6 @@ class SspSamConfig(PreTrainedConfig):
         dice_loss_weight, focal_loss_weight, l1_loss_weight, giou_loss_weight, no_target_loss_weight (`float`):
             Weights of the terms of the loss; 4, 4, 5, 2 and 1.
         focal_alpha, focal_gamma (`float`): Parameters of the focal loss; 0.25 and 2.
-        mask_threshold (`float`, defaults to 0.5): Probability above which a pixel belongs to the mask.
-        no_target_threshold (`float`, defaults to 0.5): Probability of "no target" above which the mask is emptied.
-        score_temperature (`float`, defaults to 1.0):
-            Divides the logit of the confidence that post-processing reports; fitted on validation data.
         initializer_range (`float`, defaults to 0.02): Standard deviation of new weights.
 
     Raises:
@@ -152,9 +146,6 @@ class SspSamConfig(PreTrainedConfig):
     no_target_loss_weight: float | int = 1.0
     focal_alpha: float | int = 0.25
     focal_gamma: float | int = 2.0
-    mask_threshold: float | int = 0.5
-    no_target_threshold: float | int = 0.5
-    score_temperature: float | int = 1.0
     initializer_range: float = 0.02
     tie_word_embeddings: bool = True
 
@@ -264,9 +255,8 @@ class SspSamConfig(PreTrainedConfig):
         for name in _FRACTIONS:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
-        for name in ("verification_sigma", "score_temperature"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.verification_sigma <= 0:
+            raise ValueError(f"verification_sigma must be above 0, got {self.verification_sigma}")
 
     def _validate_sam(self):
         """SAM's three parts are built apart, and fail deep inside where they disagree."""

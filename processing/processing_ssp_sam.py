@@ -108,9 +108,6 @@ class SspSamProcessor(ProcessorMixin):
         fields = {
             "max_expression_length": min(positions, tokenizer.model_max_length),
             "min_mask_pixels": 0 if config.use_no_target_head else 50,
-            "mask_threshold": config.mask_threshold,
-            "no_target_threshold": config.no_target_threshold,
-            "score_temperature": config.score_temperature,
         }
         if config.uses_clip_text:
             fields.update(expression_template="{}.", expression_padding="max_length", pad_token_id=0)

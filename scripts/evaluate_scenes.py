@@ -78,14 +78,10 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 def store_fit(folder: Path, processor: SspSamProcessor, fit: dict):
-    """Writes fitted settings into the processor and the configuration of a model folder; the weights stay untouched."""
+    """Writes fitted settings into the processor of a model folder; the weights stay untouched."""
     for name in ("mask_threshold", "no_target_threshold", "score_temperature", "score_bias"):
         setattr(processor, name, fit[name])
     processor.save_pretrained(folder)
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config |= {name: fit[name] for name in ("mask_threshold", "no_target_threshold", "score_temperature")}
-    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

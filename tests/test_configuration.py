@@ -13,7 +13,7 @@ COMBINATIONS = {"default": {}, "paper": PAPER, "single tower": {"vision_config":
 
 @pytest.mark.parametrize("fields", COMBINATIONS.values(), ids=COMBINATIONS)
 def test_saving_and_loading_gives_the_same_configuration(fields, tmp_path):
-    config = SspSamConfig(**fields, num_prompt_tokens=7, mask_threshold=0.4)
+    config = SspSamConfig(**fields, num_prompt_tokens=7, focal_alpha=0.4)
     config.save_pretrained(tmp_path)
     for loaded in (SspSamConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):
         assert type(loaded) is SspSamConfig
@@ -69,10 +69,8 @@ def test_what_is_frozen_can_be_chosen_and_survives_a_round_trip(tmp_path):
         ("fusion_attention_heads", 0, "fusion_attention_heads must be at least 1, got 0"),
         ("mask_size", 0, "mask_size must be at least 1, got 0"),
         ("fusion_dropout", 1.5, "fusion_dropout must be between 0 and 1, got 1.5"),
-        ("mask_threshold", -0.1, "mask_threshold must be between 0 and 1, got -0.1"),
         ("dice_loss_weight", -4, "dice_loss_weight must be at least 0, got -4"),
         ("verification_sigma", 0, "verification_sigma must be above 0, got 0"),
-        ("score_temperature", -1.0, "score_temperature must be above 0, got -1.0"),
         ("adapter_dim", 15, r"adapter_dim \(15\) must be divisible by verification_attention_heads \(2\)"),
         ("fusion_attention_heads", 3, r"prompt size \(16\) must be divisible by fusion_attention_heads \(3\)"),
     ],

@@ -35,7 +35,7 @@ def evaluate_terms(objective, batches, device) -> dict[str, float]:
 
 
 @torch.no_grad()
-def evaluate_referring(objective, batches, device, *, mask_threshold: float, no_target_threshold: float) -> dict:
+def evaluate_referring(objective, batches, device, *, mask_threshold=0.5, no_target_threshold=0.5) -> dict:
     """
     Measures the GRES metrics on the canvas, overall and per kind.
 
@@ -68,17 +68,11 @@ def evaluate_referring(objective, batches, device, *, mask_threshold: float, no_
     return {kind: {k: round(v, 4) if v is not None else None for k, v in row.items()} for kind, row in result.items()}
 
 
-def evaluate(objective, batches, device, *, config) -> dict:
+def evaluate(objective, batches, device) -> dict:
     """Evaluates either stage; leaves the objective in training mode."""
     objective.eval()
     if hasattr(objective, "predict"):
-        result = evaluate_referring(
-            objective,
-            batches,
-            device,
-            mask_threshold=config.mask_threshold,
-            no_target_threshold=config.no_target_threshold,
-        )
+        result = evaluate_referring(objective, batches, device)
     else:
         result = evaluate_terms(objective, batches, device)
     objective.train()

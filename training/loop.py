@@ -177,7 +177,7 @@ class Trainer:
         )
 
     def _evaluate(self) -> dict:
-        result = evaluate(self.plain, self.eval_batches(), self.accelerator.device, config=self.plain.model.config)
+        result = evaluate(self.plain, self.eval_batches(), self.accelerator.device)
         self._write({"event": "eval", "metrics": result})
         return result
 
