@@ -14,10 +14,9 @@ from PIL import Image
 
 from ssp_sam import SspSamModel, SspSamProcessor
 from ssp_sam.training import loop as loop_module
-from ssp_sam.training.arguments import ModelArguments, TrainingArguments, parse_arguments
+from ssp_sam.training.arguments import TrainingArguments, parse_arguments
 from ssp_sam.training.checkpointing import find_checkpoint
 from ssp_sam.training.evaluation import evaluation_keys
-from ssp_sam.training.loop import Schedule
 from ssp_sam.training.optimizers import build_optimizer
 from ssp_sam.training.scene_data import SceneDataset, StepBatchSampler, render_scenes, to_canvas
 from ssp_sam.training.scenes import VOCABULARY_WORDS, flip_scene, generate_scene
@@ -288,74 +287,6 @@ def test_norms_biases_and_embeddings_do_not_decay(config, scene_cache):
     assert "model.sam.mask_decoder.mask_tokens.weight" in spared
 
 
-# ---- schedule and arguments -----------------------------------------------------------------------------------------
-
-
-def test_the_schedule_ends_at_steps_or_minutes_whichever_is_first():
-    arguments = TrainingArguments(max_steps=1000, max_minutes=10, warmup_steps=10, learning_rate=1.0)
-    schedule = Schedule(arguments)
-    assert schedule.progress(250, 1.0) == 0.25
-    assert schedule.progress(250, 5.0) == 0.5
-    assert schedule.progress(250, 12.0) == 1.0
-    assert schedule.learning_rate(0, 0.0) == pytest.approx(0.1)
-    assert schedule.learning_rate(500, 0.0) == pytest.approx(0.5, abs=1e-5)
-    assert schedule.learning_rate(999, 10.0) == pytest.approx(arguments.final_learning_rate)
-
-
-def test_the_dense_loss_fades_linearly():
-    schedule = Schedule(TrainingArguments(max_steps=200, dense_loss_weight=0.4, final_dense_loss_weight=0.0))
-    assert schedule.dense_loss_weight(150, 0.0) == pytest.approx(0.1)
-
-
-def test_the_command_line_wins_over_the_file(config):
-    model, data, training = parse_arguments(["--config", str(config), "--max_steps", "7", "--seed=3"])
-    assert (training.max_steps, training.seed, training.learning_rate) == (7, 3, 1e-3)
-    assert data.images_per_device == 2
-    assert model.model_config["mask_size"] == CANVAS
-
-
-@pytest.mark.parametrize("name", ["embedded_towers.yaml", "embedded_boxes.yaml", "embedded.yaml"])
-def test_the_shipped_configurations_are_valid(name):
-    model, _, training = parse_arguments(["--config", str(ROOT / "training/configs" / name)])
-    assert training.objective == ("towers" if "towers" in name else "referring")
-    assert (model.init_from is None) == ("towers" in name)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"learning_rat": 1}, r"unknown settings \['learning_rat'\]"),
-        ({"learning_rate": "fast"}, "learning_rate must be a number, got 'fast'"),
-        ({"max_steps": 1.5}, "max_steps must be of type int, got 1.5"),
-        ({"objective": "both"}, r"objective must be one of \['towers', 'referring'\], got 'both'"),
-        ({"warmup_steps": 9, "max_steps": 5}, r"warmup_steps \(9\) must be below max_steps \(5\)"),
-        ({"final_learning_rate": 1.0}, r"final_learning_rate \(1.0\) must be at most learning_rate \(0.001\)"),
-        ({"flip_probability": 1.5}, r"flip_probability must lie in \[0, 1\], got 1.5"),
-        ({"images_per_device": 99}, r"images_per_device \(99\) must be at most num_train_scenes \(12\)"),
-        ({"max_minutes": -1}, "max_minutes must be positive, got -1.0"),
-        ({"learning_rate_ratios": "{fast"}, "learning_rate_ratios must be a mapping or JSON, got '{fast'"),
-        ({"box_only": True, "objective": "towers"}, r"box_only \(True\) needs the objective 'referring', got 'towers'"),
-        ({"ema_decay": 1.0}, r"ema_decay must lie in \[0, 1\), got 1.0"),
-    ],
-)
-def test_bad_settings_give_one_sentence(config, changes, message):
-    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | changes))
-    with pytest.raises(ValueError, match=message) as caught:
-        parse_arguments(["--config", str(config)])
-    assert "\n" not in str(caught.value)
-
-
-def test_a_run_needs_a_model():
-    with pytest.raises(ValueError, match="init_from .* or model_config .*, got neither"):
-        ModelArguments()
-
-
-def test_resume_refuses_a_folder_that_is_no_checkpoint(tmp_path):
-    assert find_checkpoint(tmp_path, "auto") is None
-    with pytest.raises(ValueError, match="training_state.pt"):
-        find_checkpoint(tmp_path, str(tmp_path))
-
-
 # ---- runs -----------------------------------------------------------------------------------------------------------
 
 
@@ -418,20 +349,3 @@ def test_launched_stages_leave_a_folder_that_loads(config, tmp_path):
     inputs = SspSamProcessor.from_pretrained(result / "final")(generate_scene(0).image, "the zebra")
     inputs.pop("original_sizes"), inputs.pop("reshaped_input_sizes")
     assert model.float().eval()(**inputs).pred_masks.shape == (1, 1, CANVAS, CANVAS)
-
-
-# ---- tokenizer ------------------------------------------------------------------------------------------------------
-
-
-def test_the_tokenizer_knows_the_generators_words_and_spells_the_others():
-    tokenizer = build_word_tokenizer(VOCABULARY_WORDS)
-    for word in VOCABULARY_WORDS:
-        assert len(tokenizer.tokenize(word)) == 1, word
-    assert tokenizer.tokenize("Zyx") == ["z", "##y", "##x"]
-    assert tokenizer.unk_token_id not in tokenizer("the second owl's book, left-most!")["input_ids"]
-
-
-def test_the_tokenizer_survives_saving(tmp_path):
-    tokenizer = build_word_tokenizer(VOCABULARY_WORDS)
-    tokenizer.save_pretrained(tmp_path)
-    assert type(tokenizer).from_pretrained(tmp_path)("a red dog")["input_ids"] == tokenizer("a red dog")["input_ids"]

@@ -31,13 +31,13 @@ class ModelArguments:
     )
 
     def __post_init__(self):
-        self.model_config: Any = _read_mapping("model_config", self.model_config)
+        vars(self)["model_config"] = _read_mapping("model_config", self.model_config)
         if self.init_from is None and self.model_config is None:
             raise ValueError("give init_from (a model folder) or model_config (fields of SspSamConfig), got neither")
 
     def config_fields(self) -> dict[str, Any]:
         """Returns a copy of `model_config`, two levels deep; empty when not given."""
-        given = self.model_config or {}
+        given: Any = self.model_config or {}
         return {name: dict(value) if isinstance(value, dict) else value for name, value in given.items()}
 
 
@@ -149,7 +149,7 @@ class TrainingArguments:
     )
 
     def __post_init__(self):
-        self.learning_rate_ratios: Any = _read_mapping("learning_rate_ratios", self.learning_rate_ratios)
+        vars(self)["learning_rate_ratios"] = _read_mapping("learning_rate_ratios", self.learning_rate_ratios)
         if self.box_only and self.objective != "referring":
             raise ValueError(f"box_only ({self.box_only}) needs the objective 'referring', got {self.objective!r}")
         if self.max_steps < 1:
@@ -186,8 +186,11 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[ModelArguments, Data
     if config_path is not None:
         parser.set_defaults(**read_config(config_path, types))
     namespace = vars(parser.parse_args(argv))
-    model, data, training = (kind(**{item.name: namespace[item.name] for item in fields(kind)}) for kind in types)
-    return model, data, training
+
+    def build(kind) -> Any:
+        return kind(**{item.name: namespace[item.name] for item in fields(kind)})
+
+    return build(ModelArguments), build(DataArguments), build(TrainingArguments)
 
 
 def read_config(path: str | Path, types: tuple[type, ...]) -> dict:
@@ -232,8 +235,9 @@ def _convert(path, item, value: Any) -> Any:
     if wanted is bool and not isinstance(value, bool) or wanted is int and isinstance(value, bool | float):
         raise ValueError(f"{path}: {item.name} must be of type {wanted.__name__}, got {value!r}")
     if wanted in (int, float):
+        number: Any = value
         try:
-            return wanted(value)
+            return wanted(number)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: {item.name} must be a number, got {value!r}") from error
     return value
