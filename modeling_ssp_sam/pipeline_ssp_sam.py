@@ -80,9 +80,9 @@ class ReferringSegmentationPipeline(Pipeline):
                 1 when not given.
             input_boxes (*optional*): A box `[xmin, ymin, xmax, ymax]` in pixels of the image, shared by all
                 expressions, or one box per expression.
-            mask_threshold (`float`, *optional*): Probability above which a pixel is inside. The model's own by default.
+            mask_threshold (`float`, *optional*): Probability above which a pixel is inside. The processor's by default.
             no_target_threshold (`float`, *optional*): Probability of "no target" above which the mask is emptied. The
-                model's own by default.
+                processor's by default.
             min_mask_pixels (`int`, *optional*): Masks with fewer pixels count as "no target".
             expression_batch_size (`int`, *optional*): Most expressions in one pass of the mask decoder, 64 by default.
             batch_size, num_workers (`int`, *optional*): Images per pass of the image encoders, and processes that
