@@ -284,11 +284,9 @@ class SspSamModel(SspSamPreTrainedModel):
         else:
             size = (self.config.vision_config.num_channels, *[self.config.vision_config.image_size] * 2)
             check_shape("semantic_pixel_values", semantic_pixel_values, ("images", *size))
-            if len(semantic_pixel_values) != len(image_embeddings):
-                raise ValueError(
-                    f"expected one semantic image per image, got {len(semantic_pixel_values)} for "
-                    f"{len(image_embeddings)}"
-                )
+            num_semantic, num_images = semantic_pixel_values.shape[0], image_embeddings.shape[0]
+            if num_semantic != num_images:
+                raise ValueError(f"expected one semantic image per image, got {num_semantic} for {num_images}")
             encoded = encode_image_with_surgery(
                 self.vision_model,
                 semantic_pixel_values.to(self.dtype),
@@ -415,7 +413,8 @@ class SspSamModel(SspSamPreTrainedModel):
         """
         # 1. Images, once each.
         check_expressions(input_ids, attention_mask, self.config.text_config)
-        check_labels(len(input_ids), mask_labels, box_labels, no_target_labels)
+        num_expressions = input_ids.shape[0]
+        check_labels(num_expressions, mask_labels, box_labels, no_target_labels)
         if image_features is None:
             image_features = self.get_image_features(
                 pixel_values, semantic_pixel_values, image_embeddings, return_dict=True
@@ -423,7 +422,9 @@ class SspSamModel(SspSamPreTrainedModel):
         elif pixel_values is not None or image_embeddings is not None:
             raise ValueError("expected image_features alone, got pixel_values or image_embeddings beside them")
         image_embeddings, patch_features = image_features["image_embeddings"], image_features["patch_features"]
-        image_index = check_image_index(image_index, len(input_ids), len(image_embeddings), image_embeddings.device)
+        image_index = check_image_index(
+            image_index, num_expressions, image_embeddings.shape[0], image_embeddings.device
+        )
 
         # 2. Expressions, and the patches each of them is about.
         text_features = self.get_text_features(input_ids, attention_mask, return_dict=True)
@@ -505,7 +506,7 @@ class SspSamModel(SspSamPreTrainedModel):
             verification = self.verification(patches, word_embeddings, word_mask)  # (E, N, 1)
         # 4. Fusion.
         fused_patches = self.fusion(patches, verification, summary)
-        grid = (len(patches), self.config.grid_size, self.config.grid_size)
+        grid = (patches.shape[0], self.config.grid_size, self.config.grid_size)
         maps = {
             "similarity_map": None if similarity is None else similarity.reshape(grid),
             "word_attention": word_attention,
@@ -536,7 +537,7 @@ class SspSamModel(SspSamPreTrainedModel):
         Raises:
             ValueError: If a spatial prompt does not have one row per expression, or has another shape.
         """
-        num_expressions = len(prompts)
+        num_expressions = prompts.shape[0]
         check_spatial_prompts(
             num_expressions,
             tuple(4 * side for side in image_embeddings.shape[-2:]),

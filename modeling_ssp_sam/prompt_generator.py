@@ -11,6 +11,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .attention_adapters import SspSamAttention, SspSamMLP
 
 
+def look_up_all(embedding: nn.Embedding, device: torch.device) -> torch.Tensor:
+    """Returns all rows of an embedding, in order. A call, unlike a look at its weight, fetches an offloaded one."""
+    return embedding(torch.arange(embedding.num_embeddings, device=device))
+
+
 class SspSamFusionLayer(GradientCheckpointingLayer):
     """A post-norm transformer layer; positions are added to queries and keys alone."""
 
@@ -98,15 +103,16 @@ class SspSamPromptGenerator(nn.Module):
         Returns:
             `tuple`: the reg token `(E, d)` and the prompts `(E, P or N, d)`.
         """
+        device = fused_patches.device
         # 1. The learned tokens stand first.
-        learned = torch.cat([self.reg_token.weight, self.prompt_tokens.weight])
+        learned = torch.cat([look_up_all(self.reg_token, device), look_up_all(self.prompt_tokens, device)])
         tokens = learned.to(fused_patches.dtype).unsqueeze(0).expand(fused_patches.shape[0], -1, -1)
         # 2. Encoder form: patches join the sequence. Decoder form: they are only read.
         if self.reads_memory:
             positions, memory = None, fused_patches
         else:
             tokens = torch.cat([tokens, fused_patches], dim=1)  # (E, 1 + P + N, d)
-            positions, memory = self.positions.weight.unsqueeze(0), None
+            positions, memory = look_up_all(self.positions, device).unsqueeze(0), None
         for layer in self.layers:
             tokens = layer(tokens, positions, memory, **kwargs)
         tokens = self.norm(tokens)
