@@ -6,17 +6,15 @@ Shapes: B images, E expressions, N = g * g patches, L words, C projection channe
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, SamModel
-from transformers import initialization as init
+from transformers import SamModel
 from transformers.models.clip.modeling_clip import CLIPVisionModelWithProjection
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
-from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration.configuration_ssp_sam import SspSamConfig
 from .attention_adapters import (
-    SspSamAttention,
     SspSamFusion,
     SspSamLinguisticAdapter,
     SspSamMLP,
@@ -25,9 +23,11 @@ from .attention_adapters import (
     take_places,
 )
 from .loss_ssp_sam import ssp_sam_loss
-from .model_inputs import check_expressions, check_image_index, check_labels, check_shape, check_spatial_prompts
+from .mask_decoding import decode_masks
+from .model_inputs import check_expressions, check_image_index, check_labels, check_shape
 from .model_outputs import SspSamImageFeatures, SspSamOutput, SspSamTextFeatures
-from .prompt_generator import SspSamFusionLayer, SspSamPromptGenerator
+from .pretrained_model import SspSamPreTrainedModel
+from .prompt_generator import SspSamPromptGenerator
 from .semantic_encoder import (
     SspSamPooledPatches,
     SspSamSentenceProjection,
@@ -37,42 +37,6 @@ from .semantic_encoder import (
     similarity_map,
 )
 from .towers_ssp_sam import TowerSource, build_from_towers, build_text_tower
-
-
-class SspSamPreTrainedModel(PreTrainedModel):
-    """Loading, saving and initialisation shared by SSP-SAM's models."""
-
-    config: SspSamConfig
-    config_class = SspSamConfig
-    base_model_prefix = "ssp_sam"
-    main_input_name = "pixel_values"
-    input_modalities = ("image", "text")
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_attention_backend = True
-    _no_split_modules = ["SspSamFusionLayer", "SspSamLinguisticAdapter"]
-    _can_record_outputs = {
-        "hidden_states": SspSamFusionLayer,
-        "attentions": OutputRecorder(SspSamAttention, index=1, layer_name="self_attn"),
-    }
-
-    @classmethod
-    def is_custom_code(cls) -> bool:
-        """Always `False`: every module here initialises itself the way transformers' own models do."""
-        return False
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module):
-        super()._init_weights(module)
-        if isinstance(module, nn.GRU):
-            for name, parameter in module.named_parameters():
-                if name.startswith("weight"):
-                    init.normal_(parameter, mean=0.0, std=self.config.initializer_range)
-                else:
-                    init.zeros_(parameter)
-        elif isinstance(module, SspSamVerification) and module.gaussian:
-            init.ones_(module.scale)
-            init.constant_(module.sigma, module.initial_sigma)
 
 
 class SspSamModel(SspSamPreTrainedModel):
@@ -144,43 +108,6 @@ class SspSamModel(SspSamPreTrainedModel):
             self.no_target_head = SspSamMLP(prompt_size, prompt_size, 1)
         self.post_init()
         self.freeze_towers()
-
-    # ---- what is frozen -------------------------------------------------------------------------------------------
-
-    def freeze_towers(self):
-        """
-        Takes the modules of `config.frozen_modules` out of training: no gradient, and eval mode for good.
-
-        Raises:
-            ValueError: If a name is no submodule of this model.
-        """
-        for module in self._frozen_modules():
-            module.requires_grad_(False)
-        self.train(self.training)
-
-    def _frozen_modules(self) -> list[nn.Module]:
-        children = dict(self.named_modules())
-        for name in self.config.frozen_modules:
-            if children.get(name) is None:
-                raise ValueError(
-                    f"frozen_modules names {name!r}, which this model does not have; "
-                    f"its top modules are {[child for child, _ in self.named_children()]}"
-                )
-        return [children[name] for name in self.config.frozen_modules]
-
-    def train(self, mode: bool = True):
-        """Sets training mode; frozen towers stay in eval mode, so that their dropout stays off."""
-        super().train(mode)
-        for module in self._frozen_modules():
-            module.eval()
-        return self
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
-        """Loads weights like every transformers model, then freezes `config.frozen_modules` again."""
-        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
-        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_towers()
-        return loaded
 
     @classmethod
     def from_towers(
@@ -421,7 +348,7 @@ class SspSamModel(SspSamPreTrainedModel):
             )
         elif pixel_values is not None or image_embeddings is not None:
             raise ValueError("expected image_features alone, got pixel_values or image_embeddings beside them")
-        image_embeddings, patch_features = image_features["image_embeddings"], image_features["patch_features"]
+        image_embeddings, patch_features = image_features[:2]
         image_index = check_image_index(
             image_index, num_expressions, image_embeddings.shape[0], image_embeddings.device
         )
@@ -515,57 +442,10 @@ class SspSamModel(SspSamPreTrainedModel):
         return fused_patches, maps
 
     def decode_masks(
-        self,
-        image_embeddings: torch.Tensor,
-        prompts: torch.Tensor,
-        input_points: torch.Tensor | None = None,
-        input_labels: torch.Tensor | None = None,
-        input_boxes: torch.Tensor | None = None,
-        input_masks: torch.Tensor | None = None,
+        self, image_embeddings: torch.Tensor, prompts: torch.Tensor, **spatial_prompts: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """
-        Runs SAM's mask decoder on language prompts; clicks and boxes, if any, stand before them.
-
-        Args:
-            image_embeddings (`torch.Tensor` of shape `(E, d, height, width)`): One per expression.
-            prompts (`torch.Tensor` of shape `(E, P, d)`): Language prompts.
-            input_points, input_labels, input_boxes, input_masks: As in [`~SspSamModel.forward`].
-
-        Returns:
-            `tuple`: mask logits `(E, 1, h, w)` and IoU estimates `(E, 1)`.
-
-        Raises:
-            ValueError: If a spatial prompt does not have one row per expression, or has another shape.
-        """
-        num_expressions = prompts.shape[0]
-        check_spatial_prompts(
-            num_expressions,
-            tuple(4 * side for side in image_embeddings.shape[-2:]),
-            input_points=input_points,
-            input_labels=input_labels,
-            input_boxes=input_boxes,
-            input_masks=input_masks,
-        )
-        if input_points is not None and input_labels is None:
-            input_labels = torch.ones_like(input_points[..., 0], dtype=torch.int)
-        if input_masks is not None:
-            input_masks = input_masks.to(prompts.dtype)
-        sparse, dense = self.sam.prompt_encoder(
-            input_points=input_points, input_labels=input_labels, input_boxes=input_boxes, input_masks=input_masks
-        )
-        prompts = prompts.unsqueeze(1)  # (E, 1, P, d)
-        if sparse is not None:
-            prompts = torch.cat([sparse.to(prompts.dtype), prompts], dim=2)
-        masks, iou_scores = self.sam.mask_decoder(
-            image_embeddings=image_embeddings,
-            image_positional_embeddings=self.sam.get_image_wide_positional_embeddings().expand(
-                num_expressions, -1, -1, -1
-            ),
-            sparse_prompt_embeddings=prompts,
-            dense_prompt_embeddings=dense.to(prompts.dtype),
-            multimask_output=False,
-        )
-        return masks.squeeze(1), iou_scores.squeeze(1)
+        """Runs SAM's mask decoder on language prompts, as `mask_decoding.decode_masks` describes it."""
+        return decode_masks(self.sam, image_embeddings, prompts, **spatial_prompts)
 
 
 __all__ = ["SspSamImageFeatures", "SspSamModel", "SspSamOutput", "SspSamPreTrainedModel", "SspSamTextFeatures"]

@@ -1,0 +1,85 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""What every model of this package shares: loading, saving, initialisation, and towers that stay frozen."""
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils.output_capturing import OutputRecorder
+
+from ..configuration.configuration_ssp_sam import SspSamConfig
+from .attention_adapters import SspSamAttention, SspSamVerification
+from .prompt_generator import SspSamFusionLayer
+
+
+class SspSamPreTrainedModel(PreTrainedModel):
+    """Loading, saving, initialisation and freezing shared by SSP-SAM's models."""
+
+    config: SspSamConfig
+    config_class = SspSamConfig
+    base_model_prefix = "ssp_sam"
+    main_input_name = "pixel_values"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _no_split_modules = ["SspSamFusionLayer", "SspSamLinguisticAdapter"]
+    _can_record_outputs = {
+        "hidden_states": SspSamFusionLayer,
+        "attentions": OutputRecorder(SspSamAttention, index=1, layer_name="self_attn"),
+    }
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """Always `False`: every module here initialises itself the way transformers' own models do."""
+        return False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, nn.GRU):
+            for name, parameter in module.named_parameters():
+                if name.startswith("weight"):
+                    init.normal_(parameter, mean=0.0, std=self.config.initializer_range)
+                else:
+                    init.zeros_(parameter)
+        elif isinstance(module, SspSamVerification) and module.gaussian:
+            init.ones_(module.scale)
+            init.constant_(module.sigma, module.initial_sigma)
+
+    # ---- what is frozen -------------------------------------------------------------------------------------------
+
+    def freeze_towers(self):
+        """
+        Takes the modules of `config.frozen_modules` out of training: no gradient, and eval mode for good.
+
+        Raises:
+            ValueError: If a name is no submodule of this model.
+        """
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+        self.train(self.training)
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        children = dict(self.named_modules())
+        for name in self.config.frozen_modules:
+            if children.get(name) is None:
+                raise ValueError(
+                    f"frozen_modules names {name!r}, which this model does not have; "
+                    f"its top modules are {[child for child, _ in self.named_children()]}"
+                )
+        return [children[name] for name in self.config.frozen_modules]
+
+    def train(self, mode: bool = True):
+        """Sets training mode; frozen towers stay in eval mode, so that their dropout stays off."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
+        """Loads weights like every transformers model, then freezes `config.frozen_modules` again."""
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_towers()
+        return loaded
