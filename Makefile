@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE := 1
 .PHONY: demo test clean
 
 demo: $(VENV)/installed
-	$(BIN)/ssp-sam segment examples/scene.png "the red car" "the dog" "all the apples" "the penguin" \
+	$(BIN)/ssp-sam segment examples/scene.png "the red car" "the dog" "everything" "the penguin" \
 		--output demo/overlay.png
 	@echo "Open $(CURDIR)/demo/overlay.png to see the masks."
 

@@ -31,7 +31,7 @@ class ReferringSegmentationPipeline(Pipeline):
     >>> import ssp_sam
 
     >>> segment = pipeline("referring-segmentation")
-    >>> for result in segment("examples/scene.png", ["the dog", "all the apples"]):
+    >>> for result in segment("examples/scene.png", ["the dog", "the red car"]):
     ...     print(result["label"], result["score"], result["box"])
     ```
 
