@@ -145,6 +145,8 @@ def test_any_bert_like_encoder_is_taken_without_its_heads(towers, tmp_path):
         assert_same_weights(model.text_model, text)
         assert model.word_projection.in_features == 24
         assert segment(model).isfinite().all()
+        model.save_pretrained(tmp_path / text.config.model_type)
+        assert_same_weights(SspSamModel.from_pretrained(tmp_path / text.config.model_type), model)
     with_head = BertForMaskedLM(make_config().text_config)
     with_head.save_pretrained(tmp_path)
     for text in (with_head, tmp_path):
