@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import make_config, make_image, make_tokenizer
+from tiny_models import tiny_sizes
 from transformers import (
     AutoTokenizer,
     BertForMaskedLM,
@@ -29,19 +30,7 @@ from transformers import (
 
 from ssp_sam import SspSamModel, SspSamProcessor
 
-FIELDS = {
-    name: getattr(make_config(), name)
-    for name in (
-        "adapter_dim",
-        "num_surgery_layers",
-        "verification_attention_heads",
-        "num_prompt_tokens",
-        "num_fusion_layers",
-        "fusion_attention_heads",
-        "fusion_intermediate_size",
-        "initializer_range",
-    )
-}
+FIELDS = tiny_sizes()
 VOCABULARY = make_config().text_config.vocab_size
 
 

@@ -77,7 +77,7 @@ def build_model(arguments: ModelArguments, checkpoint: Path | None) -> tuple[Ssp
     if model.sam.vision_encoder.pos_embed is not None:
         init_positions(model.sam.vision_encoder.pos_embed)
     with torch.no_grad():
-        # Fused patches are products of two small numbers; learning is slow to start where they stay so.
+        # Fused patches are products of two small numbers, far below the positions that are added to them.
         model.fusion.projection.weight.mul_(FUSION_GAIN)
     return model, SspSamProcessor.from_model_config(config, tokenizer)
 
