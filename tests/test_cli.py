@@ -11,7 +11,8 @@ from PIL import Image
 from transformers import BertConfig, pipeline
 
 import ssp_sam
-from ssp_sam.cli import main, run_lengths
+from ssp_sam.cli import main
+from ssp_sam.cli_segment import run_lengths
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ def test_a_fault_of_the_program_is_one_line_with_its_own_exit_code(run, monkeypa
     def fail(*_, **__):
         raise ZeroDivisionError("so it goes")
 
-    monkeypatch.setattr("ssp_sam.cli.draw_overlay", fail)
+    monkeypatch.setattr("ssp_sam.cli_segment.draw_overlay", fail)
     assert run("photo.png", "a dog") == (1, "", "ssp-sam: unexpected ZeroDivisionError: so it goes\n")
 
 
