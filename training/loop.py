@@ -124,6 +124,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["lr_ratio"]
         batch = to_device(batch, self.accelerator.device)
+        batch["predict_masks"] = state["step"] % args.mask_interval == 0
         loss, terms = self.objective(batch, self.schedule.dense_loss_weight(state["step"], state["minutes"]))
         if not torch.isfinite(loss):
             parts = {name: round(float(value), 4) for name, value in terms.items()}

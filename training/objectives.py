@@ -159,13 +159,14 @@ class ReferringObjective(Objective):
         """
         features = self.model.get_image_features(batch["pixel_values"], batch.get("semantic_pixel_values"))
         inputs = {name: batch[name] for name in REFERRING_INPUTS if name in batch}
-        outputs = self.model(image_features=features, predict_masks=not self.box_only, **inputs)
+        predict_masks = batch.get("predict_masks", True) and not self.box_only
+        outputs = self.model(image_features=features, predict_masks=predict_masks, **inputs)
         loss, terms = outputs.loss, dict(outputs.loss_dict)
         if self.foreground_heads is not None:
             patch_features = features.patch_features[batch["image_index"]]
             terms["foreground"], terms["similarity"] = self.foreground_heads(patch_features, batch["mask_labels"])
             loss = loss + self.foreground_loss_weight * (terms["foreground"] + terms["similarity"])
-        if self.iou_loss_weight and not self.box_only:
+        if self.iou_loss_weight and predict_masks:
             targets = F.interpolate(batch["mask_labels"].unsqueeze(1), outputs.pred_masks.shape[-2:], mode="area")
             overlaps = mask_overlaps(outputs.pred_masks.detach().squeeze(1) > 0, targets.squeeze(1) > 0.5)
             terms["iou_error"] = F.mse_loss(outputs.iou_scores.squeeze(1), overlaps)

@@ -63,6 +63,8 @@ def build_model(arguments: ModelArguments, checkpoint: Path | None) -> tuple[Ssp
     if source is not None:
         # Loss weights and what is frozen may change between stages; sizes cannot.
         simple = {name: value for name, value in overrides.items() if not isinstance(value, dict)}
+        if arguments.attn_implementation is not None:
+            simple["attn_implementation"] = arguments.attn_implementation
         model: Any = SspSamModel.from_pretrained(source, dtype=torch.float32, **simple)
         return model, SspSamProcessor.from_pretrained(source)
     if arguments.tokenizer is not None:
@@ -71,7 +73,7 @@ def build_model(arguments: ModelArguments, checkpoint: Path | None) -> tuple[Ssp
         tokenizer = build_word_tokenizer(VOCABULARY_WORDS)
         text_config = overrides.setdefault("text_config", {})
         text_config |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-    config: Any = SspSamConfig(**overrides)
+    config: Any = SspSamConfig(attn_implementation=arguments.attn_implementation, **overrides)
     config.sam_config.vision_config.scale = arguments.positional_scale
     model = SspSamModel(config)
     if model.sam.vision_encoder.pos_embed is not None:
@@ -183,6 +185,7 @@ def main(argv: list[str] | None = None) -> dict:
     accelerator = Accelerator(
         # Without this, launched processes on a machine with no accelerator would not know of each other.
         cpu=not torch.accelerator.is_available(),
+        mixed_precision=train_args.mixed_precision,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=train_args.find_unused_parameters)],
     )
     set_seed(train_args.seed)
