@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from accelerate.state import AcceleratorState
 from PIL import Image
 
 from ssp_sam import SspSamModel, SspSamProcessor
@@ -100,9 +101,10 @@ def config(tmp_path, scene_cache) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def keep_threads():
+def keep_process_state():
     threads = torch.get_num_threads()
     yield
+    AcceleratorState._reset_state(reset_partial_state=True)
     torch.set_num_threads(threads)
 
 
@@ -315,6 +317,25 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path, monkeypatch
         whole, parts_ = (SspSamModel.from_pretrained(tmp_path / run / folder) for run in ("whole", "parts"))
         for (name, first), second in zip(whole.state_dict().items(), parts_.state_dict().values(), strict=True):
             assert torch.equal(first, second), f"{folder}: {name}"
+
+
+def test_masks_are_predicted_in_every_n_th_step(config, tmp_path):
+    main(["--config", str(config), "--mask_interval", "3", "--max_steps", "4", "--eval_minutes", "0"])
+    log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert ["dice" in entry for entry in log if entry["event"] == "train"] == [True, False, False, True]
+
+
+def test_bfloat16_steps_stay_close_to_float32_and_keep_float32_weights(config, tmp_path):
+    losses = {}
+    for precision in ("no", "bf16"):
+        AcceleratorState._reset_state()  # a process keeps the precision it began with
+        folder = tmp_path / precision
+        main(["--config", str(config), "--mixed_precision", precision, "--output_dir", str(folder)])
+        first = json.loads((folder / "log.jsonl").read_text().splitlines()[0])
+        losses[precision] = first["loss"]
+        assert SspSamModel.from_pretrained(folder / "final").dtype == torch.float32
+    assert losses["no"] != losses["bf16"]
+    assert losses["bf16"] == pytest.approx(losses["no"], rel=0.02)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(config, monkeypatch):

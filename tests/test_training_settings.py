@@ -49,7 +49,7 @@ def test_the_command_line_wins_over_the_file(config):
     assert model.model_config["mask_size"] == 32
 
 
-@pytest.mark.parametrize("name", ["embedded_towers.yaml", "embedded_boxes.yaml", "embedded.yaml"])
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "training/configs").glob("embedded*.yaml")))
 def test_the_shipped_configurations_are_valid(name):
     model, _, training = parse_arguments(["--config", str(ROOT / "training/configs" / name)])
     assert training.objective == ("towers" if "towers" in name else "referring")
@@ -70,6 +70,8 @@ def test_the_shipped_configurations_are_valid(name):
         ({"max_minutes": -1}, "max_minutes must be positive, got -1.0"),
         ({"learning_rate_ratios": "{fast"}, "learning_rate_ratios must be a mapping or JSON, got '{fast'"),
         ({"box_only": True, "objective": "towers"}, r"box_only \(True\) needs the objective 'referring', got 'towers'"),
+        ({"mask_interval": 0}, "mask_interval must be at least 1, got 0"),
+        ({"mixed_precision": "int8"}, r"mixed_precision must be one of \['no', 'bf16', 'fp16'\], got 'int8'"),
         ({"ema_decay": 1.0}, r"ema_decay must lie in \[0, 1\), got 1.0"),
     ],
 )
