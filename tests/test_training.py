@@ -17,6 +17,7 @@ from ssp_sam import SspSamModel, SspSamProcessor
 from ssp_sam.training import loop as loop_module
 from ssp_sam.training.arguments import TrainingArguments, parse_arguments
 from ssp_sam.training.checkpointing import find_checkpoint
+from ssp_sam.training.dense_supervision import DenseHeads
 from ssp_sam.training.evaluation import evaluation_keys
 from ssp_sam.training.optimizers import build_optimizer
 from ssp_sam.training.scene_data import SceneDataset, StepBatchSampler, render_scenes, to_canvas
@@ -170,6 +171,31 @@ def test_dense_labels_count_each_patch_once(config, scene_cache):
     whole = np.stack([item["instance_map"] for item in items])
     assert fractions[:, 1].sum() * 16 == pytest.approx((whole == 1).sum())
     assert fractions[2, 0, 3, 5] == pytest.approx((whole[2, 12:16, 20:24] == 0).mean())
+
+
+def test_patches_are_told_the_box_of_the_object_that_covers_most_of_them():
+    heads = DenseHeads(num_channels=2, num_nouns=3, num_colours=2)
+    torch.nn.init.zeros_(heads.box_reader.weight)  # every patch says 0.5 for all four coordinates
+    fractions = torch.tensor([[0.1, 0.6, 0.3], [0.4, 0.2, 0.4], [0.0, 0.0, 1.0]]).T.reshape(1, 3, 1, 3)
+    boxes = torch.tensor([[[0.0] * 4, [0.5, 0.5, 0.25, 0.25], [0.5, 0.9, 0.5, 0.5]]])
+    classes = torch.tensor([[0, 1, 2]])
+    result = heads(torch.zeros(1, 2, 1, 3), fractions, classes, classes % 2, boxes)
+    # The patches are 0.9, 0.6 and 1.0 foreground; the first belongs to object 1, the others to object 2.
+    assert result["patch_box_loss"].item() == pytest.approx((0.5 + 0.4 + 0.4) / 3)
+    parts = result["noun_loss"] + result["colour_loss"] + 2 * result["patch_box_loss"]
+    assert result["dense"].item() == pytest.approx(parts.item())
+
+
+def test_region_boxes_are_those_of_the_canvas(config, scene_cache):
+    _, collate, dataset = make_stage(config, "towers", scene_cache, prompts_per_image=2, flip_probability=0.5)
+    items = [dataset[0, index] for index in range(4)]
+    boxes = collate(items)["region_boxes"]
+    for number, item in enumerate(items):
+        rows, columns = np.nonzero(item["instance_map"] == 1)
+        seen = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / CANVAS
+        x, y, width, height = boxes[number, 1].tolist()
+        told = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+        np.testing.assert_allclose(told, seen, atol=1.5 / CANVAS)  # the canvas loses thin tips
 
 
 def test_clicks_lie_in_their_masks_and_boxes_around_them(config, scene_cache):

@@ -75,16 +75,19 @@ class SceneCollator:
         place = np.arange(batch_size * grid * grid).reshape(batch_size, grid, 1, grid, 1) * num_regions
         counts = np.bincount((patches + place).ravel(), minlength=batch_size * grid * grid * num_regions)
         counts = counts.reshape(batch_size, grid, grid, num_regions).transpose(0, 3, 1, 2)
+        boxes = np.zeros((batch_size, num_regions, 4), dtype=np.float32)
         noun_ids = np.zeros((batch_size, num_regions), dtype=np.int64)
         colour_ids = np.zeros((batch_size, num_regions), dtype=np.int64)
         for number, item in enumerate(items):
             for place_, thing in enumerate(item["scene"].objects):
                 noun_ids[number, place_ + 1] = NOUN_CLASSES[thing.noun]
                 colour_ids[number, place_ + 1] = COLOUR_CLASSES[thing.colour]
+                boxes[number, place_ + 1] = np.asarray(thing.box_xyxy, np.float32) * (item["scale"] / side)
         return {
             "region_fractions": torch.from_numpy(counts.astype(np.float32) / self.patch_size**2),
             "noun_ids": torch.from_numpy(noun_ids),
             "colour_ids": torch.from_numpy(colour_ids),
+            "region_boxes": torch.from_numpy(_to_cxcywh(boxes.reshape(-1, 4)).reshape(boxes.shape)),
         }
 
 

@@ -11,10 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+# Weight of the box of a patch's object beside its noun and colour.
+BOX_WEIGHT = 2.0
 
-class DenseClassHeads(nn.Module):
+
+class DenseHeads(nn.Module):
     """
-    Two linear classifiers on image embeddings, one for nouns and one for colours; used in training only.
+    Linear readers of image embeddings, used in training only: each patch's noun and colour, and the box of its object.
+
+    The boxes make the encoder tell objects apart and note where each of them ends, which a coarse grid hides.
 
     Args:
         num_channels: Channels C of the image embeddings.
@@ -27,23 +32,29 @@ class DenseClassHeads(nn.Module):
         super().__init__()
         self.num_nouns = num_nouns
         self.classifier = nn.Conv2d(num_channels, num_nouns + num_colours, kernel_size=1)
+        self.box_reader = nn.Conv2d(num_channels, 4, kernel_size=1)
         self.foreground_weight = foreground_weight
-        for parameter in self.classifier.parameters():
+        for parameter in self.parameters():
             nn.init.normal_(parameter, std=0.02) if parameter.ndim > 1 else nn.init.zeros_(parameter)
 
-    def forward(self, image_embeddings, region_fractions, noun_ids, colour_ids) -> dict[str, torch.Tensor]:
+    def forward(
+        self, image_embeddings, region_fractions, noun_ids, colour_ids, region_boxes
+    ) -> dict[str, torch.Tensor]:
         """
-        Scores every patch against the soft label "share of its pixels that belong to each class".
+        Scores every patch against the soft label "share of its pixels that belong to each class", and against the box
+        of the object that covers most of it.
 
         Args:
             image_embeddings: (B, C, h, w).
             region_fractions: (B, O + 1, h, w), share of a patch's pixels in each region; sums to 1 over regions.
             noun_ids: (B, O + 1) noun class of each region, 0 for the background and for unused places.
             colour_ids: (B, O + 1) colour class of each region.
+            region_boxes: (B, O + 1, 4) box of each region's visible pixels, cxcywh in shares of the canvas.
 
         Returns:
-            `noun_loss`, `colour_loss`, `noun_accuracy`, `colour_accuracy`: scalars; the accuracies are over patches
-            that are mostly foreground and carry no gradient.
+            `dense`, the weighted sum; its parts `noun_loss`, `colour_loss`, `patch_box_loss` (sum over the four
+            coordinates of the mean distance, over patches that are mostly foreground); `noun_accuracy` and
+            `colour_accuracy` over the same patches, without gradient. All scalars.
         """
         logits = self.classifier(image_embeddings).float()
         foreground = 1 - region_fractions[:, 0]  # (B, h, w)
@@ -60,7 +71,16 @@ class DenseClassHeads(nn.Module):
                 hits = class_logits.argmax(1) == labels[:, 1:].argmax(1) + 1
                 hits = (hits & mostly_foreground).sum() / mostly_foreground.sum().clamp(min=1)
             result[f"{name}_accuracy"] = hits
+        result["patch_box_loss"] = self._box_loss(image_embeddings, region_fractions, region_boxes, mostly_foreground)
+        result["dense"] = result["noun_loss"] + result["colour_loss"] + BOX_WEIGHT * result["patch_box_loss"]
         return result
+
+    def _box_loss(self, image_embeddings, region_fractions, region_boxes, mostly_foreground) -> torch.Tensor:
+        boxes = self.box_reader(image_embeddings).float().sigmoid().permute(0, 2, 3, 1)  # (B, h, w, 4)
+        owner = region_fractions[:, 1:].argmax(1) + 1  # (B, h, w)
+        targets = region_boxes.gather(1, owner.flatten(1)[..., None].expand(-1, -1, 4)).view_as(boxes)
+        distances = (boxes - targets).abs().sum(-1) * mostly_foreground
+        return distances.sum() / mostly_foreground.sum().clamp(min=1)
 
 
 class ForegroundHeads(nn.Module):

@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..modeling_ssp_sam.loss_ssp_sam import dice_loss, focal_loss
-from .dense_supervision import DenseClassHeads, ForegroundHeads
+from .dense_supervision import DenseHeads, ForegroundHeads
 
 # SAM's own proportion of focal to dice loss (arXiv 2304.02643, appendix A), and the weight of its IoU estimate.
 FOCAL_TO_DICE = 20.0
 IOU_LOSS_WEIGHT = 1.0
+DENSE_LABELS = ("region_fractions", "noun_ids", "colour_ids", "region_boxes")
 FOREGROUND_PREFIX = "foreground."
 REFERRING_INPUTS = (
     "input_ids", "attention_mask", "image_index", "mask_labels", "box_labels", "no_target_labels",
@@ -35,7 +36,7 @@ class Objective(nn.Module):
 
     model: Any
 
-    def __init__(self, model: nn.Module, dense_heads: DenseClassHeads):
+    def __init__(self, model: nn.Module, dense_heads: DenseHeads):
         super().__init__()
         self.model, self.dense_heads = model, dense_heads
         self.foreground_heads: ForegroundHeads | None = None
@@ -50,7 +51,8 @@ class Objective(nn.Module):
     def load_head_state(self, state: dict[str, torch.Tensor]):
         """Loads the weights of the training-only heads; an earlier stage has fewer of them."""
         foreground = {k.removeprefix(FOREGROUND_PREFIX): v for k, v in state.items() if k.startswith(FOREGROUND_PREFIX)}
-        self.dense_heads.load_state_dict({k: v for k, v in state.items() if not k.startswith(FOREGROUND_PREFIX)})
+        dense = {k: v for k, v in state.items() if not k.startswith(FOREGROUND_PREFIX)}
+        self.dense_heads.load_state_dict(dense, strict=False)
         if foreground and self.foreground_heads is not None:
             self.foreground_heads.load_state_dict(foreground)
 
@@ -64,7 +66,7 @@ class TowersObjective(Objective):
         dense_heads: Heads of the per-patch classes.
     """
 
-    def __init__(self, model: nn.Module, dense_heads: DenseClassHeads):
+    def __init__(self, model: nn.Module, dense_heads: DenseHeads):
         super().__init__(model, dense_heads)
         self.model.requires_grad_(False)
         self.model.sam.requires_grad_(True)
@@ -84,10 +86,10 @@ class TowersObjective(Objective):
 
         Returns:
             The loss, and its parts detached: `dice`, `focal`, `iou_error`, `click_iou`, `box_iou` (mean overlap of
-            masks from clicks and from boxes), and what `DenseClassHeads` returns.
+            masks from clicks and from boxes), and what `DenseHeads` returns.
         """
         embeddings = self.model.sam.vision_encoder(batch["pixel_values"]).last_hidden_state
-        dense = self.dense_heads(embeddings, batch["region_fractions"], batch["noun_ids"], batch["colour_ids"])
+        dense = self.dense_heads(embeddings, *(batch[name] for name in DENSE_LABELS))
         logits, iou_scores = self._masks_from_prompts(embeddings, batch)
         targets = batch["mask_labels"].flatten(0, 1).float().unsqueeze(1)  # (B * P, 1, S, S)
         targets = F.interpolate(targets, logits.shape[-2:], mode="area").squeeze(1)  # (B * P, s, s), soft edges
@@ -95,7 +97,7 @@ class TowersObjective(Objective):
         overlaps = mask_overlaps(logits.detach() > 0, targets > 0.5)
         terms["iou_error"] = F.mse_loss(iou_scores, overlaps)
         loss = terms["dice"] + FOCAL_TO_DICE * terms["focal"] + IOU_LOSS_WEIGHT * terms["iou_error"]
-        loss = loss + dense_loss_weight * (dense["noun_loss"] + dense["colour_loss"])
+        loss = loss + dense_loss_weight * dense["dense"]
         by_box = batch["use_box"].flatten().float()
         terms["box_iou"] = (overlaps * by_box).sum() / by_box.sum().clamp(min=1)
         terms["click_iou"] = (overlaps * (1 - by_box)).sum() / (1 - by_box).sum().clamp(min=1)
@@ -135,7 +137,7 @@ class ReferringObjective(Objective):
     def __init__(
         self,
         model: nn.Module,
-        dense_heads: DenseClassHeads,
+        dense_heads: DenseHeads,
         *,
         foreground_loss_weight: float = 0.0,
         iou_loss_weight: float = 0.0,
@@ -155,7 +157,7 @@ class ReferringObjective(Objective):
 
         Returns:
             The loss, and its parts detached: those of the model, `foreground`, `similarity`, `iou_error`,
-            those of `DenseClassHeads`.
+            those of `DenseHeads`.
         """
         features = self.model.get_image_features(batch["pixel_values"], batch.get("semantic_pixel_values"))
         inputs = {name: batch[name] for name in REFERRING_INPUTS if name in batch}
@@ -172,10 +174,8 @@ class ReferringObjective(Objective):
             terms["iou_error"] = F.mse_loss(outputs.iou_scores.squeeze(1), overlaps)
             loss = loss + self.iou_loss_weight * terms["iou_error"]
         if dense_loss_weight:
-            dense = self.dense_heads(
-                features.image_embeddings, batch["region_fractions"], batch["noun_ids"], batch["colour_ids"]
-            )
-            loss = loss + dense_loss_weight * (dense["noun_loss"] + dense["colour_loss"])
+            dense = self.dense_heads(features.image_embeddings, *(batch[name] for name in DENSE_LABELS))
+            loss = loss + dense_loss_weight * dense["dense"]
             terms |= dense
         return loss, {name: value.detach() for name, value in terms.items()}
 

@@ -38,7 +38,7 @@ from ssp_sam.training.checkpointing import (
     save_model,
 )
 from ssp_sam.training.collator import NUM_COLOUR_CLASSES, NUM_NOUN_CLASSES, ReferringCollator, TowerCollator
-from ssp_sam.training.dense_supervision import DenseClassHeads
+from ssp_sam.training.dense_supervision import DenseHeads
 from ssp_sam.training.evaluation import evaluation_keys
 from ssp_sam.training.loop import Trainer
 from ssp_sam.training.objectives import Objective, ReferringObjective, TowersObjective
@@ -154,7 +154,7 @@ def build_datasets(accelerator, data: DataArguments, training: TrainingArguments
 def build_objective(arguments: TrainingArguments, model: SspSamModel, source: Path | str | None) -> Objective:
     """Wraps the model for its stage; the training-only heads come from `source` where they were saved."""
     config: Any = model.config
-    heads = DenseClassHeads(
+    heads = DenseHeads(
         num_channels=config.sam_config.vision_config.output_channels,
         num_nouns=NUM_NOUN_CLASSES,
         num_colours=NUM_COLOUR_CLASSES,
