@@ -62,6 +62,11 @@ def peak_memory_bytes(processes: int) -> int:
     return unit * (own + processes * helper)
 
 
+def processor_seconds() -> float:
+    """Processor time of this process and its helpers so far."""
+    return sum(os.times()[:4])
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Prepares what the command line asks for; returns the exit code."""
     options = vars(parse_arguments(arguments))
@@ -86,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(describe(report))
     print(
         f"{total['references']:,} references, {total['expressions']:,} expressions in {seconds:.1f} s "
-        f"({total['references'] / seconds:,.0f} references/s), "
+        f"({total['references'] / seconds:,.0f} references/s; {processor_seconds():.1f} s of processor time), "
         f"at most {peak_memory_bytes(options['processes']) / 2**30:.2f} GiB of memory"
     )
     print(f"{output}: fingerprint {report['fingerprint']}")

@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ssp_sam.training.picture_files import PictureFolder
+from ssp_sam.training.raw_references import BadRecord
+from ssp_sam.training.reference_rows import RowMaker
+
 # Two pictures of COCO and what is in them: 40 x 30 and 30 x 40 pixels.
 PICTURES = {581857: (40, 30), 9: (30, 40)}
 LEFT_SQUARE = [2, 3, 12, 3, 12, 13, 2, 13]  # x 2..11, y 3..12: 100 pixels
@@ -145,3 +149,40 @@ def write_phrasecut(root: Path, **splits: list[dict]) -> Path:
     (root / "image_data_split3000.json").write_text(json.dumps(images))
     write_picture(root / "VG_100K_2" / "2347567.jpg", (40, 30))
     return root
+
+
+def write_array(path: Path, mask: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, mask)
+    return path
+
+
+def rectangle(height: int, width: int, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    """A mask, (height, width) bool, of a rectangle without its right and bottom edge."""
+    mask = np.zeros((height, width), dtype=bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def rows_of(benchmark, images: Path | None = None, **settings) -> list[dict]:
+    """The rows of a raw benchmark; one that cannot be made fails."""
+    maker = RowMaker(PictureFolder(images) if images is not None else None, **settings)
+    rows = []
+    for item in benchmark.references:
+        if isinstance(item, BadRecord):
+            raise item
+        rows.append(maker.row(item))
+    return rows
+
+
+def bad_records(benchmark, images: Path | None = None) -> list[str]:
+    """What is said of the records that cannot be used."""
+    maker, found = RowMaker(PictureFolder(images) if images is not None else None), []
+    for item in benchmark.references:
+        try:
+            if isinstance(item, BadRecord):
+                raise item
+            maker.row(item)
+        except BadRecord as bad:
+            found.append(f"{item.index}: {bad.reason}")
+    return found

@@ -58,7 +58,7 @@ class CocoInstances:
 
     def category_names(self, ann_ids: list[Any]) -> str:
         """Returns the names of the objects' categories, each once, joined by ", "."""
-        ids = [self.annotations[ann_id].get("category_id") for ann_id in ann_ids]
+        ids = [self._known(self.annotations, ann_id, "annotation").get("category_id") for ann_id in ann_ids]
         return ", ".join(dict.fromkeys(self.categories[number] for number in ids if number in self.categories))
 
     def licence(self, image_id: Any, of_annotations: str) -> str:

@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ ROWS_PER_PART = 2000
 ROWS_PER_PART_WITH_PICTURES = 400
 ROWS_PER_GROUP = 500  # rows that a process holds before it writes them
 ROWS_PER_GROUP_WITH_PICTURES = 50
+JOBS_AHEAD = 8  # parts that wait for a process or are in one
 MAX_NAMED = 20  # bad records that a report names
 
 
@@ -61,13 +63,37 @@ class PartCounts:
             self.multi_target_expressions += number
 
 
+@contextmanager
+def start_processes(number: int) -> Iterator[ProcessPoolExecutor | None]:
+    """
+    Starts processes that make rows, None for 1, where this one makes them.
+
+    To be called before a benchmark is opened: a forked process shares what is loaded already, and should not hold the
+    annotations as well.
+    """
+    if number == 1:
+        yield None
+        return
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(number, mp_context=context) as pool:
+        list(pool.map(_started, range(number)))
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _started(number: int) -> int:
+    return number
+
+
 def write_parts(
     benchmark: RawBenchmark,
     staging: Path,
     maker: RowMaker,
     plan: dict[str, Any],
     *,
-    processes: int,
+    pool: ProcessPoolExecutor | None,
     skip_bad: bool,
     progress: Callable[[int], None] = lambda number: None,
 ) -> dict[str, list[PartCounts]]:
@@ -79,7 +105,7 @@ def write_parts(
         staging: Folder for the unfinished work.
         maker: Makes the rows.
         plan: Settings that the rows depend on; parts of other settings are not mixed in.
-        processes: Processes that make rows; 1 makes them in this one.
+        pool: What `start_processes` returned.
         skip_bad: Whether records that cannot be used are left out and counted, instead of ending the work.
         progress: Called with the number of references that have been dealt with.
 
@@ -106,7 +132,7 @@ def write_parts(
             else:
                 yield parts, name, items, maker, rows_per_group, skip_bad
 
-    for written in _run(jobs(), processes):
+    for written in _run(jobs(), pool):
         progress(written)
     return {
         split: [_read_counts(parts, name) for name in sorted(of_split)] for split, of_split in sorted(names.items())
@@ -183,29 +209,27 @@ def _in_parts(references, rows_per_part: int) -> Iterator[tuple[str, list[RawRef
         yield split, waiting[split]
 
 
-def _run(jobs: Iterator[tuple], processes: int) -> Iterator[int]:
+def _run(jobs: Iterator[tuple], pool: ProcessPoolExecutor | None) -> Iterator[int]:
     """Runs the jobs, few ahead of the results, so that memory does not grow; yields how many references each had."""
-    if processes == 1:
+    if pool is None:
         for job in jobs:
             yield _write_part(*job)
         return
-    # A forked process shares what is loaded already; elsewhere processes start afresh.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     running: deque[Future] = deque()
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        try:
-            for job in jobs:
-                running.append(pool.submit(_write_part, *job))
-                if len(running) > processes:
-                    yield running.popleft().result()
-            while running:
+    try:
+        for job in jobs:
+            running.append(pool.submit(_write_part, *job))
+            if len(running) > JOBS_AHEAD:
                 yield running.popleft().result()
-        except BrokenProcessPool as error:
-            raise PreparationError(
-                "a process ended unexpectedly, perhaps for lack of memory; repeat the command with fewer --processes"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while running:
+            yield running.popleft().result()
+    except BrokenProcessPool as error:
+        raise PreparationError(
+            "a process ended unexpectedly, perhaps for lack of memory; repeat the command with fewer --processes"
+        ) from error
+    finally:
+        for future in running:
+            future.cancel()
 
 
 def _write_part(parts: Path, name: str, items: list, maker: RowMaker, rows_per_group: int, skip_bad: bool) -> int:

@@ -88,7 +88,7 @@ def _coco_reference(
         image_id=str(image_id),
         pictures=tuple(dict.fromkeys((name, *coco_pictures("", name)))),
         size_hw=instances.size_hw(image_id),
-        category=instances.category_names(ann_ids) if all(isinstance(i, int | str) for i in ann_ids) else "",
+        category=instances.category_names(ann_ids),
         expressions=_expressions(record),
         objects=[instances.object(ann_id, image_id) for ann_id in ann_ids],
         source="own",

@@ -10,7 +10,7 @@ from typing import Any
 from .picture_files import PictureFolder
 from .picture_identity import find_held_out, read_visual_genome_to_coco
 from .preparation_report import deviations, make_report, write_card, write_report
-from .prepared_writer import finish, resume, write_parts
+from .prepared_writer import finish, resume, start_processes, write_parts
 from .raw_references import PreparationError, RawBenchmark
 from .read_grefcoco import SPLIT_BY as GREFCOCO_SPLIT_BY
 from .read_grefcoco import read_grefcoco
@@ -105,31 +105,24 @@ def prepare(
     if output.exists():
         raise PreparationError(f"the output {str(output)!r} exists already; choose another name or delete it")
 
-    # 1. The files.
-    annotations = Path(settings.annotations)
-    image_data = _find_image_data(settings)
-    same_pictures = read_visual_genome_to_coco(image_data)
-    held_out = find_held_out(annotations, map(Path, settings.held_out), same_pictures)
-    if settings.benchmark == "merge" and not held_out and not settings.allow_partial:
-        raise PreparationError(
-            "the merge must be cleaned of validation and test pictures, but no benchmark lies beside its file: name "
-            "prepared ones by --held-out, or accept that by --allow-partial"
-        )
-    benchmark = _open(settings, held_out, same_pictures)
-    begin(benchmark.total if settings.splits is None else None)
+    with start_processes(settings.processes) as pool:
+        # 1. The files.
+        annotations = Path(settings.annotations)
+        same_pictures = read_visual_genome_to_coco(_find_image_data(settings))
+        held_out = find_held_out(annotations, map(Path, settings.held_out), same_pictures)
+        if settings.benchmark == "merge" and not held_out and not settings.allow_partial:
+            raise PreparationError(
+                "the merge must be cleaned of validation and test pictures, but no benchmark lies beside its file: "
+                "name prepared ones by --held-out, or accept that by --allow-partial"
+            )
+        benchmark = _open(settings, held_out, same_pictures)
+        begin(benchmark.total if settings.splits is None else None)
 
-    # 2. The rows.
-    resume(staging) if staging.is_dir() else None
-    maker = RowMaker(_images(settings, benchmark), settings.image_bytes, settings.mask_rule)
-    parts = write_parts(
-        benchmark,
-        staging,
-        maker,
-        _plan(settings, benchmark),
-        processes=settings.processes,
-        skip_bad=settings.skip_bad,
-        progress=progress,
-    )
+        # 2. The rows.
+        resume(staging)
+        maker = RowMaker(_images(settings, benchmark), settings.image_bytes, settings.mask_rule)
+        plan = _plan(settings, benchmark)
+        parts = write_parts(benchmark, staging, maker, plan, pool=pool, skip_bad=settings.skip_bad, progress=progress)
 
     # 3. The counts.
     report = make_report(

@@ -233,12 +233,13 @@ def _decompress(text: str | bytes) -> np.ndarray:
 
 def _checked_polygon(polygon: Sequence[float], number: int) -> np.ndarray:
     try:
-        corners = np.asarray(polygon, dtype=np.float64)
+        corners = np.asarray(polygon)
+        corners = corners.astype(np.float64) if corners.dtype.kind in "iuf" else np.zeros((0, 0))  # text is none
     except (TypeError, ValueError):
         corners = np.zeros((0, 0))
     if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2:
         raise ValueError(
-            f"a polygon is a flat list of at least three corners, x and y in turn, got {_shortened(polygon)} "
+            f"a polygon is a flat list of numbers, at least three corners, x and y in turn, got {_shortened(polygon)} "
             f"as polygon {number}"
         )
     if not (np.abs(corners) <= MAX_COORDINATE).all():  # false for what is not a number, too
