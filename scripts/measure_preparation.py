@@ -12,11 +12,11 @@ import json
 import math
 import pickle
 import random
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-import prepare_refer_dataset
 from PIL import Image
 
 # Images, references and sentences by split, as published; beside each object that is meant stand three others.
@@ -102,10 +102,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     start = time.perf_counter()
     annotations, images = write_set(options.folder, SPLITS)
-    print(f"wrote a set of RefCOCO's size in {time.perf_counter() - start:.1f} s")
-    command = ["refcoco", "--annotations", str(annotations), "--images", str(images)]
+    print(f"wrote a set of RefCOCO's size in {time.perf_counter() - start:.1f} s", flush=True)
+    script = Path(__file__).with_name("prepare_refer_dataset.py")
+    command = [sys.executable, str(script), "refcoco", "--annotations", str(annotations), "--images", str(images)]
     command += ["--output", str(options.folder / "prepared"), "--processes", str(options.processes)]
-    return prepare_refer_dataset.main(command + ["--image-bytes"] * options.image_bytes)
+    # In a process of its own, so that its memory is not that of writing the set.
+    return subprocess.run(command + ["--image-bytes"] * options.image_bytes).returncode
 
 
 if __name__ == "__main__":

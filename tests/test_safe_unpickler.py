@@ -49,7 +49,7 @@ def test_byte_strings_of_python_2_become_text(tmp_path):
     [
         (Runs(os.system, "touch ran"), "posix.system|nt.system"),
         (Runs(eval, "1"), r"\w+\.eval"),
-        (Runs(subprocess.check_output, "id"), r"subprocess\.check_output|subprocess\.\w+"),
+        (Runs(subprocess.check_output, "id"), r"\w+\.check_output"),
         (Runs(getattr, "", "join"), r"\w+\.getattr"),
         ([{"deep": [np.zeros(2)]}], "numpy"),
         (collections.Counter("ab"), "collections.Counter"),
