@@ -11,9 +11,9 @@ I and U are the intersection and union of predicted and true mask in pixels, IoU
   predicted empty, T-acc the share of targeted samples predicted non-empty; Pr@X counts targeted samples only.
 - **PhraseCut**: mIoU and cIoU over all expressions, Pr@X for X in 0.5, 0.7, 0.9.
 
-In all of them, box Acc@0.5 is the share of true boxes whose predicted box overlaps them by an IoU of at least 0.5, and a
-missing prediction has IoU 0. Sums are whole numbers, so that results do not depend on the order of the samples, nor on
-how they are spread over processes.
+In all of them, box Acc@0.5 is the share of true boxes whose predicted box overlaps them by an IoU of at least 0.5, and
+a missing prediction has IoU 0. Sums are whole numbers, so that results do not depend on the order of the samples, nor
+on how they are spread over processes.
 
 Source: GRES (arXiv 2306.00968), PhraseCut (arXiv 2008.01187).
 """
@@ -65,6 +65,7 @@ def score_areas(
     *,
     min_mask_pixels: int = 0,
     small_masks_rule: Literal["all", "no_target"] = "all",
+    targeted: bool | None = None,
 ) -> SampleScore:
     """
     Scores one expression by areas in pixels.
@@ -75,6 +76,8 @@ def score_areas(
         true_area: Pixels of the true mask, 0 where nothing is meant.
         min_mask_pixels: A predicted mask of fewer pixels counts as empty; 0 and 1 leave masks as they are.
         small_masks_rule: `"all"` applies that to every sample, `"no_target"` to no-target samples alone.
+        targeted: Whether something is meant, where the true area does not tell because a small target was lost in
+            resizing; it then has IoU 0.
 
     Raises:
         ValueError: The areas cannot belong together.
@@ -84,7 +87,8 @@ def score_areas(
             f"the intersection must lie in 0..{min(predicted_area or 0, true_area)}, the smaller of predicted area "
             f"{predicted_area} and true area {true_area}, got {intersection}"
         )
-    intersection, true_area, targeted = int(intersection), int(true_area), true_area > 0
+    intersection, true_area = int(intersection), int(true_area)
+    targeted = true_area > 0 if targeted is None else targeted
     if predicted_area is None:
         # Wrong either way: "nothing" was not said where it would have been right.
         return SampleScore(0.0, 0, true_area, targeted, answered=not targeted)
@@ -93,7 +97,7 @@ def score_areas(
         intersection = predicted_area = 0
     union = predicted_area + true_area - intersection
     # Of two empty masks the overlap is 0/0, and an answer of nothing is as good as it gets.
-    iou = intersection / union if union else 1.0
+    iou = intersection / union if union else float(not targeted)
     return SampleScore(iou, intersection, union, targeted, answered=predicted_area > 0)
 
 
@@ -176,11 +180,16 @@ class SegmentationMetrics:
         return self.update_areas(*mask_areas(predicted_mask, true_mask), box_iou)
 
     def update_areas(
-        self, intersection: int, predicted_area: int | None, true_area: int, box_iou: float | None = None
+        self,
+        intersection: int,
+        predicted_area: int | None,
+        true_area: int,
+        box_iou: float | None = None,
+        targeted: bool | None = None,
     ) -> SampleScore:
         """Adds one expression by the areas, in pixels, of the common, the predicted and the true mask."""
         rule: dict[str, Any] = {"min_mask_pixels": self.min_mask_pixels, "small_masks_rule": self.small_masks_rule}
-        score = score_areas(intersection, predicted_area, true_area, **rule)
+        score = score_areas(intersection, predicted_area, true_area, targeted=targeted, **rule)
         sums = self.sums
         sums["samples"] += 1
         sums["missing"] += predicted_area is None
@@ -247,10 +256,17 @@ class GroupedMetrics:
         return self.update_areas(*mask_areas(predicted_mask, true_mask), box_iou, groups=(group,))
 
     def update_areas(
-        self, intersection, predicted_area, true_area, box_iou: float | None = None, *, groups: Iterable = ()
+        self,
+        intersection: int,
+        predicted_area: int | None,
+        true_area: int,
+        box_iou: float | None = None,
+        targeted: bool | None = None,
+        *,
+        groups: Iterable = (),
     ) -> SampleScore:
         """Adds one expression to the whole and to each of its groups, whose names are anything that keys a dict."""
-        values = (intersection, predicted_area, true_area, box_iou)
+        values = (intersection, predicted_area, true_area, box_iou, targeted)
         for group in groups:
             self.groups.setdefault(group, SegmentationMetrics(**self.settings)).update_areas(*values)
         return self.groups[self.OVERALL].update_areas(*values)

@@ -1,115 +1,19 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Measures a finished model on generated scenes at image resolution, and fits the thresholds of its processor."""
+"""Fits the thresholds of a processor and the calibration of its scores to pictures that no report uses."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from .metrics import GroupedMetrics, box_iou_xyxy
-from .scenes import KINDS, Referral, Scene, draw_referrals, generate_scene
+from .evaluation_run import predicted_batches
+from .run_lengths import decode
 
-# Expressions of scene `seed` are drawn by (EXPRESSION_STREAM, seed), so that they are the same for every model.
-EXPRESSION_STREAM = 7
-COLUMNS = ("gIoU", "cIoU", "Pr@0.5", "Pr@0.7", "Pr@0.9", "N-acc", "T-acc", "box Acc@0.5")
 MASK_THRESHOLDS = (0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 # Of thresholds whose gIoU is this close to the best, the one with the best balance of N-acc and T-acc is taken.
 GIOU_TOLERANCE = 0.003
-
-
-def scene_samples(
-    split: str, num_scenes: int, expressions_per_scene: int, first_seed: int = 0
-) -> Iterator[tuple[Scene, list[Referral]]]:
-    """Generates scenes with their expressions; the same arguments always give the same ones."""
-    for seed in range(first_seed, first_seed + num_scenes):
-        scene = generate_scene(seed, split)
-        rng = np.random.default_rng((EXPRESSION_STREAM, seed))
-        yield scene, draw_referrals(scene, rng, expressions_per_scene, split)
-
-
-@torch.no_grad()
-def predict_scenes(model, processor, samples, batch_size: int = 8) -> Iterator[tuple[Scene, Referral, float, Callable]]:
-    """
-    Runs a model over scenes, several at a time.
-
-    Args:
-        model: An `SspSamModel` in eval mode.
-        processor: Its `SspSamProcessor`.
-        samples: What `scene_samples` yields.
-        batch_size: Scenes in one forward.
-
-    Yields:
-        Scene, referral, no-target probability (0 without such a head), and a function that takes the settings of
-        `post_process_referring_segmentation` and returns the answer.
-    """
-    batch: list[tuple[Scene, list[Referral]]] = []
-    for sample in samples:
-        batch.append(sample)
-        if len(batch) == batch_size:
-            yield from _predict_batch(model, processor, batch)
-            batch = []
-    if batch:
-        yield from _predict_batch(model, processor, batch)
-
-
-def _predict_batch(model, processor, batch):
-    texts = [[referral.expression for referral in referrals] for _, referrals in batch]
-    inputs = processor(images=[scene.image for scene, _ in batch], text=texts, return_tensors="pt")
-    sizes, image_index = inputs.pop("original_sizes"), inputs["image_index"]
-    reshaped = inputs.pop("reshaped_input_sizes")
-    outputs = model(**inputs.to(model.device))
-    no_target = outputs.no_target_logits
-    probabilities = [0.0] * len(image_index) if no_target is None else no_target.float().sigmoid().tolist()
-    pairs = [(scene, referral) for scene, referrals in batch for referral in referrals]
-    for row, (scene, referral) in enumerate(pairs):
-        single = {
-            "pred_masks": outputs.pred_masks[row : row + 1],
-            "pred_boxes": None if outputs.pred_boxes is None else outputs.pred_boxes[row : row + 1],
-            "no_target_logits": None if no_target is None else no_target[row : row + 1],
-        }
-        image = int(image_index[row])
-
-        def answer(single=single, image=image, **settings) -> dict:
-            return processor.post_process_referring_segmentation(
-                single, sizes[image : image + 1], reshaped_input_sizes=reshaped[image : image + 1], **settings
-            )[0]
-
-        yield scene, referral, probabilities[row], answer
-
-
-def measure(model, processor, samples, *, batch_size: int = 8, progress: Callable | None = None) -> dict[str, dict]:
-    """
-    Measures the GRES metrics at image resolution with the processor's own thresholds.
-
-    Returns:
-        Metrics overall (`"all"`) and per kind of expression, in the order of `KINDS`; `score_error` of `"all"` is the
-        expected calibration error of the scores against "the answer is right" (IoU above 0.5, or rightly none).
-    """
-    metrics, scores, right = GroupedMetrics(), [], []
-    for number, (scene, referral, _, answer_of) in enumerate(predict_scenes(model, processor, samples, batch_size)):
-        answer = answer_of()
-        mask, truth = answer["mask"].cpu().numpy(), scene.mask(referral.targets)
-        true_box = scene.box_xyxy(referral.targets)
-        box_iou = None
-        if true_box is not None:
-            box_iou = 0.0 if answer["box_xyxy"] is None else box_iou_xyxy(answer["box_xyxy"], true_box)
-        metrics.update(mask, truth, group=referral.kind, box_iou=box_iou)
-        scores.append(answer["score"])
-        right.append(_is_right(mask, truth))
-        if progress is not None:
-            progress(number + 1)
-    result = metrics.compute()
-    result["all"]["score_error"] = calibration_error(np.array(scores), np.array(right))
-    return {name: result[name] for name in ("all", *KINDS) if name in result}
-
-
-def calibration_error(scores: np.ndarray, right: np.ndarray, num_bins: int = 10) -> float:
-    """Returns the expected calibration error: mean gap between score and share of right answers over equal bins."""
-    bins = np.minimum((scores * num_bins).astype(int), num_bins - 1)
-    gaps = [abs(scores[bins == b].mean() - right[bins == b].mean()) * (bins == b).sum() for b in np.unique(bins)]
-    return float(sum(gaps) / max(1, len(scores)))
 
 
 @dataclass
@@ -125,22 +29,30 @@ class ThresholdFit:
     t_acc: float
 
 
-def fit_thresholds(model, processor, samples, *, batch_size: int = 8, progress: Callable | None = None) -> ThresholdFit:
+def fit_thresholds(
+    model, processor, images, *, batch_size: int = 8, progress: Callable[[int], None] = lambda done: None
+) -> ThresholdFit:
     """
-    Fits mask threshold, no-target threshold and score calibration to scenes that no report uses.
+    Fits mask threshold, no-target threshold and score calibration.
 
     The mask threshold maximises the mean IoU of targeted expressions, the no-target threshold gIoU, and temperature
     and bias the likelihood of "the answer is right".
+
+    Args:
+        model: An `SspSamModel` in eval mode.
+        processor: Its `SspSamProcessor`, with a temperature of 1, a bias of 0 and no rule for small masks.
+        images: `PreparedImages` or `SceneImages`.
+        batch_size: Pictures in one pass of the image encoders.
+        progress: Called with the number of expressions done.
     """
     overlaps, shown, probabilities, targeted, foreground = [], [], [], [], []
-    for number, (scene, referral, probability, answer_of) in enumerate(
-        predict_scenes(model, processor, samples, batch_size)
-    ):
-        truth = scene.mask(referral.targets)
+    answers = (row for batch in predicted_batches(model, processor, images, batch_size=batch_size) for row in batch)
+    for number, (image, place, raw) in enumerate(answers):
+        truth, probability = decode(image.items[place].truth), raw.no_target_probability
         row, non_empty, means = [], [], []
         for threshold in MASK_THRESHOLDS:
             # With no gate and no calibration, score / (1 - p) is the mean probability of the mask's pixels.
-            answer = answer_of(mask_threshold=threshold, no_target_threshold=1.0)
+            answer = raw.read(mask_threshold=threshold, no_target_threshold=1.0)
             mask = answer["mask"].cpu().numpy()
             row.append(_iou(mask, truth))
             non_empty.append(bool(mask.any()))
@@ -149,9 +61,8 @@ def fit_thresholds(model, processor, samples, *, batch_size: int = 8, progress: 
         shown.append(non_empty)
         foreground.append(means)
         probabilities.append(probability)
-        targeted.append(bool(referral.targets))
-        if progress is not None:
-            progress(number + 1)
+        targeted.append(bool(truth.any()))
+        progress(number + 1)
     overlaps, shown, foreground = np.array(overlaps), np.array(shown), np.array(foreground)
     probabilities, targeted = np.array(probabilities), np.array(targeted)
     best = int(overlaps[targeted].mean(0).argmax())
@@ -204,19 +115,6 @@ def _fit_calibration(foreground, probabilities, right) -> tuple[float, float]:
     return round(math.exp(log_temperature.item()), 4), round(bias.item(), 4)
 
 
-def markdown_table(result: dict[str, dict]) -> str:
-    """Formats metrics by kind as a Markdown table, in percent-free decimals; a dash where nothing was counted."""
-    lines = ["| kind | expressions | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
-    for name, row in result.items():
-        cells = ["–" if row[column] is None else f"{row[column]:.3f}" for column in COLUMNS]
-        lines.append(f"| {name} | {row['samples']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 def _iou(mask: np.ndarray, truth: np.ndarray) -> float:
     union = np.count_nonzero(mask | truth)
     return np.count_nonzero(mask & truth) / union if union else 1.0
-
-
-def _is_right(mask: np.ndarray, truth: np.ndarray) -> bool:
-    return _iou(mask, truth) > 0.5 if truth.any() else not mask.any()

@@ -2,8 +2,8 @@
 """
 The metrics of `ssp_sam.training.metrics` as a module of the `evaluate` library.
 
-`evaluate` copies this file into its cache and runs the copy, so it finds the metrics by importing `ssp_sam`. What it keeps
-of a sample is a few numbers: masks are reduced to areas as they are added, and none is stored.
+`evaluate` copies this file into its cache and runs the copy, so it finds the metrics by importing `ssp_sam`. What it
+keeps of a sample is a few numbers: masks are reduced to areas as they are added, and none is stored.
 """
 
 import datasets
@@ -15,7 +15,7 @@ try:
     from ssp_sam.training.run_lengths import area, decode, intersection_area
 except ImportError as error:
     raise ImportError(
-        f"the metric 'referring_segmentation' computes with the package ssp_sam, which cannot be imported here ({error}); "
+        f"the metric 'referring_segmentation' computes with the package ssp_sam, which cannot be imported ({error}); "
         "install it with `pip install ssp-sam`, or put the root of its checkout on PYTHONPATH"
     ) from error
 
@@ -27,8 +27,8 @@ _INPUTS = """
 Args of `add`, `add_batch` and `compute` (`add` takes one of each, under the names in the singular):
     predictions: bool masks (height, width), COCO run lengths {"size", "counts"}, or None for a missing prediction.
     references: masks of the same sizes in either form; empty where nothing is meant.
-    predicted_boxes, true_boxes (optional): [left, top, right, bottom]; None for no box. Samples without a true box do not
-        count for box Acc@0.5.
+    predicted_boxes, true_boxes (optional): [left, top, right, bottom]; None for no box. Samples without a true box do
+        not count for box Acc@0.5.
     groups (optional): a name per sample; `compute` then also returns the metrics of each, under "groups".
 Further args of `compute`:
     family: "gres", "res" or "phrasecut"; the name of the configuration by default, "gres" without one.
@@ -37,8 +37,8 @@ Further args of `compute`:
 """
 
 _CITATION = """\
-@inproceedings{liu2023gres, title={GRES: Generalized Referring Expression Segmentation}, author={Liu, Chang and Ding, Henghui
-and Jiang, Xudong}, booktitle={CVPR}, year={2023}}"""
+@inproceedings{liu2023gres, title={GRES: Generalized Referring Expression Segmentation},
+author={Liu, Chang and Ding, Henghui and Jiang, Xudong}, booktitle={CVPR}, year={2023}}"""
 
 # What is stored of one sample; an area of -1 stands for a missing prediction, an overlap of -1 for no true box.
 _FEATURES = {
