@@ -201,7 +201,7 @@ def test_the_table_shows_a_dash_where_nothing_was_counted():
 
 
 def test_the_contact_sheet_shows_best_median_worst_and_what_is_not_meant():
-    # Nine targeted cases on nine pictures with IoU 0.1 to 0.9, one rightly and two wrongly answered ones without a target.
+    # Nine cases with IoU 0.1 to 0.9 on as many pictures; without a target one rightly and two wrongly answered.
     overlaps = [number / 10 for number in range(1, 10)] + [-2.0, -1.0, -1.0]
     cases = (list(range(12)), [0] * 12, overlaps)
     chosen = choose_cases(cases, 2)

@@ -244,4 +244,5 @@ def _truth_and_groups(row: dict[str, Any]) -> tuple[dict[str, Any], tuple[tuple[
     except ValueError as error:
         raise ValueError(f"reference {row['ref_id']!r} of {row['source']!r}: {error}") from error
     groups = target_groups(len(row["masks"]), truth)
-    return truth, groups + ((("category", row["category"]),) if row["category"] else ())
+    # Categories of several objects are joined by ", ".
+    return truth, groups + tuple(("category", name) for name in row["category"].split(", ") if name)
