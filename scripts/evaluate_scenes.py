@@ -1,9 +1,11 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """
-Evaluates a model folder on unseen generated scenes and prints a table per kind of expression.
+Prints a model's table per kind of expression on unseen generated scenes, or fits its thresholds to scenes.
 
     python scripts/evaluate_scenes.py outputs/embedded/final --split test --num-scenes 1000
     python scripts/evaluate_scenes.py outputs/embedded/final --fit-thresholds
+
+The table is the standard protocol's of `scripts/evaluate_ssp_sam.py --scenes`, which writes a whole report.
 """
 
 import argparse
@@ -20,8 +22,14 @@ import torch
 
 from ssp_sam.modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ssp_sam.processing.processing_ssp_sam import SspSamProcessor
-from ssp_sam.training.scene_scores import fit_thresholds, markdown_table, measure, scene_samples
-from ssp_sam.training.scenes import SPLITS
+from ssp_sam.training.evaluation_protocols import EvaluationProtocol, EvaluationTally
+from ssp_sam.training.evaluation_report import markdown_table
+from ssp_sam.training.evaluation_run import evaluate_model
+from ssp_sam.training.evaluation_samples import SceneImages
+from ssp_sam.training.scenes import KINDS, SPLITS
+from ssp_sam.training.threshold_fit import fit_thresholds
+
+COLUMNS = ("gIoU", "cIoU", "Pr@0.5", "Pr@0.7", "Pr@0.9", "N-acc", "T-acc", "box Acc@0.5")
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -45,7 +53,7 @@ def main(argv: list[str] | None = None) -> dict:
     model = SspSamModel.from_pretrained(args.model, dtype=torch.float32).to(args.device).eval()
     processor = SspSamProcessor.from_pretrained(args.model)
     split = "validation" if args.fit_thresholds else args.split
-    samples = scene_samples(split, args.num_scenes, args.expressions_per_scene, args.first_seed)
+    images = SceneImages(split, args.num_scenes, args.expressions_per_scene, args.first_seed)
     start, total = time.monotonic(), args.num_scenes * args.expressions_per_scene
 
     def progress(done: int):
@@ -61,20 +69,42 @@ def main(argv: list[str] | None = None) -> dict:
         # A plain confidence is what the calibration starts from.
         processor.score_temperature, processor.score_bias = 1.0, 0.0
         processor.min_mask_pixels = 0
-        report["fit"] = asdict(fit_thresholds(model, processor, samples, **options))
+        report["fit"] = asdict(fit_thresholds(model, processor, images, **options))
         store_fit(Path(args.model), processor, report["fit"])
         print(json.dumps(report["fit"], indent=2))
     else:
         settings = ("mask_threshold", "no_target_threshold", "min_mask_pixels", "score_temperature", "score_bias")
         report["settings"] = {name: getattr(processor, name) for name in settings}
-        report["metrics"] = measure(model, processor, samples, **options)
+        report["metrics"] = measure(model, processor, images, **options)
         print(f"GRES metrics at image resolution, {args.num_scenes} scenes of the {split!r} split\n")
-        print(markdown_table(report["metrics"]))
+        print(markdown_table(report["metrics"], COLUMNS, "kind"))
         print(f"\nexpected calibration error of the scores: {report['metrics']['all']['score_error']:.3f}")
     if args.output:
         Path(args.output).parent.mkdir(parents=True, exist_ok=True)
         Path(args.output).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
+
+
+def measure(model, processor, images: SceneImages, **options) -> dict[str, dict]:
+    """
+    Measures the GRES metrics by the standard protocol, with the processor's own thresholds.
+
+    Args:
+        model: An `SspSamModel` in eval mode.
+        processor: Its `SspSamProcessor`.
+        images: The scenes.
+        options: `batch_size` and `progress` of `evaluate_model`.
+
+    Returns:
+        Metrics overall (`"all"`, with the calibration error of the scores as `score_error`) and per kind of expression.
+    """
+    standard = EvaluationProtocol.standard(processor.mask_threshold, processor.min_mask_pixels)
+    tally = EvaluationTally("gres", (standard,), processor.image_processor.pad_size.height)
+    tally = evaluate_model(tally, model, processor, images, settings={}, **options)
+    result = tally.results()["standard"]
+    kinds = result["breakdowns"]["kind"]
+    overall = {**result["all"], "score_error": result["score_error"]}
+    return {"all": overall} | {kind: kinds[kind] for kind in KINDS if kind in kinds}
 
 
 def store_fit(folder: Path, processor: SspSamProcessor, fit: dict):

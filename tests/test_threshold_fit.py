@@ -1,4 +1,4 @@
-"""Scoring on generated scenes: an oracle gets full marks, thresholds and calibration are found where they were put."""
+"""Measuring and fitting on generated scenes: an oracle gets full marks, thresholds are found where they were put."""
 
 from types import SimpleNamespace
 
@@ -7,19 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from scripts.evaluate_scenes import store_fit
+from scripts.evaluate_scenes import measure, store_fit
 from ssp_sam import SspSamImageProcessor, SspSamProcessor
+from ssp_sam.training.evaluation_samples import SceneImages
+from ssp_sam.training.run_lengths import decode
 from ssp_sam.training.scene_data import to_canvas
-from ssp_sam.training.scene_scores import (
-    _fit_calibration,
-    _fit_no_target,
-    calibration_error,
-    fit_thresholds,
-    markdown_table,
-    measure,
-    scene_samples,
-)
 from ssp_sam.training.scenes import KINDS, VOCABULARY_WORDS
+from ssp_sam.training.threshold_fit import _fit_calibration, _fit_no_target, fit_thresholds
 from ssp_sam.training.word_tokenizer import build_word_tokenizer
 
 CANVAS = 128
@@ -36,16 +30,19 @@ class Oracle:
 
     device = torch.device("cpu")
 
-    def __init__(self, processor, samples, doubt: float = -9.0):
+    def __init__(self, processor, images, doubt: float = -9.0):
         self.masks, self.boxes, self.no_target = [], [], []
-        for scene, referrals in samples:
-            placement = processor.image_processor.box_placement(scene.image.shape[:2])
-            for referral in referrals:
-                mask = scene.mask(referral.targets).astype(np.uint8)
+        for image in images:
+            placement = processor.image_processor.box_placement((image.image.height, image.image.width))
+            for item in image.items:
+                mask = decode(item.truth).astype(np.uint8)
                 self.masks.append(to_canvas(mask, CANVAS, Image.Resampling.NEAREST) * 16.0 - 8.0)
-                box = scene.box_xyxy(referral.targets)
-                self.boxes.append(placement.to_canvas(box) if box else np.full(4, 0.5, dtype=np.float32))
-                self.no_target.append(doubt if referral.targets else 9.0)
+                found = item.box_xyxy is not None
+                self.boxes.append(placement.to_canvas(item.box_xyxy) if found else np.full(4, 0.5, dtype=np.float32))
+                self.no_target.append(doubt if found else 9.0)
+
+    def get_image_features(self, pixel_values):
+        return SimpleNamespace()
 
     def __call__(self, *, input_ids, **_):
         count = len(input_ids)
@@ -55,9 +52,13 @@ class Oracle:
         return SimpleNamespace(pred_masks=masks[:, None], pred_boxes=boxes, no_target_logits=no_target)
 
 
+def scenes(split: str, count: int) -> SceneImages:
+    return SceneImages(split, count, 6)
+
+
 def test_an_oracle_gets_full_marks(processor):
-    samples = list(scene_samples("test", 5, 6))
-    result = measure(Oracle(processor, samples), processor, samples, batch_size=2)
+    images = scenes("test", 5)
+    result = measure(Oracle(processor, [images[i] for i in range(5)]), processor, images, batch_size=2)
     overall = result["all"]
     assert overall["samples"] == 30
     assert overall["N-acc"] == overall["T-acc"] == overall["Pr@0.7"] == overall["box Acc@0.5"] == 1.0
@@ -67,16 +68,11 @@ def test_an_oracle_gets_full_marks(processor):
     assert sum(row["samples"] for kind, row in result.items() if kind != "all") == 30
 
 
-def test_samples_are_the_same_every_time():
-    first, again = (list(scene_samples("novel", 2, 3, first_seed=4)) for _ in range(2))
-    assert [referrals for _, referrals in first] == [referrals for _, referrals in again]
-
-
 def test_fitting_finds_where_doubt_ends(processor):
-    samples = list(scene_samples("validation", 6, 6))
+    images = scenes("validation", 6)
     # Targeted expressions come with p = 0.7, those without a target with p close to 1.
-    oracle = Oracle(processor, samples, doubt=float(np.log(0.7 / 0.3)))
-    fit = fit_thresholds(oracle, processor, samples, batch_size=3)
+    oracle = Oracle(processor, [images[i] for i in range(6)], doubt=float(np.log(0.7 / 0.3)))
+    fit = fit_thresholds(oracle, processor, images, batch_size=3)
     assert 0.7 <= fit.no_target_threshold < 0.99
     assert fit.gIoU > 0.93 and fit.n_acc == fit.t_acc == 1.0
 
@@ -103,21 +99,6 @@ def test_calibration_recovers_the_rule_that_made_the_data():
 def test_calibration_stays_finite_when_every_answer_is_right():
     temperature, bias = _fit_calibration(np.full(50, 0.9), np.zeros(50), np.ones(50, dtype=bool))
     assert 0 < temperature < 100 and abs(bias) < 100
-
-
-def test_calibration_error_is_the_mean_gap_over_bins():
-    # Bin 0.9..1: score 0.95, right 3 of 4. Bin 0.2..0.3: score 0.25, right 1 of 1.
-    scores, right = np.array([0.95] * 4 + [0.25]), np.array([1, 1, 1, 0, 1], dtype=bool)
-    assert calibration_error(scores, right) == pytest.approx((4 * 0.2 + 0.75) / 5)
-
-
-def test_the_table_shows_a_dash_where_nothing_was_counted(processor):
-    samples = list(scene_samples("test", 4, 6))
-    table = markdown_table(measure(Oracle(processor, samples), processor, samples))
-    lines = table.splitlines()
-    assert lines[0] == ("| kind | expressions | gIoU | cIoU | Pr@0.5 | Pr@0.7 | Pr@0.9 | N-acc | T-acc | box Acc@0.5 |")
-    assert next(line for line in lines if line.startswith("| none |")).endswith("| – | – | – | 1.000 | – | – |")
-    assert len({line.count("|") for line in lines}) == 1
 
 
 def test_a_fit_is_stored_in_the_processor(processor, tmp_path):
