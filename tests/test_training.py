@@ -13,14 +13,17 @@ import yaml
 from PIL import Image
 
 from ssp_sam import SspSamModel, SspSamProcessor
-from ssp_sam.training import loop as loop_module
-from ssp_sam.training.arguments import TrainingArguments, parse_arguments
+from ssp_sam.training.arguments import TrainingArguments
 from ssp_sam.training.checkpointing import find_checkpoint
 from ssp_sam.training.evaluation import evaluation_keys
+from ssp_sam.training.loop import Trainer
+from ssp_sam.training.model_sources import build_model
 from ssp_sam.training.optimizers import build_optimizer
+from ssp_sam.training.run_data import build_scene_collator
 from ssp_sam.training.scene_data import SceneDataset, StepBatchSampler, render_scenes, to_canvas
 from ssp_sam.training.scenes import VOCABULARY_WORDS, flip_scene, generate_scene
-from ssp_sam.training.train import build_collator, build_model, build_objective, main
+from ssp_sam.training.settings import parse_settings
+from ssp_sam.training.train import build_objective, main
 from ssp_sam.training.word_tokenizer import build_word_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,16 +111,17 @@ def keep_threads():
 
 def make_stage(config: Path, objective: str, scene_cache: Path, **drawn):
     """Returns the objective of a stage, its collator and its dataset."""
-    model_args, data_args, train_args = parse_arguments(["--config", str(config), "--objective", objective])
+    settings = parse_settings(["--config", str(config), "--objective", objective])
     torch.manual_seed(0)
-    model, processor = build_model(model_args, None)
+    model, processor = build_model(settings.model)
     dataset = SceneDataset(
         render_scenes(scene_cache, split="train", num_scenes=NUM_SCENES, canvas_size=CANVAS),
         split="train",
         num_scenes=NUM_SCENES,
         **drawn,
     )
-    return build_objective(train_args, model, None), build_collator(objective, model, processor, data_args), dataset
+    collate = build_scene_collator(objective, model, processor, settings.data)
+    return build_objective(settings, model, None), collate, dataset
 
 
 # ---- batches --------------------------------------------------------------------------------------------------------
@@ -295,18 +299,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path, monkeypatch
     common += ["--ema_decay", "0.9", "--optimizer", "muon"]
     main([*common, "--output_dir", str(tmp_path / "whole")])
 
-    train_step = loop_module.Trainer._train_step
+    next_batch = Trainer._next_batch
 
-    def fall_over(self, batch):
+    def fall_over(self):
         if self.state["step"] == 7:
             raise KeyboardInterrupt
-        train_step(self, batch)
+        return next_batch(self)
 
     parts = [*common, "--output_dir", str(tmp_path / "parts"), "--checkpoint_minutes", "1e-9"]
-    monkeypatch.setattr(loop_module.Trainer, "_train_step", fall_over)
+    monkeypatch.setattr(Trainer, "_next_batch", fall_over)
     with pytest.raises(KeyboardInterrupt):
         main(parts)
-    monkeypatch.setattr(loop_module.Trainer, "_train_step", train_step)
+    monkeypatch.setattr(Trainer, "_next_batch", next_batch)
     assert find_checkpoint(tmp_path / "parts", "auto").name == "checkpoint-5"
     main([*parts, "--resume", "auto"])
 

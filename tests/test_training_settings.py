@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ssp_sam.training.arguments import ModelArguments, TrainingArguments, parse_arguments
+from ssp_sam.training.arguments import ModelArguments, TrainingArguments
 from ssp_sam.training.checkpointing import find_checkpoint
-from ssp_sam.training.loop import Schedule
 from ssp_sam.training.scenes import VOCABULARY_WORDS
+from ssp_sam.training.schedule import Schedule
+from ssp_sam.training.settings import parse_settings
 from ssp_sam.training.word_tokenizer import build_word_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +44,7 @@ def test_the_dense_loss_fades_linearly():
 
 
 def test_the_command_line_wins_over_the_file(config):
-    model, data, training = parse_arguments(["--config", str(config), "--max_steps", "7", "--seed=3"])
+    model, data, training, _ = parse_settings(["--config", str(config), "--max_steps", "7", "--seed=3"])
     assert (training.max_steps, training.seed, training.learning_rate) == (7, 3, 1e-3)
     assert data.images_per_device == 2
     assert model.model_config["mask_size"] == 32
@@ -51,7 +52,7 @@ def test_the_command_line_wins_over_the_file(config):
 
 @pytest.mark.parametrize("name", ["embedded_towers.yaml", "embedded_boxes.yaml", "embedded.yaml"])
 def test_the_shipped_configurations_are_valid(name):
-    model, _, training = parse_arguments(["--config", str(ROOT / "training/configs" / name)])
+    model, _, training, _ = parse_settings(["--config", str(ROOT / "training/configs" / name)])
     assert training.objective == ("towers" if "towers" in name else "referring")
     assert (model.init_from is None) == ("towers" in name)
 
@@ -76,7 +77,7 @@ def test_the_shipped_configurations_are_valid(name):
 def test_bad_settings_give_one_sentence(config, changes, message):
     config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | changes))
     with pytest.raises(ValueError, match=message) as caught:
-        parse_arguments(["--config", str(config)])
+        parse_settings(["--config", str(config)])
     assert "\n" not in str(caught.value)
 
 
@@ -87,7 +88,7 @@ def test_a_run_needs_a_model():
 
 def test_resume_refuses_a_folder_that_is_no_checkpoint(tmp_path):
     assert find_checkpoint(tmp_path, "auto") is None
-    with pytest.raises(ValueError, match="training_state.pt"):
+    with pytest.raises(ValueError, match="loop.json"):
         find_checkpoint(tmp_path, str(tmp_path))
 
 
