@@ -125,7 +125,7 @@ def build_objective(settings: Settings, model, source: Path | str | None) -> Obj
     if head_state is not None:
         objective.load_head_state(head_state)
     if training.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     if training.compile_backend is not None:
         objective.compile(backend=training.compile_backend)
     return objective
