@@ -4,6 +4,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from .arguments import DataArguments
 from .collator import ReferringCollator, TowerCollator
 from .evaluation import evaluate_references, evaluate_scenes, evaluate_terms, evaluation_batches
+from .own_references import open_own_references
 from .refer_batches import ReferCollator, ReferDataset
 from .refer_data import load_prepared
 from .scene_data import SceneDataset, StepBatchSampler, render_scenes
@@ -110,8 +112,7 @@ def open_data(settings: Settings, model, processor, accelerator) -> RunData:
         )
     if training.objective != "referring":
         raise ValueError(f"a prepared benchmark needs the objective 'referring', got {training.objective!r}")
-    with accelerator.main_process_first():
-        train_rows, eval_rows = open_references(data, training.seed)
+    train_rows, eval_rows = open_references(settings, accelerator)
     return RunData(
         train_set=ReferDataset(train_rows, seed=training.seed, random_offset=data.random_semantic_offset),
         collate=ReferCollator(processor, box_only=training.box_only),
@@ -123,10 +124,17 @@ def open_data(settings: Settings, model, processor, accelerator) -> RunData:
     )
 
 
-def open_references(data: DataArguments, seed: int) -> tuple[Dataset, Dataset]:
-    """Returns the references to train on and those to validate on."""
-    train_rows = load_prepared(data.dataset, data.train_split)
-    eval_rows = load_prepared(data.eval_dataset or data.dataset, data.eval_split)
+def open_references(settings: Settings, accelerator) -> tuple[Dataset, Dataset]:
+    """Returns the references to train on and those to validate on, prepared first where they are one's own."""
+    data, training = settings.data, settings.training
+    with accelerator.main_process_first():
+        if data.train_dir is not None:
+            renew = accelerator.is_main_process and training.resume is None
+            folder = Path(training.output_dir) / "own_data"
+            train_rows, eval_rows = open_own_references(data, folder, renew=renew, seed=training.seed)
+        else:
+            train_rows = load_prepared(data.dataset, data.train_split)
+            eval_rows = load_prepared(data.eval_dataset or data.dataset, data.eval_split)
     return _first(train_rows, data.max_train_references), _first(eval_rows, data.max_eval_references)
 
 
