@@ -5,10 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from accelerate.utils.modeling import get_module_class_from_name
 from conftest import make_pipeline
+from PIL import Image
 from tiny_benchmark import tiny_benchmark, tiny_model_folder, tiny_row, write_benchmark
 
 from ssp_sam import SspSamModel, SspSamProcessor
+from ssp_sam.training.arguments import ModelArguments
+from ssp_sam.training.model_sources import build_model
 from ssp_sam.training.objectives import ReferringObjective
 from ssp_sam.training.refer_batches import ReferCollator, ReferDataset
 from ssp_sam.training.refer_data import load_prepared
@@ -237,8 +241,6 @@ def test_a_second_run_does_not_overwrite_the_first_unasked(train):
 
 
 def test_answers_are_drawn_at_evaluations(train):
-    from PIL import Image
-
     folder = train(num_pictures=2)
     pictures = sorted((folder / "pictures").iterdir())
     assert [path.name for path in pictures] == ["step_0000003_0.png", "step_0000003_1.png"]
@@ -246,9 +248,6 @@ def test_answers_are_drawn_at_evaluations(train):
 
 
 def test_a_model_is_built_around_towers_with_the_presets_fields(tmp_path):
-    from ssp_sam.training.arguments import ModelArguments
-    from ssp_sam.training.model_sources import build_model
-
     pipe = make_pipeline(single_tower=False)
     for name in ("sam", "vision_model", "text_model"):
         getattr(pipe.model, name).save_pretrained(tmp_path / name)
@@ -266,3 +265,9 @@ def test_a_model_is_built_around_towers_with_the_presets_fields(tmp_path):
         model.text_model.embeddings.word_embeddings.weight, pipe.model.text_model.embeddings.word_embeddings.weight
     )
     assert processor.min_mask_pixels == 50
+
+
+def test_the_layers_that_must_not_be_split_are_there(model_folder):
+    objective = ReferringObjective(SspSamModel.from_pretrained(model_folder), None)
+    assert {"SspSamFusionLayer", "SspSamLinguisticAdapter"} <= set(objective._no_split_modules)
+    assert all(get_module_class_from_name(objective, name) for name in objective._no_split_modules)

@@ -207,6 +207,17 @@ def test_every_scene_is_seen_once_per_epoch_over_all_processes():
     assert next(resumed) == keys[4 * 4 + 2 : 4 * 4 + 4]
 
 
+def test_items_of_a_group_follow_each_other_in_an_order_of_their_own_each_epoch():
+    groups = np.array([0, 1, 2, 0, 1, 2, 0, 3])
+    sampler = iter(StepBatchSampler(num_items=8, batch_size=8, seed=1, groups=groups))
+    orders = [[index for _, index in next(sampler)] for _ in range(6)]
+    assert all(sorted(order) == list(range(8)) for order in orders)
+    for order in orders:
+        runs = [group for place, group in enumerate(groups[order]) if place == 0 or group != groups[order][place - 1]]
+        assert sorted(runs) == [0, 1, 2, 3]
+    assert len({tuple(groups[order]) for order in orders}) > 1 and len(set(map(tuple, orders))) > 3
+
+
 def test_evaluation_takes_every_scene_once():
     batches = [evaluation_keys(11, 2, rank, 3) for rank in range(3)]
     assert sorted(index for share in batches for keys in share for _, index in keys) == list(range(11))

@@ -21,7 +21,7 @@ from ssp_sam.training.loop import NEW_RUN
 from ssp_sam.training.train import main
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 240  # seconds
+PATIENCE = 560  # seconds; a busy machine takes long to import torch
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,17 +70,21 @@ def assert_equal(first, second, name: str):
         assert first == second, name
 
 
+def losses(folder: Path) -> list[tuple[int, float]]:
+    entries = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
+
+
 def test_a_run_that_is_killed_and_resumed_equals_one_that_was_not(benchmark, tmp_path):
     settings = {
         "dataset": benchmark,
         "init_from": tiny_model_folder(tmp_path / "model"),
-        "num_epochs": 8,
+        "num_epochs": 4,
         "gradient_accumulation_steps": 2,
         "dataloader_workers": 2,
         "ema_decay": 0.9,
-        "mask_decoder_frozen_epochs": 3,
-        "eval_epochs": 3,
-        "checkpoint_steps": 3,
+        "mask_decoder_frozen_epochs": 2.5,
+        "checkpoint_steps": 2,
         "max_eval_references": 1,
     }
     command = [sys.executable, str(ROOT / "training/train.py"), *words(**settings, output_dir=tmp_path / "parts")]
@@ -88,7 +92,7 @@ def test_a_run_that_is_killed_and_resumed_equals_one_that_was_not(benchmark, tmp
 
     victim = subprocess.Popen(command, start_new_session=True, **options)
     deadline = time.monotonic() + PATIENCE
-    while not (tmp_path / "parts" / "checkpoint-6").exists():
+    while not (tmp_path / "parts" / "checkpoint-4").exists():
         assert victim.poll() is None and time.monotonic() < deadline, "the run ended before it was killed"
         time.sleep(0.005)
     os.killpg(victim.pid, signal.SIGKILL)
@@ -97,22 +101,15 @@ def test_a_run_that_is_killed_and_resumed_equals_one_that_was_not(benchmark, tmp
     subprocess.run([*command, "--resume", "auto"], check=True, timeout=PATIENCE, **options)
 
     main(words(**settings, output_dir=tmp_path / "whole"))
-    whole, parts = (tmp_path / name / "checkpoint-24" for name in ("whole", "parts"))
+    whole, parts = (tmp_path / name / "checkpoint-12" for name in ("whole", "parts"))
     for name in ("model/model.safetensors", "average.safetensors"):
         assert_equal(load_file(whole / name), load_file(parts / name), name)
     for name in ("optimizer.bin", "random_states_0.pkl"):
         assert_equal(*(torch.load(folder / name, weights_only=False) for folder in (whole, parts)), name)
     final = "final/model.safetensors"
     assert_equal(load_file(tmp_path / "whole" / final), load_file(tmp_path / "parts" / final), final)
-    losses = [
-        [
-            (entry["step"], entry["loss"])
-            for entry in map(json.loads, open(tmp_path / run / "log.jsonl"))
-            if "loss" in entry
-        ]
-        for run in ("whole", "parts")
-    ]
-    assert losses[0] == losses[1], "no step is missing from the log or stands in it twice"
+    whole_losses, parts_losses = (losses(tmp_path / run) for run in ("whole", "parts"))
+    assert whole_losses == parts_losses, "no step is missing from the log or stands in it twice"
 
 
 class Tiny(torch.nn.Module):

@@ -84,6 +84,13 @@ class DataArguments:
     eval_fraction: float = field(default=0.1, metadata={"help": "Share of the pictures of train_dir kept back."})
     max_train_references: int | None = field(default=None, metadata={"help": "Train on the first so many only."})
     max_eval_references: int | None = field(default=None, metadata={"help": "Validate on the first so many only."})
+    group_by_picture: bool = field(
+        default=False,
+        metadata={
+            "help": "References of a picture follow each other; those of one batch share its encoding, unless "
+            "random_semantic_offset moves them."
+        },
+    )
     random_semantic_offset: bool = field(
         default=True, metadata={"help": "Lay the image at a random place of the semantic canvas in training."}
     )

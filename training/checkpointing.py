@@ -19,6 +19,8 @@ import torch
 from accelerate import DistributedType
 from safetensors.torch import load_file, save_file
 
+from .objectives import FOREGROUND_PREFIX
+
 CHECKPOINT_NAME = re.compile(r"^checkpoint-(\d+)$")
 LOOP_FILE = "loop.json"
 AVERAGE_FILE = "average.safetensors"
@@ -174,7 +176,7 @@ def split_state(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor]
         if part == "model":
             weights[rest] = tensor
         else:
-            heads[f"foreground.{rest}" if part == "foreground_heads" else rest] = tensor
+            heads[FOREGROUND_PREFIX + rest if part == "foreground_heads" else rest] = tensor
     return weights, heads
 
 

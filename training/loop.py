@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from accelerate.utils import broadcast
 
 from .arguments import TrainingArguments
@@ -238,10 +238,15 @@ class Trainer:
         return broadcast(torch.tensor([minutes], dtype=torch.float64, device=self.accelerator.device)).item()
 
 
-def check_average(accelerator: Accelerator, ema_decay: float):
-    """Raises a `ValueError` where weights are divided over processes, so that no average of them can be kept."""
-    if ema_decay and accelerator.distributed_type in SHARDED:
+def check_distribution(accelerator: Accelerator, arguments: TrainingArguments):
+    """Raises a `ValueError` for settings that the way the weights are divided over processes does not allow."""
+    way = accelerator.distributed_type
+    if arguments.ema_decay and way in SHARDED:
         raise ValueError(
-            f"ema_decay ({ema_decay}) needs whole weights in every process, got {accelerator.distributed_type.value}; "
-            f"set it to 0"
+            f"ema_decay ({arguments.ema_decay}) needs whole weights in every process, got {way.value}; set it to 0"
+        )
+    if arguments.mask_decoder_frozen_epochs and way == DistributedType.DEEPSPEED:
+        raise ValueError(
+            f"mask_decoder_frozen_epochs ({arguments.mask_decoder_frozen_epochs}) cannot be had under DeepSpeed, which "
+            f"keeps the gradients to itself; use DDP or FSDP, or set it to 0"
         )

@@ -40,12 +40,11 @@ class Objective(nn.Module):
         self.model, self.dense_heads = model, dense_heads
         self.foreground_heads: ForegroundHeads | None = None
 
-    def head_state(self) -> dict[str, torch.Tensor]:
-        """Returns the weights of the training-only heads by name."""
-        state = {} if self.dense_heads is None else dict(self.dense_heads.state_dict())
-        if self.foreground_heads is not None:
-            state |= {FOREGROUND_PREFIX + name: value for name, value in self.foreground_heads.state_dict().items()}
-        return state
+    @property
+    def _no_split_modules(self) -> list[str]:
+        """Names the layers that FSDP gathers as a whole: those that the model names and has."""
+        present = {type(module).__name__ for module in self.model.modules()}
+        return sorted(present.intersection(self.model._no_split_modules or ()))
 
     def load_head_state(self, state: dict[str, torch.Tensor]):
         """Loads the weights of the training-only heads; an earlier stage has fewer of them."""

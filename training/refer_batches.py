@@ -40,6 +40,10 @@ class ReferDataset(Dataset):
     def __len__(self) -> int:
         return len(self.rows) if self._sentences is None else len(self._sentences)
 
+    def pictures(self) -> np.ndarray:
+        """Returns the number of the picture that each reference is in, (references,) int."""
+        return np.unique(self.rows["image_id"], return_inverse=True)[1]
+
     def __getitem__(self, key: tuple[int, int]) -> dict:
         epoch, index = key
         rng = np.random.default_rng((self.seed, epoch, index))

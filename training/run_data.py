@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -32,6 +33,7 @@ class RunData:
         eval_set: The same for validation.
         eval_collate: Makes a batch of validation items.
         measure: Called with (objective, batches, device); returns metrics.
+        groups: Group of each training item, where items of a group are to follow each other.
         draws_answers: Whether `measure` takes `observe` and hands each answer to it.
         batch_size: Items in one process's batch.
         num_workers: Worker processes of the training loader.
@@ -46,6 +48,7 @@ class RunData:
     batch_size: int
     num_workers: int
     seed: int
+    groups: np.ndarray | None = None
     draws_answers: bool = False
 
     def train_batches(self, accelerator, first_batch: int):
@@ -57,6 +60,7 @@ class RunData:
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
             first_step=first_batch,
+            groups=self.groups,
         )
         loader = DataLoader(
             self.train_set,
@@ -113,12 +117,14 @@ def open_data(settings: Settings, model, processor, accelerator) -> RunData:
     if training.objective != "referring":
         raise ValueError(f"a prepared benchmark needs the objective 'referring', got {training.objective!r}")
     train_rows, eval_rows = open_references(settings, accelerator)
+    train_set = ReferDataset(train_rows, seed=training.seed, random_offset=data.random_semantic_offset)
     return RunData(
-        train_set=ReferDataset(train_rows, seed=training.seed, random_offset=data.random_semantic_offset),
+        train_set=train_set,
         collate=ReferCollator(processor, box_only=training.box_only),
         eval_set=ReferDataset(eval_rows, every_expression=True),
         eval_collate=ReferCollator(processor, box_only=training.box_only, with_truth=True),
         measure=functools.partial(evaluate_references, processor=processor, box_only=training.box_only),
+        groups=train_set.pictures() if data.group_by_picture else None,
         draws_answers=not training.box_only,
         **common,
     )

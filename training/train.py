@@ -20,7 +20,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
 from accelerate.utils import set_seed
 
 from ssp_sam.modeling_ssp_sam.modeling_ssp_sam import SspSamModel
@@ -39,7 +39,7 @@ from ssp_sam.training.checkpointing import (
 )
 from ssp_sam.training.collator import NUM_COLOUR_CLASSES, NUM_NOUN_CLASSES
 from ssp_sam.training.dense_supervision import DenseClassHeads
-from ssp_sam.training.loop import NEW_RUN, Trainer, check_average
+from ssp_sam.training.loop import NEW_RUN, Trainer, check_distribution
 from ssp_sam.training.model_sources import build_model
 from ssp_sam.training.objectives import Objective, ReferringObjective, TowersObjective
 from ssp_sam.training.optimizers import build_optimizer
@@ -64,7 +64,12 @@ def build_accelerator(settings: Settings) -> Accelerator:
         project_dir=training.output_dir,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=training.find_unused_parameters)],
     )
-    check_average(accelerator, training.ema_decay)
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        # DeepSpeed wants to know what it would otherwise read off a loader and a clipping of its own.
+        plugin = accelerator.state.deepspeed_plugin
+        plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = settings.data.images_per_device
+        plugin.deepspeed_config["gradient_clipping"] = training.max_grad_norm
+    check_distribution(accelerator, training)
     skip_unsharded_weights(accelerator)
     set_seed(training.seed)
     return accelerator
