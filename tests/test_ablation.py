@@ -4,25 +4,19 @@ import json
 
 import pytest
 import run_ablation
-from test_training import MODEL_CONFIG, NUM_SCENES, config, keep_threads, scene_cache  # noqa: F401
+from tiny_scenes import MODEL_CONFIG, NUM_SCENES, tiny_scene_cache
 
+from ssp_sam.training.arguments import ModelArguments
 from ssp_sam.training.model_sources import build_model
 from ssp_sam.training.settings import parse_settings
 
 LETTERS = ("gIoU", "cIoU", "Pr@0.5", "N-acc", "T-acc", "box Acc@0.5")
 
 
-@pytest.fixture
-def towers(config, tmp_path):  # noqa: F811
-    """A model folder of the smallest sizes."""
-    model, processor = build_model(parse_settings(["--config", str(config)]).model)
-    for part in (model, processor):
+def test_the_command_trains_what_is_missing_and_writes_the_table(tmp_path, monkeypatch):
+    for part in build_model(ModelArguments(model_config=MODEL_CONFIG)):
         part.save_pretrained(tmp_path / "towers")
-    return tmp_path / "towers"
-
-
-def test_the_command_trains_what_is_missing_and_writes_the_table(towers, scene_cache, tmp_path, monkeypatch):  # noqa: F811
-    output = tmp_path / "ablation"
+    output, towers, scene_cache = tmp_path / "ablation", tmp_path / "towers", tiny_scene_cache(tmp_path / "scenes")
     words = [str(output), "--towers", str(towers), "--seeds", "0", "1"]
     words += ["--scene_cache", str(scene_cache), "--num_train_scenes", str(NUM_SCENES), "--num_eval_scenes", "2"]
     words += ["--images_per_device", "2", "--expressions_per_image", "2", "--max_steps", "2", "--warmup_steps", "0"]
@@ -47,7 +41,7 @@ def test_every_row_makes_a_model_of_the_small_sizes(tmp_path):
         words = run_ablation.run_words(options, row, 3, [])
         model = parse_settings(words).model
         assert fields.items() <= model.model_config.items()
-        build_model(type(model)(model_config=MODEL_CONFIG | fields))
+        build_model(ModelArguments(model_config=MODEL_CONFIG | fields))
 
 
 def test_mean_and_spread_stand_beside_the_difference_to_the_main_model():
