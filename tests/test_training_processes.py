@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -58,6 +59,8 @@ def assert_equal(first, second, name: str):
     assert type(first) is type(second), name
     if isinstance(first, torch.Tensor):
         assert torch.equal(first, second), name
+    elif isinstance(first, np.ndarray):
+        assert np.array_equal(first, second), name
     elif isinstance(first, dict):
         assert first.keys() == second.keys(), name
         for key, value in first.items():

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 from accelerate import DistributedType
+from huggingface_hub import RepoUrl
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_benchmark import tiny_benchmark, tiny_model_folder
 
 from ssp_sam.training import publishing
@@ -39,14 +41,12 @@ def settings(tmp_path_factory) -> list[str]:
 
 
 def test_trackers_get_curves_and_pictures_and_the_hub_gets_the_result(settings, tmp_path, monkeypatch, capsys):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     sent = {}
 
     class Hub:
         def create_repo(self, repo_id, private, exist_ok):
             sent.update(private=private)
-            return SimpleNamespace(repo_id=repo_id, __str__=lambda: repo_id)
+            return RepoUrl(f"https://huggingface.co/{repo_id}")
 
         def upload_folder(self, folder_path, repo_id, commit_message):
             sent.update(repo_id=repo_id, files={path.name for path in folder_path.iterdir()})
@@ -55,8 +55,7 @@ def test_trackers_get_curves_and_pictures_and_the_hub_gets_the_result(settings, 
     words = [*settings, "--output_dir", str(tmp_path), "--trackers", "tensorboard", "--num_pictures", "1"]
     main([*words, "--push_to_hub", "true", "--hub_model_id", "someone/something", "--hub_private", "true"])
 
-    (events,) = (path.parent for path in tmp_path.rglob("events.out.tfevents.*") if "hparams" not in str(path))
-    seen = EventAccumulator(str(events)).Reload()
+    seen = EventAccumulator(str(tmp_path / "ssp-sam")).Reload()
     assert {"train/loss", "train/dice", "train/lr", "train/rate", "eval/all/gIoU"} <= set(seen.Tags()["scalars"])
     assert [event.step for event in seen.Scalars("train/loss")] == [1, 2]
     assert seen.Tags()["images"] == ["answers/0"]
@@ -66,6 +65,7 @@ def test_trackers_get_curves_and_pictures_and_the_hub_gets_the_result(settings, 
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["step"], summary["samples"], summary["epoch"]) == (2, 4, 1.0)
     printed = capsys.readouterr().out
+    assert "published https://huggingface.co/someone/something" in printed
     assert "4 items, 2 a step" in printed and "min left" in printed and "summary {" in printed
 
 
