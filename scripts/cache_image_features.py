@@ -11,7 +11,7 @@ May be stopped at any moment and repeated: what is finished is kept. Every launc
 
 import argparse
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -148,9 +148,12 @@ def _run(args: argparse.Namespace, accelerator: Accelerator) -> str:
                 num_workers=args.workers,
                 **options,
             )
-        finally:
-            # 5. The index of all that is complete.
-            index = _on_main(accelerator, lambda: resume_index(args.output, fresh))
+        except FeatureCacheError:
+            with suppress(FeatureCacheError):  # the disk may be too full for an index, whose former state then stays
+                _on_main(accelerator, lambda: resume_index(args.output, fresh))
+            raise
+        # 5. The index of all that is complete.
+        index = _on_main(accelerator, lambda: resume_index(args.output, fresh))
     _say(accelerator, _summary(args.output, index))
     if scan.unreadable:
         return f"rows without a readable image, which are not in the cache: {len(scan.unreadable)}, such as the above"

@@ -35,7 +35,7 @@ def writing_to(folder: str | Path):
         raise FeatureCacheError(f"cannot write into {str(folder)!r}: {error.strerror}") from error
     with stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise FeatureCacheError(f"another run is writing into {str(folder)!r}; wait until it has ended") from error
         yield
