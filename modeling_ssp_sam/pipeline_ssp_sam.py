@@ -226,16 +226,7 @@ class ReferringSegmentationPipeline(Pipeline):
             no_target_threshold=no_target_threshold,
             min_mask_pixels=min_mask_pixels,
         )
-        return [
-            {
-                "mask": Image.fromarray(np.asarray(answer["mask"]).astype(np.uint8) * 255),
-                "score": float(answer["score"]),
-                "box": _box(answer["box_xyxy"]),
-                "label": label,
-                "no_target": bool(answer["no_target"]),
-            }
-            for answer, label in zip(answers, image["labels"])
-        ]
+        return [as_result(answer, label) for answer, label in zip(answers, image["labels"])]
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs):
         """
@@ -293,10 +284,16 @@ def _groups(
             yield group, inputs
 
 
-def _box(box_xyxy) -> dict[str, int] | None:
-    if box_xyxy is None:
-        return None
-    return dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(float(value)) for value in box_xyxy)))
+def as_result(answer: dict[str, Any], label: str) -> dict[str, Any]:
+    """Turns an answer of `SspSamProcessor.post_process_referring_segmentation` into what the pipeline returns."""
+    box = answer["box_xyxy"]
+    return {
+        "mask": Image.fromarray(np.asarray(answer["mask"].cpu()).astype(np.uint8) * 255),
+        "score": float(answer["score"]),
+        "box": box if box is None else dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(float(v)) for v in box))),
+        "label": label,
+        "no_target": bool(answer["no_target"]),
+    }
 
 
-__all__ = ["ReferringSegmentationPipeline"]
+__all__ = ["ReferringSegmentationPipeline", "as_result"]

@@ -227,7 +227,7 @@ class SspSamProcessor(ProcessorMixin):
         keep_mask = kwargs.pop("return_attention_mask", None) is not False
         kwargs = {**kwargs, "return_attention_mask": True, "verbose": False}
         limit = max_length or self.max_expression_length or self.tokenizer.model_max_length
-        texts = [self._format(expression) for _, expression in expressions]
+        texts = [self.format_expression(expression) for _, expression in expressions]
         encoded = self.tokenizer(texts, padding=False, truncation=False, **kwargs)
         lengths = [len(ids) for ids in encoded["input_ids"]]
         if truncation is not False and max(lengths) > limit:
@@ -243,7 +243,8 @@ class SspSamProcessor(ProcessorMixin):
             ]
         return {name: value for name, value in padded.items() if keep_mask or name != "attention_mask"}
 
-    def _format(self, expression: str) -> str:
+    def format_expression(self, expression: str) -> str:
+        """Returns an expression as the tokenizer reads it: in one line, in the template, lower-cased if wanted."""
         expression = " ".join(expression.split())
         return self.expression_template.replace("{}", expression.lower() if self.lowercase else expression)
 

@@ -54,17 +54,41 @@ def draw_overlay(image: Image.Image, results: Sequence[dict[str, Any]], min_long
     scale = max(1.0, min_long_side / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     canvas = image.convert("RGB").resize(size, Image.Resampling.LANCZOS) if scale > 1 else image.convert("RGB")
-    line = max(2, round(max(size) / 320))
-    font = ImageFont.load_default(size=float(min(40, max(13, round(max(size) / 38)))))
-
     colours = choose_colours(image, results)
-    canvas = _paint_masks(canvas, results, colours, line)
-    _draw_boxes_and_tags(canvas, results, colours, (size[0] / image.width, size[1] / image.height), line, font)
-    panel = _draw_panel(results, colours, max(size[0], min_long_side), font)
+    canvas = paint_results(canvas, results, colours, (size[0] / image.width, size[1] / image.height))
+    panel = _draw_panel(results, colours, max(size[0], min_long_side), _font_for(size))
     picture = Image.new("RGB", (max(size[0], panel.width), size[1] + panel.height), PANEL_BACKGROUND)
     picture.paste(canvas, ((picture.width - size[0]) // 2, 0))
     picture.paste(panel, (0, size[1]))
     return picture
+
+
+def paint_results(
+    canvas: Image.Image,
+    results: Sequence[dict[str, Any]],
+    colours: Sequence[tuple[int, int, int]],
+    scale: tuple[float, float] = (1.0, 1.0),
+    *,
+    tags: bool = True,
+) -> Image.Image:
+    """
+    Returns a picture with the masks and boxes of results on it, and nothing around it.
+
+    Args:
+        canvas: RGB, the picture that was segmented, at any size.
+        results: as in `draw_overlay`.
+        colours: one per result.
+        scale: canvas pixels per pixel of the results' boxes, across and down.
+        tags: whether each box gets a tag with number, expression and score.
+    """
+    line = max(2, round(max(canvas.size) / 320))
+    canvas = _paint_masks(canvas, results, colours, line)
+    _draw_boxes_and_tags(canvas, results, colours, scale, line, _font_for(canvas.size) if tags else None)
+    return canvas
+
+
+def _font_for(size: tuple[int, int]):
+    return ImageFont.load_default(size=float(min(40, max(13, round(max(size) / 38)))))
 
 
 def choose_colours(image: Image.Image, results: Sequence[dict[str, Any]]) -> list[tuple[int, int, int]]:
@@ -123,7 +147,7 @@ def _binary(value: int) -> int:
 
 
 def _draw_boxes_and_tags(canvas, results, colours, scale, line, font) -> None:
-    """Draws boxes first and tags over them, each tag inside the image and clear of the tags before it."""
+    """Draws boxes first and, with a font, tags over them, each inside the image and clear of the tags before it."""
     draw = ImageDraw.Draw(canvas)
     found = [(index, result) for index, result in enumerate(results) if result["box"] and not result["no_target"]]
     boxes = {index: _scaled_box(result["box"], scale, canvas.size) for index, result in found}
@@ -132,14 +156,14 @@ def _draw_boxes_and_tags(canvas, results, colours, scale, line, font) -> None:
         draw.rectangle(halo, outline=(0, 0, 0), width=line + 2)
         draw.rectangle(box, outline=colours[index], width=line)
     taken: list[tuple[int, int, int, int]] = []
-    for index, result in found:
-        text = f"{index + 1} {_shortened(result['label'], MAX_TAG_CHARACTERS)} {result['score']:.2f}"
+    for index, result in found if font is not None else ():
+        text = f"{index + 1} {shorten_text(result['label'], MAX_TAG_CHARACTERS)} {result['score']:.2f}"
         place = _tag_place(draw, text, font, boxes[index], canvas.size, taken)
         if place is None:  # no room for letters at all: the panel below still names it
             continue
         taken.append(place)
         draw.rectangle(place, fill=colours[index], outline=(255, 255, 255))
-        draw.text((place[0] + 4, place[1] + 2), text, font=font, fill=_text_colour(colours[index]))
+        draw.text((place[0] + 4, place[1] + 2), text, font=font, fill=text_colour(colours[index]))
 
 
 def _scaled_box(box: dict[str, int], scale: tuple[float, float], size: tuple[int, int]) -> list[float]:
@@ -183,7 +207,7 @@ def _draw_panel(results: Sequence[dict[str, Any]], colours, width: int, font) ->
     room = width - 2 * margin - swatch - 2 * gap - note_width
     rows = []
     for index, result in enumerate(results):
-        rows.append(_wrapped(probe, f"{index + 1}  {result['label']}", font, max(room, 4 * swatch)))
+        rows.append(wrap_text(probe, f"{index + 1}  {result['label']}", font, max(room, 4 * swatch)))
     height = 2 * margin + line_height * max(1, sum(len(row) for row in rows))
     panel = Image.new("RGB", (width, height), PANEL_BACKGROUND)
     draw = ImageDraw.Draw(panel)
@@ -200,7 +224,7 @@ def _draw_panel(results: Sequence[dict[str, Any]], colours, width: int, font) ->
     return panel
 
 
-def _wrapped(draw, text: str, font, room: float) -> list[str]:
+def wrap_text(draw, text: str, font, room: float) -> list[str]:
     """Breaks `text` into lines of at most `room` pixels, between words, or inside a word that alone is too long."""
     lines, line = [], ""
     for word in text.split():
@@ -220,12 +244,13 @@ def _wrapped(draw, text: str, font, room: float) -> list[str]:
     return [*lines, line]
 
 
-def _shortened(text: str, limit: int) -> str:
+def shorten_text(text: str, limit: int) -> str:
+    """`text` in one line of at most `limit` characters."""
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
-def _text_colour(background: tuple[int, int, int]) -> tuple[int, int, int]:
+def text_colour(background: tuple[int, int, int]) -> tuple[int, int, int]:
     """Black or white, whichever stands out more (ITU-R BT.601 luma)."""
     luma = 0.299 * background[0] + 0.587 * background[1] + 0.114 * background[2]
     return (0, 0, 0) if luma > 150 else (255, 255, 255)

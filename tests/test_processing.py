@@ -122,11 +122,11 @@ def test_expressions_are_stripped_lower_cased_and_put_into_the_template(tokenize
     image_processor = SspSamImageProcessor(size=64)
     processor = SspSamProcessor(image_processor, tokenizer, expression_template="{}.")
     assert processor(text="  The RED \n car ").input_ids.tolist() == [[*RED_CAR[:-1], 12, 3]]
-    assert SspSamProcessor(image_processor, tokenizer, lowercase=False)._format(" The  Car") == "The Car"
+    assert SspSamProcessor(image_processor, tokenizer, lowercase=False).format_expression(" The  Car") == "The Car"
 
 
 def test_braces_in_an_expression_are_ordinary_text(processor):
-    assert processor._format("a {0} b") == "a {0} b"
+    assert processor.format_expression("a {0} b") == "a {0} b"
 
 
 def test_a_template_without_a_place_is_refused(tokenizer):
