@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from PIL import Image
@@ -26,6 +27,7 @@ Drop a picture, write what to find, and see the mask of each expression, or that
 CLICK_HELP = (
     "Click on the picture above to correct the answer: a point on what is meant, beside it, or a box by two corners."
 )
+CLICK_KINDS = (("Point on it", "inside"), ("Point beside it", "outside"), ("Box", "box"))
 EXPLANATION_HELP = (
     "Where the model saw a resemblance to the sentence, what its verification kept of it, and how much each word "
     "counted. For the words alone, without clicks."
@@ -56,62 +58,21 @@ def build_demo(pipeline: ReferringSegmentationPipeline):
         ImportError: If gradio is not installed.
     """
     gr = import_gradio()
-    segmenter = DemoSegmenter(pipeline)
-    steps = DemoSteps(gr, segmenter)
+    steps = DemoSteps(gr, DemoSegmenter(pipeline))
     with gr.Blocks(title="SSP-SAM", analytics_enabled=False) as page:
+        # 1. What is seen.
         state = gr.State(DemoState())
         gr.Markdown(INTRODUCTION, elem_id="introduction")
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=320):
-                picture = _picture_input(gr)(
-                    label="Picture",
-                    sources=["upload", "clipboard"],
-                    buttons=[],
-                    height=260,
-                    elem_id="picture",
-                )
-                text = gr.Textbox(
-                    label="Expressions, one per line",
-                    placeholder="the red car\nthe dog on the left",
-                    lines=3,
-                    max_lines=8,
-                    elem_id="expressions",
-                )
-                segment = gr.Button("Segment", variant="primary", elem_id="segment")
+                ask = _lay_out_question(gr)
             with gr.Column(scale=6, min_width=320):
-                notice = gr.HTML(visible=False, elem_id="notice")
-                with gr.Tabs(selected="answer") as tabs:
-                    with gr.Tab("Answer", id="answer"):
-                        answer = gr.Image(
-                            show_label=False,
-                            interactive=False,
-                            buttons=["download", "fullscreen"],
-                            elem_id="answer",
-                        )
-                        legend = gr.HTML(elem_id="legend")
-                        with gr.Group(visible=False, elem_id="refine") as refine:
-                            target = gr.Radio(label="Refine", elem_id="target", info=CLICK_HELP)
-                            with gr.Row():
-                                kind = gr.Radio(
-                                    [("Point on it", "inside"), ("Point beside it", "outside"), ("Box", "box")],
-                                    value="inside",
-                                    label="A click is",
-                                    scale=3,
-                                    min_width=300,
-                                    elem_id="kind",
-                                )
-                        with gr.Row(visible=False) as undoing:
-                            undo = gr.Button("Undo click", size="sm", elem_id="undo")
-                            clear = gr.Button("Clear clicks", size="sm", elem_id="clear")
-                    with gr.Tab("What the model saw", id="explanation") as explaining:
-                        gr.Markdown(EXPLANATION_HELP)
-                        explanation = gr.Image(
-                            show_label=False, interactive=False, buttons=["download", "fullscreen"], elem_id="maps"
-                        )
-        shown = [state, answer, legend, notice, target, refine, undoing]
+                tell = _lay_out_answer(gr)
+        shown = [state, tell.answer, tell.legend, tell.notice, tell.target, tell.refine, tell.undoing]
+        page.example_files = tempfile.TemporaryDirectory(prefix="ssp-sam-demo-")  # removed together with the page
         gr.Examples(
-            find_examples(),
-            inputs=[picture, text],
+            find_examples(page.example_files.name),
+            inputs=[ask.picture, ask.text],
             fn=steps.segment_example,
             outputs=shown,
             run_on_click=True,
@@ -121,31 +82,68 @@ def build_demo(pipeline: ReferringSegmentationPipeline):
             api_visibility="private",
         )
 
+        # 2. What happens.
         def click(state, target, kind, event: gr.SelectData):  # the annotation makes gradio pass the place
             return steps.click(state, target, kind, event.index)
 
-        hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
-        asked = [state, picture, text, target]
-        gr.on([picture.upload, picture.clear], steps.open, picture, shown, **hidden)
-        for event in (segment.click, text.submit):
-            event(steps.segment, asked, shown, **hidden).then(lambda: gr.Tabs(selected="answer"), None, tabs, **hidden)
-        answer.select(click, [state, target, kind], shown, **hidden)
-        undo.click(steps.undo, [state, target], shown, **hidden)
-        clear.click(steps.clear, [state, target], shown, **hidden)
-        explaining.select(steps.explain, state, [explanation, notice], api_visibility="private")
+        quiet = {"api_visibility": "private", "show_progress": "minimal"}
+        gr.on([ask.picture.upload, ask.picture.clear], steps.open, ask.picture, shown, **quiet)
+        for event in (ask.segment.click, ask.text.submit):
+            answered = event(steps.segment, [state, ask.picture, ask.text, tell.target], shown, **quiet)
+            answered.then(lambda: gr.Tabs(selected="answer"), None, tell.tabs, **quiet)
+        tell.answer.select(click, [state, tell.target, tell.kind], shown, **quiet)
+        tell.undo.click(steps.undo, [state, tell.target], shown, **quiet)
+        tell.clear.click(steps.clear, [state, tell.target], shown, **quiet)
+        tell.explaining.select(steps.explain, state, [tell.maps, tell.notice], api_visibility="private")
     return page
 
 
-def _picture_input(gr):
-    """gradio's image input, except that files reach the app as they are: it says itself what is wrong with them."""
+def _lay_out_question(gr) -> SimpleNamespace:
+    picture = gr.Image(label="Picture", sources=["upload", "clipboard"], buttons=[], height=260, elem_id="picture")
+    # Files reach the app as they are, which says itself what is wrong with them. No subclass: gradio would write a file
+    # of its signatures beside this one.
+    picture.preprocess = lambda payload: None if payload is None else payload.path
+    text = gr.Textbox(
+        label="Expressions, one per line",
+        placeholder="the red car\nthe dog on the left",
+        lines=3,
+        max_lines=8,
+        elem_id="expressions",
+    )
+    segment = gr.Button("Segment", variant="primary", elem_id="segment")
+    return SimpleNamespace(picture=picture, text=text, segment=segment)
 
-    class PictureInput(gr.Image):
-        is_template = True  # looks in the page like the class above it
 
-        def preprocess(self, payload):
-            return None if payload is None else payload.path
-
-    return PictureInput
+def _lay_out_answer(gr) -> SimpleNamespace:
+    output: dict[str, Any] = {"show_label": False, "interactive": False, "buttons": ["download", "fullscreen"]}
+    notice = gr.HTML(visible=False, elem_id="notice")
+    with gr.Tabs(selected="answer") as tabs:
+        with gr.Tab("Answer", id="answer"):
+            answer = gr.Image(elem_id="answer", **output)
+            legend = gr.HTML(elem_id="legend")
+            with gr.Group(visible=False) as refine:
+                target = gr.Radio(label="Refine", elem_id="target", info=CLICK_HELP)
+                kind = gr.Radio(list(CLICK_KINDS), value="inside", label="A click is", elem_id="kind")
+            with gr.Row(visible=False) as undoing:
+                undo = gr.Button("Undo click", size="sm", elem_id="undo")
+                clear = gr.Button("Clear clicks", size="sm", elem_id="clear")
+        with gr.Tab("What the model saw", id="explanation") as explaining:
+            gr.Markdown(EXPLANATION_HELP)
+            maps = gr.Image(elem_id="maps", **output)
+    return SimpleNamespace(
+        notice=notice,
+        tabs=tabs,
+        answer=answer,
+        legend=legend,
+        refine=refine,
+        target=target,
+        kind=kind,
+        undoing=undoing,
+        undo=undo,
+        clear=clear,
+        explaining=explaining,
+        maps=maps,
+    )
 
 
 class DemoSteps:
@@ -254,16 +252,22 @@ def import_gradio():
     return gradio
 
 
-def find_examples() -> list[list[str]]:
-    """Pictures with expressions: that of the repository where there is one, and generated scenes."""
+def find_examples(folder: str) -> list[list[str]]:
+    """
+    Pictures with expressions: that of the repository where there is one, and generated scenes.
+
+    Args:
+        folder: where to write the scenes.
+    """
     examples = []
     if EXAMPLE_PICTURE.is_file():
         examples.append([str(EXAMPLE_PICTURE), "the red car\nthe dog\nthe penguin"])
-    folder = Path(tempfile.mkdtemp(prefix="ssp-sam-demo-"))
     for seed in EXAMPLE_SEEDS:
         scene = generate_scene(seed, split="test", size_hw=(300, 400))
-        nouns = [f"the {item.colour} {item.noun}" if item.colour else f"the {item.noun}" for item in scene.objects]
-        path = folder / f"scene_{seed}.png"
+        expressions = [
+            f"the {item.colour} {item.noun}" if item.colour else f"the {item.noun}" for item in scene.objects
+        ]
+        path = Path(folder) / f"scene_{seed}.png"
         Image.fromarray(scene.image).save(path)
-        examples.append([str(path), "\n".join(dict.fromkeys(nouns))])
+        examples.append([str(path), "\n".join(dict.fromkeys(expressions))])
     return examples
