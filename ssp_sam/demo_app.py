@@ -4,7 +4,9 @@
 import html
 import logging
 import os
+import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,26 +72,33 @@ def build_demo(pipeline: ReferringSegmentationPipeline):
                 tell = _lay_out_answer(gr)
         shown = [state, tell.answer, tell.legend, tell.notice, tell.target, tell.refine, tell.undoing]
         page.example_files = tempfile.TemporaryDirectory(prefix="ssp-sam-demo-")  # removed together with the page
-        gr.Examples(
-            find_examples(page.example_files.name),
-            inputs=[ask.picture, ask.text],
-            fn=steps.segment_example,
-            outputs=shown,
-            run_on_click=True,
-            cache_examples=False,
+        examples = find_examples(page.example_files.name)
+        # Not `gr.Examples`, which replaces the components it fills.
+        choices = gr.Dataset(
+            components=[ask.picture, ask.text],
+            headers=["Picture", "Expressions"],
+            samples=examples,
+            type="index",
             label="Examples",
             elem_id="examples",
-            api_visibility="private",
         )
 
         # 2. What happens.
         def click(state, target, kind, event: gr.SelectData):  # the annotation makes gradio pass the place
             return steps.click(state, target, kind, event.index)
 
+        def choose(index):
+            path, text = examples[index]
+            return [path, text, *steps.segment(DemoState(), path, text, None)]
+
         quiet = {"api_visibility": "private", "show_progress": "minimal"}
         gr.on([ask.picture.upload, ask.picture.clear], steps.open, ask.picture, shown, **quiet)
-        for event in (ask.segment.click, ask.text.submit):
-            answered = event(steps.segment, [state, ask.picture, ask.text, tell.target], shown, **quiet)
+        asked = [state, ask.picture, ask.text, tell.target]
+        for answered in (
+            ask.segment.click(steps.segment, asked, shown, **quiet),
+            ask.text.submit(steps.segment, asked, shown, **quiet),
+            choices.click(choose, choices, [ask.picture, ask.text, *shown], **quiet),
+        ):
             answered.then(lambda: gr.Tabs(selected="answer"), None, tell.tabs, **quiet)
         tell.answer.select(click, [state, tell.target, tell.kind], shown, **quiet)
         tell.undo.click(steps.undo, [state, tell.target], shown, **quiet)
@@ -158,13 +167,13 @@ class DemoSteps:
 
     def segment(self, state: DemoState, path: str | None, text: str | None, target: str | None):
         def step():
-            current = state if state.source == path else self.segmenter.open(path)
+            current = state
+            if state.source != path:  # another file, which may still hold the same picture
+                opened = self.segmenter.open(path)
+                current = replace(state, source=path) if opened.image == state.image else opened
             return self.segmenter.segment(current, text or "")
 
         return self._show(state, step, target)
-
-    def segment_example(self, path: str, text: str):
-        return self.segment(DemoState(), path, text, None)
 
     def click(self, state: DemoState, target: str | None, kind: str, shown_xy: tuple[float, float]):
         return self._show(state, lambda: self.segmenter.click(state, target, kind, shown_xy), target)
@@ -257,11 +266,11 @@ def find_examples(folder: str) -> list[list[str]]:
     Pictures with expressions: that of the repository where there is one, and generated scenes.
 
     Args:
-        folder: where to write the scenes.
+        folder: where to put the pictures, one that gradio may serve from.
     """
     examples = []
     if EXAMPLE_PICTURE.is_file():
-        examples.append([str(EXAMPLE_PICTURE), "the red car\nthe dog\nthe penguin"])
+        examples.append([shutil.copy(EXAMPLE_PICTURE, folder), "the red car\nthe dog\nthe penguin"])
     for seed in EXAMPLE_SEEDS:
         scene = generate_scene(seed, split="test", size_hw=(300, 400))
         expressions = [

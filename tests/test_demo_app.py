@@ -75,6 +75,13 @@ def test_a_new_picture_is_read_even_if_its_upload_was_missed(steps, picture, tmp
     assert steps.segment(state, None, "a dog", None)[3].visible  # it was taken away
 
 
+def test_clicks_stay_where_the_same_picture_comes_as_another_file(steps, picture, tmp_path):
+    state = steps.segment(DemoState(), picture, "a dog", None)[0]
+    state = steps.click(state, "a dog", "inside", (100, 100))[0]
+    copy = shutil.copy(picture, tmp_path)
+    assert steps.segment(state, copy, "a dog", None)[0].marks == state.marks
+
+
 def test_an_unreadable_picture_takes_the_old_answer_away(steps, picture, tmp_path):
     (tmp_path / "notes.png").write_text("no picture")
     state, shown, legend, notice, *_ = steps.open(str(tmp_path / "notes.png"))
@@ -196,12 +203,12 @@ class Visitor:
             if value:
                 return value
             time.sleep(0.1)
-        raise AssertionError(f"the page did not come to {condition} in {seconds} s")
+        raise AssertionError(f"waited {seconds} s in vain; the page says {self.notice()!r}, {self.legend()}")
 
     def press(self, selector: str):
-        self.driver.execute_script(
-            "arguments[0].scrollIntoView({block: 'center'}); arguments[0].click()", self.all(selector)[0]
-        )
+        element = self.all(selector)[0]
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
 
     def upload(self, path: str):
         self.all("#picture input[type=file]")[0].send_keys(path)
@@ -236,8 +243,8 @@ class Visitor:
     def hosts(self) -> set[str]:
         """Whom the page has talked to since this was last asked."""
         log = [entry["message"] for entry in self.driver.get_log("performance")]
-        requests = (re.search(r'Network.requestWillBeSent".*?"url":"(https?|wss?)://([^/"]+)', message) for message in log)
-        return {match[2] for match in requests if match}
+        request = re.compile(r'Network\.requestWillBeSent".*?"url":"(?:https?|wss?)://([^/"]+)')
+        return {match[1] for match in map(request.search, log) if match}
 
 
 def test_a_visitor_gets_masks_and_refines_them(browser, address, picture):
@@ -277,13 +284,19 @@ def test_a_file_that_is_no_picture_gets_a_message(browser, address, tmp_path):
     browser.wait(lambda: "cannot be read as a picture" in browser.notice())
 
 
-def test_an_example_answers_and_can_be_looked_behind(browser, address):
+def test_an_example_answers_and_can_be_looked_behind(browser, address, tmp_path):
     browser.visit(address)
     browser.wait(lambda: browser.all("#examples tbody tr"))
     browser.press("#examples tbody td")
     browser.wait(browser.legend)
     browser.press("button[role=tab]:nth-of-type(2)")
     browser.wait(lambda: browser.all("#maps img"))
+    # After an example, files of one's own are read as before.
+    (tmp_path / "notes.png").write_text("no picture")
+    browser.press("#picture button[aria-label='Remove Image']")
+    browser.wait(lambda: browser.all("#picture input[type=file]") and not browser.legend())
+    browser.upload(str(tmp_path / "notes.png"))
+    browser.wait(lambda: "cannot be read as a picture" in browser.notice())
 
 
 @pytest.mark.parametrize("width", [1400, 420])
