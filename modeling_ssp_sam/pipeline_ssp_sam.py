@@ -187,14 +187,16 @@ class ReferringSegmentationPipeline(Pipeline):
 
     def _forward(self, input_tensors, expression_batch_size: int = 64):
         """
-        Encodes the images once and decodes their expressions in groups.
+        Encodes the images once, unless `image_features` come along, and decodes their expressions in groups.
 
         Returns:
             `dict` whose `images` has one dict per image: the rows of each output, `original_size` and `labels`.
         """
         # 1. Images.
-        pixels = {name: input_tensors.get(name) for name in ("pixel_values", "semantic_pixel_values")}
-        features = self.model.get_image_features(**pixels)
+        features = input_tensors.get("image_features")
+        if features is None:
+            pixels = {name: input_tensors.get(name) for name in ("pixel_values", "semantic_pixel_values")}
+            features = self.model.get_image_features(**pixels)
 
         # 2. Expressions, in groups that bound the memory.
         names = ("input_ids", "attention_mask", "image_index", *SPATIAL_KEYS)
