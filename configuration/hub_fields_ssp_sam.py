@@ -1,8 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """The entries that only the `config.json` of an exported model repository has, beside the model's own fields.
 
-`auto_map` and `custom_pipelines` tell transformers where in the repository its code lies. `weights_sha256` says what the
-weight files hold; whoever saves the model anew writes other files, so no configuration keeps it.
+`auto_map` and `custom_pipelines` tell transformers where in the repository its code lies. `weights_sha256` says what
+the weight files hold; whoever saves the model anew writes other files, so no configuration keeps it.
 """
 
 import json

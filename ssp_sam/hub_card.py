@@ -110,7 +110,7 @@ def make_card(folder: Path, facts: ModelFacts, samples: Sequence[Any], evaluatio
     name = facts.name or (facts.repo_id or folder.name).split("/")[-1]
     data = ModelCardData(
         language=facts.languages or None,
-        license=facts.licence,
+        license=facts.licence or "unknown",
         library_name="transformers",
         pipeline_tag="image-segmentation",
         tags=TAGS,
@@ -145,8 +145,8 @@ def _check_thresholds(evaluation: Evaluation, processor: dict[str, Any]):
         measured_with = evaluation.settings.get(name)
         if measured_with is not None and measured_with != processor[name]:
             raise ValueError(
-                f"the evaluation on {evaluation.dataset} was made with {name} {measured_with}, but the model is exported "
-                f"with {processor[name]}; evaluate it again"
+                f"the evaluation on {evaluation.dataset} was made with {name} {measured_with}, but the model is "
+                f"exported with {processor[name]}; evaluate it again"
             )
 
 

@@ -63,7 +63,7 @@ def read_report(path: str | os.PathLike) -> Evaluation:
     if isinstance(report, Mapping) and "num_scenes" in report and isinstance(report.get("metrics"), Mapping):
         return _scenes_evaluation(report)
     raise ValueError(
-        f"{os.fspath(path)!r} is no evaluation report: expected the JSON that scripts/evaluate_scenes.py --output writes"
+        f"{os.fspath(path)!r} is no evaluation report: expected what scripts/evaluate_scenes.py --output writes"
     )
 
 
