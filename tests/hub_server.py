@@ -66,6 +66,8 @@ class LocalHub:
         handler = type("Handler", (_Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+        # Under another name, since huggingface_hub reads the metadata of a file from the last answer of the Hub itself.
+        self.cdn_url = f"http://localhost:{self.server.server_port}"
 
     def __enter__(self):
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -282,7 +284,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": oid, "ETag": f'"{blob.oid}"'}
         if blob.lfs:
             linked = {"X-Linked-Etag": f'"{blob.oid}"', "X-Linked-Size": str(len(blob.content))}
-            return self.send(302, b"", {**headers, **linked, "Location": f"{self.hub.url}/cdn/{blob.oid}?from={repo}"})
+            return self.send(
+                302, b"", {**headers, **linked, "Location": f"{self.hub.cdn_url}/cdn/{blob.oid}?from={repo}"}
+            )
         return self.send(200, blob.content, headers)
 
     def cdn(self, oid: str):

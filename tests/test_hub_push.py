@@ -2,12 +2,14 @@
 """Publishing on a Hub, and loading from it: huggingface_hub itself against a server on this machine."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import huggingface_hub
+import push_to_hub
 import pytest
 from conftest import make_image
 from hub_fixtures import EXPRESSIONS, export_tiny, use_in_fresh_process
@@ -17,6 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from transformers import pipeline
 from ways_of_use import described
 
+from ssp_sam import cli_export, hub_push
 from ssp_sam.hub_push import push_export
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,11 +42,11 @@ def script_hub(tiny_checkpoint, tmp_path_factory):
         yield hub, done.stdout
 
 
-def run_script(folder: Path, hub: LocalHub, *words: str, token: str = TOKEN) -> subprocess.CompletedProcess:
+def run_script(folder: Path, hub: LocalHub, *words: str) -> subprocess.CompletedProcess:
     environment = {
         **os.environ,
         **online(hub),
-        "HF_TOKEN": token,
+        "HF_TOKEN": TOKEN,
         "HF_HOME": str(folder / "hf"),
         "OMP_NUM_THREADS": "1",
     }
@@ -110,12 +113,46 @@ def test_a_fresh_process_with_an_empty_cache_loads_by_name_and_refuses_false_wei
     assert (snapshot / "model.safetensors").read_bytes() == hub.files("someone/tiny")["model.safetensors"]
 
 
-def test_what_the_hub_refuses_is_one_line(tiny_checkpoint, tmp_path):
-    with LocalHub() as hub:
-        done = run_script(tmp_path, hub, "--repo-id", "someone/tiny", "--model", tiny_checkpoint, token="hf_wrong")
-    assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert done.stderr.startswith("push_to_hub: someone/tiny was not published: ")
-    assert hub.repos == {}
+def test_what_the_hub_refuses_is_one_line(hub, tiny_checkpoint, monkeypatch, capsys):
+    # The check takes a process of its own and has passed above.
+    monkeypatch.setattr(push_to_hub, "check_from_options", lambda *_: "checked")
+    monkeypatch.setattr(hub_push, "HfApi", lambda: HfApi(endpoint=hub.url, token="hf_wrong"))
+    assert push_to_hub.main(["--repo-id", "someone/tiny", "--model", tiny_checkpoint]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("push_to_hub: someone/tiny was not published: ") and said.count("\n") == 1
+    assert "401" in said and hub.repos == {}
+
+
+def test_a_dry_run_lists_the_files_and_asks_the_hub_nothing(hub, tiny_checkpoint, monkeypatch, capsys):
+    monkeypatch.setattr(push_to_hub, "check_from_options", lambda *_: "checked")
+    assert push_to_hub.main(["--repo-id", "someone/tiny", "--model", tiny_checkpoint, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^ *\d+\.\d kB  model.safetensors$", said, re.M)
+    assert said.endswith("checked\ndry run: nothing was published to someone/tiny\n") and hub.log == []
+
+
+def test_an_export_that_does_not_pass_the_check_is_not_published(hub, tiny_checkpoint, monkeypatch, capsys):
+    def differ(*_):
+        raise ValueError("the masks of request 0 differ")
+
+    monkeypatch.setattr(cli_export, "check_export", differ)
+    assert push_to_hub.main(["--repo-id", "someone/tiny", "--model", tiny_checkpoint]) == 2
+    assert capsys.readouterr().err == "push_to_hub: the masks of request 0 differ\n" and hub.log == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--repo-id", "tiny"], "--repo-id must be owner/name, got 'tiny'"),
+        (["--repo-id", "a/b/c"], "Repo id must be"),
+        (["--repo-id", "a/b", "--create-pr", "--revision", "v2"], "leave out --revision 'v2'"),
+        (["--repo-id", "a/b", "--model", "nowhere/at/all"], "--model must be a folder or a Hub id"),
+    ],
+)
+def test_bad_usage_is_one_line_before_anything_is_exported(words, message, capsys):
+    assert push_to_hub.main(words) == 2
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1 and said.out == ""
 
 
 # ---- publishing -----------------------------------------------------------------------------------------------------
@@ -194,12 +231,13 @@ def test_content_that_arrived_otherwise_is_noticed(hub, api, exported, monkeypat
 # ---- downloads that break -------------------------------------------------------------------------------------------
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, api, exported, tmp_path):
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, api, exported, tmp_path, monkeypatch):
     push_export(exported, "someone/tiny", api=api)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 4096)  # what arrives is kept in such pieces; else 10 MB
     hub.break_after, hub.breaks = 10_000, 2
     weights = hf_hub_download("someone/tiny", "model.safetensors", endpoint=hub.url, cache_dir=tmp_path)
     assert Path(weights).read_bytes() == (exported / "model.safetensors").read_bytes()
-    assert hub.breaks == 0 and hub.ranges == ["bytes=10000-", "bytes=20000-"]
+    assert hub.breaks == 0 and hub.ranges == ["bytes=8192-", "bytes=16384-"]
 
 
 def test_a_download_that_cannot_go_on_leaves_nothing_behind_and_works_later(hub, api, exported, tmp_path):
