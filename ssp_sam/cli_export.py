@@ -89,6 +89,9 @@ def export_from_options(
         if repo_id is not None:
             facts = dataclasses.replace(facts, repo_id=repo_id)
         _check_type(source)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(one_line(error)) from error
+    try:
         export_model(
             source,
             folder,
@@ -99,7 +102,7 @@ def export_from_options(
             overwrite=overwrite,
         )
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise InputError(one_line(error)) from error
+        raise InputError(f"cannot export {source!r}: {one_line(error)}") from error
     return samples
 
 

@@ -137,7 +137,7 @@ def make_card(folder: Path, facts: ModelFacts, samples: Sequence[Any], evaluatio
         samples=[(f"samples/{Path(sample.image).name}", sample.expressions) for sample in samples],
         weights=config["weights_sha256"],
     )
-    return str(card)
+    return f"{str(card).rstrip()}\n"
 
 
 def _check_thresholds(evaluation: Evaluation, processor: dict[str, Any]):
