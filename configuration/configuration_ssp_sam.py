@@ -2,12 +2,13 @@
 """Configuration of SSP-SAM: three towers, one semantic-spatial prompt encoder, every variant of the paper a field."""
 
 from dataclasses import field
-from typing import Literal
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, CLIPVisionConfig, PreTrainedConfig, SamConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from .hub_fields_ssp_sam import read_hub_fields, without_hub_fields
 from .presets_ssp_sam import preset_fields
 
 _COUNTS = (
@@ -150,7 +151,7 @@ class SspSamConfig(PreTrainedConfig):
     tie_word_embeddings: bool = True
 
     def __post_init__(self, **kwargs):
-        super().__post_init__(**kwargs)
+        super().__post_init__(**read_hub_fields(kwargs))
         self._validate_tower_types()
         projection_dim, grid_size = self._semantic_sizes()
         self.projection_dim = projection_dim if self.projection_dim is None else self.projection_dim
@@ -184,6 +185,10 @@ class SspSamConfig(PreTrainedConfig):
             ValueError: If there is no preset of this name.
         """
         return cls(**preset_fields(name, **overrides))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all fields as plain values, without those that only hold for the repository they were read from."""
+        return without_hub_fields(super().to_dict())
 
     @property
     def uses_clip_text(self) -> bool:

@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from transformers import Pipeline
+from transformers.dynamic_module_utils import custom_object_save
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
+from ..configuration.hub_fields_ssp_sam import IS_REMOTE_CODE, add_pipeline
 from .segmentation_requests import SPATIAL_KEYS, as_request, given, is_text, texts_per_image
 
 OUTPUT_KEYS = ("pred_masks", "pred_boxes", "iou_scores", "no_target_logits")
@@ -234,6 +236,8 @@ class ReferringSegmentationPipeline(Pipeline):
         """
         Saves model, tokenizer and image processor in one folder, from which `pipeline(model=folder)` loads again.
 
+        Code that was loaded out of a model repository is saved along with them.
+
         Raises:
             ValueError: If `save_directory` is a file.
         """
@@ -241,6 +245,9 @@ class ReferringSegmentationPipeline(Pipeline):
             raise ValueError(f"expected a folder to save into, got the file {os.fspath(save_directory)!r}")
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
+        if IS_REMOTE_CODE:
+            custom_object_save(self, save_directory)
+            add_pipeline(save_directory, f"{type(self).__module__.rsplit('.', 1)[-1]}.{type(self).__name__}")
 
 
 class _Requests(Dataset):

@@ -5,11 +5,13 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.utils.hub import resolve_revision
 from transformers.utils.output_capturing import OutputRecorder
 
 from ..configuration.configuration_ssp_sam import SspSamConfig
 from .attention_adapters import SspSamAttention, SspSamVerification
 from .prompt_generator import SspSamFusionLayer
+from .weight_checksums import check_weights
 
 
 class SspSamPreTrainedModel(PreTrainedModel):
@@ -79,7 +81,20 @@ class SspSamPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
-        """Loads weights like every transformers model, then freezes `config.frozen_modules` again."""
-        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        """
+        Loads weights like every transformers model, and freezes `config.frozen_modules` again.
+
+        Raises:
+            OSError: If the model comes from the exporter, and its weight files are not those that were exported.
+        """
+        source = pretrained_model_name_or_path
+        if source is not None:
+            # One commit for the weights and their checksums, whatever is pushed meanwhile.
+            names = ("revision", "token", "local_files_only", "cache_dir")
+            options = {name: kwargs[name] for name in names if kwargs.get(name) is not None}
+            kwargs["revision"] = resolve_revision(source, **options)
+        loaded = super().from_pretrained(source, *model_args, **kwargs)
+        if source is not None and kwargs.get("variant") is None:
+            check_weights(source, **kwargs)
         (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_towers()
         return loaded

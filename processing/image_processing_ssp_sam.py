@@ -21,6 +21,7 @@ from transformers.utils.constants import (
     OPENAI_CLIP_STD,
 )
 
+from ..configuration.hub_fields_ssp_sam import without_hub_fields
 from .canvas_geometry_ssp_sam import CanvasPlacement, centred_offset, fit_segmenter, fit_semantic, shifted_offset
 from .image_inputs_ssp_sam import flatten_images, lay_on_white, read_rgb
 from .training_labels_ssp_sam import flatten_labels, make_labels
@@ -223,6 +224,10 @@ class SspSamImageProcessor(PilBackend):
                 make_labels(segmentation_maps, boxes, image_index, sizes_hw, reshaped, placements, canvas_hw, mask_size)
             )
         return BatchFeature(data=data, tensor_type=return_tensors)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all settings as plain values, without those that only hold for the repository they came from."""
+        return without_hub_fields(super().to_dict())
 
     def _get_preprocess_shape(self, old_shape: tuple[int, int], longest_edge: int) -> tuple[int, int]:
         """Returns the (height, width) of an image on SAM's canvas, under the name that SAM's tools look for."""

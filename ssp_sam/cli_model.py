@@ -24,6 +24,25 @@ def add_model_options(parser: argparse.ArgumentParser):
     parser.add_argument("--dtype", choices=DTYPES, default="auto", help="precision to compute in")
 
 
+def find_model(model: str | None) -> str:
+    """
+    Returns the folder or Hub id of a model, the embedded one where none is named.
+
+    Raises:
+        InputError: If it can be neither.
+    """
+    if model is None:
+        if not EMBEDDED_CHECKPOINT.is_dir():
+            missing = str(EMBEDDED_CHECKPOINT)
+            raise InputError(f"the embedded checkpoint is missing at {missing!r}; reinstall ssp-sam or pass --model")
+        return str(EMBEDDED_CHECKPOINT)
+    if not os.path.isdir(model) and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model):
+        raise InputError(f"--model must be a folder or a Hub id such as owner/name, got {model!r}")
+    if os.path.isdir(model) and not os.path.isfile(os.path.join(model, "config.json")):
+        raise InputError(f"no config.json in the folder --model {model!r}")
+    return model
+
+
 def load_pipeline(options: argparse.Namespace) -> ReferringSegmentationPipeline:
     """
     Loads the pipeline that the options of `add_model_options` ask for.
@@ -33,13 +52,7 @@ def load_pipeline(options: argparse.Namespace) -> ReferringSegmentationPipeline:
     """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    model = options.model if options.model is not None else str(EMBEDDED_CHECKPOINT)
-    if options.model is None and not EMBEDDED_CHECKPOINT.is_dir():
-        raise InputError(f"the embedded checkpoint is missing at {model!r}; reinstall ssp-sam or pass --model")
-    if options.model is not None and not os.path.isdir(model) and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model):
-        raise InputError(f"--model must be a folder or a Hub id such as owner/name, got {model!r}")
-    if os.path.isdir(model) and not os.path.isfile(os.path.join(model, "config.json")):
-        raise InputError(f"no config.json in the folder --model {model!r}")
+    model = find_model(options.model)
     if options.device is not None:
         try:
             torch.zeros(1, device=options.device)
