@@ -5,11 +5,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import __version__, cli_segment
+from . import __version__, cli_export_onnx, cli_segment
 from .cli_files import InputError, one_line
 
 # Each module adds its parser by `add_parser(commands)` and runs by `run(options)`, which returns the exit code.
-COMMANDS = (cli_segment,)
+COMMANDS = (cli_segment, cli_export_onnx)
 
 
 class _Parser(argparse.ArgumentParser):
