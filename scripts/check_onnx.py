@@ -2,8 +2,8 @@
 """
 Compares an exported ONNX folder with the model it came from, on generated scenes, and prints a table.
 
-    ssp-sam export-onnx onnx
-    python scripts/check_onnx.py onnx
+    ssp-sam export-onnx exported
+    python scripts/check_onnx.py exported
 
 Each scene goes through both routes from picture to mask: the processor and the model in float32 on torch, and the
 torch-free script on ONNX Runtime. Exits with 1 if the two disagree. Times are those of the process on one thread.

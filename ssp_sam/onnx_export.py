@@ -259,18 +259,15 @@ def _name_dimensions(program):
 
 @contextlib.contextmanager
 def _quiet():
-    """Keeps the exporters from reporting their steps, and which versions they were not tested with."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "transformers.exporters", "torch.export")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    """Keeps the exporters from reporting each step and each operator that they know under another name."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(disabled)
 
 
 __all__ = ["export_onnx"]

@@ -2,7 +2,7 @@
 """
 Segments what expressions refer to, with a folder that `ssp-sam export-onnx` wrote and without torch or transformers.
 
-    python onnx/segment_onnx.py photo.jpg "the red car" "the dog" --output overlay.png
+    python exported/segment_onnx.py photo.jpg "the red car" "the dog" --output overlay.png
 
 This file stands alone and is copied into that folder. It needs onnxruntime, numpy, pillow and tokenizers.
 
@@ -19,7 +19,6 @@ from typing import Any
 
 try:
     import numpy as np
-    import onnxruntime
     from PIL import Image, ImageOps
     from tokenizers import Tokenizer
 except ImportError as error:
@@ -43,9 +42,16 @@ class OnnxSegmenter:
 
     Raises:
         ValueError: If the folder lacks a file.
+        ImportError: If onnxruntime is missing.
     """
 
     def __init__(self, folder: str | Path, providers: list[str] | None = None, num_threads: int = 0):
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ImportError(
+                "running ONNX graphs needs onnxruntime; run: pip install onnxruntime, or pip install 'ssp-sam[onnx]'"
+            ) from error
         folder = Path(folder)
         self.processor = NumpyProcessor(folder)
         options = onnxruntime.SessionOptions()
@@ -433,7 +439,7 @@ def main(arguments: list[str] | None = None) -> int:
                 line["mask"] = str(folder / f"{number}_{name}.png")
                 Image.fromarray(answer["mask"].astype(np.uint8) * 255).save(line["mask"])
             sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         sys.stderr.write(f"{parser.prog}: {error}\n")
         return 2
     return 0

@@ -4,13 +4,14 @@ import importlib.util
 import subprocess
 import sys
 
+import check_onnx
 import numpy as np
 import pytest
 import torch
 from conftest import make_image, make_tokenizer
 from PIL import Image
 from test_segment_onnx import EXPRESSIONS, save_picture, tiny_processor
-from tiny_models import KINDS, run, tiny_inputs, tiny_model
+from tiny_models import KINDS, run, tiny_config, tiny_inputs, tiny_model
 from transformers.exporters import ExportedModel
 
 from ssp_sam import SspSamModel, SspSamProcessor
@@ -27,14 +28,24 @@ sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 NEEDS_ONNX = pytest.mark.skipif(
-    importlib.util.find_spec("onnxscript") is None, reason="writing ONNX needs the extra ssp-sam[onnx]"
+    None in map(importlib.util.find_spec, ("onnx", "onnxruntime", "onnxscript")),
+    reason="ONNX needs the extra ssp-sam[onnx]",
 )
+
+
+def shallow_model(kind: str, seed: int = 0) -> SspSamModel:
+    """A tiny random model with one layer of each kind, since exporting takes as long as there are layers."""
+    config = tiny_config(kind, num_fusion_layers=1)
+    for part in (config.sam_config.vision_config, config.sam_config.mask_decoder_config, config.text_config):
+        part.num_hidden_layers = 1
+    torch.manual_seed(seed)
+    return SspSamModel(config).eval()
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def exported(request, tmp_path_factory):
     """A tiny random model, its processor, the folder they were exported to by the command, and its segmenter."""
-    model, processor = tiny_model(request.param, num_fusion_layers=1), tiny_processor(request.param)
+    model, processor = shallow_model(request.param), tiny_processor(request.param)
     processor.no_target_threshold, processor.min_mask_pixels = 1.0, 0
     checkpoint, folder = (tmp_path_factory.mktemp(name) for name in ("checkpoint", "onnx"))
     model.save_pretrained(checkpoint)
@@ -151,6 +162,19 @@ def test_the_folder_segments_in_a_process_without_torch_and_transformers(exporte
 
 
 @NEEDS_ONNX
+def test_the_check_compares_both_routes_and_fails_where_they_differ(exported, tmp_path, capsys):
+    kind, model, processor, folder, _ = exported
+    words = [str(folder), "--num-scenes", "2", "--expressions-per-scene", "2", "--model", str(tmp_path)]
+    processor.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path)
+    assert check_onnx.main(words) == 0
+    assert "| scenes, expressions | 2, 4 |" in capsys.readouterr().out
+    shallow_model(kind, seed=1).save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    assert check_onnx.main(words) == 1
+
+
+@NEEDS_ONNX
 def test_transformers_loads_the_exported_folder(exported):
     kind, model, _, folder, _ = exported
     pixels = {name: value for name, value in tiny_inputs(kind).items() if "pixel" in name}
@@ -192,6 +216,12 @@ def test_missing_packages_are_named_with_the_extra(tiny, tmp_path, monkeypatch):
         export_onnx(*tiny, tmp_path)
 
 
+def test_a_missing_onnxruntime_is_named_with_the_extra(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ImportError, match=r"needs onnxruntime; run: .*'ssp-sam\[onnx\]'"):
+        OnnxSegmenter(tmp_path)
+
+
 @NEEDS_ONNX
 def test_a_file_in_place_of_the_folder_is_refused_in_one_line(tiny_checkpoint, tmp_path, capsys):
     (tmp_path / "taken").write_text("mine")
@@ -215,6 +245,7 @@ def test_a_processor_that_skips_a_step_is_refused(tiny, tmp_path):
         export_onnx(tiny[0], processor, tmp_path)
 
 
+@NEEDS_ONNX
 def test_a_folder_without_graphs_is_refused_by_what_it_lacks(tiny, tmp_path):
     tiny[1].save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"no image_encoder\.onnx in .*; give a folder that ssp-sam export-onnx wrote"):
