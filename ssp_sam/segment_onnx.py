@@ -41,7 +41,7 @@ class OnnxSegmenter:
         num_threads: Threads of ONNX Runtime; 0 takes all cores.
 
     Raises:
-        ValueError: If the folder lacks a file.
+        ValueError: If the folder lacks a file, or a graph cannot be loaded.
         ImportError: If onnxruntime is missing.
     """
 
@@ -60,9 +60,13 @@ class OnnxSegmenter:
         self._sessions = {}
         for name in ("image_encoder", "mask_decoder"):
             path = _existing(folder / f"{name}.onnx")
-            self._sessions[name] = onnxruntime.InferenceSession(
-                str(path), options, providers=providers or ["CPUExecutionProvider"]
-            )
+            _existing(folder / f"{name}.onnx.data")
+            try:
+                self._sessions[name] = onnxruntime.InferenceSession(
+                    str(path), options, providers=providers or ["CPUExecutionProvider"]
+                )
+            except Exception as error:  # of many types, none of them ONNX Runtime's public ones
+                raise ValueError(f"cannot load {str(path)!r}: {str(error).splitlines()[0]}") from error
 
     def __call__(
         self,
@@ -405,9 +409,16 @@ def _numbers(count: int):
     return read
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports bad usage in one line."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns 0, or 2 with one line on standard error for bad input."""
-    parser = argparse.ArgumentParser(description="Segments what expressions refer to, on ONNX Runtime.")
+    parser = _Parser(description="Segments what expressions refer to, on ONNX Runtime.")
     parser.add_argument("image", help="picture file")
     parser.add_argument("expressions", nargs="+", metavar="EXPRESSION", help="what to find in it")
     parser.add_argument("--model", default=Path(__file__).parent, help="exported folder (default: that of this file)")
@@ -419,6 +430,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     points = options.point or []
     try:
+        if options.threads < 0:
+            raise ValueError(f"--threads must be at least 0, got {options.threads}")
+        overlay, masks = _result_files(options)
         picture = read_rgb(options.image)
         segment = OnnxSegmenter(options.model, num_threads=options.threads)
         answers = segment(
@@ -428,21 +442,33 @@ def main(arguments: list[str] | None = None) -> int:
             input_labels=[point[2] for point in points] or None,
             input_box=options.box,
         )
-        if options.output:
-            draw_overlay(picture, answers).save(options.output)
-        for number, answer in enumerate(answers, start=1):
+        if overlay:
+            draw_overlay(picture, answers).save(overlay)
+        for answer, path in zip(answers, masks, strict=True):
             line = {name: value for name, value in answer.items() if name != "mask"}
-            if options.masks_dir:
-                folder = Path(options.masks_dir)
-                folder.mkdir(parents=True, exist_ok=True)
-                name = re.sub(r"\W+", "-", answer["label"].lower()).strip("-")[:40]
-                line["mask"] = str(folder / f"{number}_{name}.png")
-                Image.fromarray(answer["mask"].astype(np.uint8) * 255).save(line["mask"])
+            if path:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(answer["mask"].astype(np.uint8) * 255).save(path)
+                line["mask"] = str(path)
             sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
     except (ValueError, OSError, ImportError) as error:
         sys.stderr.write(f"{parser.prog}: {error}\n")
         return 2
     return 0
+
+
+def _result_files(options: argparse.Namespace) -> tuple[Path | None, list[Path | None]]:
+    """The files of the overlay and of each mask, none of which may be the picture itself."""
+    overlay, masks = Path(options.output) if options.output else None, [None] * len(options.expressions)
+    if options.masks_dir:
+        slugs = [re.sub(r"\W+", "-", text.lower()).strip("-")[:40] for text in options.expressions]
+        masks = [Path(options.masks_dir) / f"{number}_{slug}.png" for number, slug in enumerate(slugs, start=1)]
+    for path in (overlay, *masks):
+        if path and path.resolve() == Path(options.image).resolve():
+            raise ValueError(
+                f"the result {str(path)!r} is the picture itself and would replace it; choose another name"
+            )
+    return overlay, masks
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from transformers.exporters import ExportedModel
 
 from ssp_sam import SspSamModel, SspSamProcessor
 from ssp_sam.cli import main
-from ssp_sam.onnx_export import PointPrompts, export_onnx
+from ssp_sam.onnx_export import ImageEncoder, PointPrompts, _export, export_onnx
 from ssp_sam.segment_onnx import OnnxSegmenter
 
 # Removes what the script must do without, then runs it as a user would.
@@ -33,9 +33,9 @@ NEEDS_ONNX = pytest.mark.skipif(
 )
 
 
-def shallow_model(kind: str, seed: int = 0) -> SspSamModel:
+def shallow_model(kind: str, seed: int = 0, **kwargs) -> SspSamModel:
     """A tiny random model with one layer of each kind, since exporting takes as long as there are layers."""
-    config = tiny_config(kind, num_fusion_layers=1)
+    config = tiny_config(kind, num_fusion_layers=1, **kwargs)
     for part in (config.sam_config.vision_config, config.sam_config.mask_decoder_config, config.text_config):
         part.num_hidden_layers = 1
     torch.manual_seed(seed)
@@ -159,6 +159,20 @@ def test_the_folder_segments_in_a_process_without_torch_and_transformers(exporte
             np.testing.assert_array_equal(np.asarray(mask) > 0, answer["mask"])
     with Image.open(tmp_path / "overlay.png") as overlay:
         assert overlay.size == picture.size
+
+
+@NEEDS_ONNX
+def test_patches_may_be_pooled_to_a_grid_that_does_not_divide_the_canvas():
+    import onnx_ir
+    import onnxruntime
+
+    model = shallow_model("single tower", grid_size=3).requires_grad_(False)
+    program = _export(ImageEncoder(model), {"pixel_values": torch.zeros(2, 3, 32, 32)}).program
+    session = onnxruntime.InferenceSession(onnx_ir.to_proto(program).SerializeToString())
+    pixels = tiny_inputs("single tower")["pixel_values"]
+    given = session.run(["patch_features"], {"pixel_values": pixels.numpy()})[0]
+    expected = model.get_image_features(pixel_values=pixels).patch_features
+    np.testing.assert_allclose(given, expected.numpy(), atol=1e-5)
 
 
 @NEEDS_ONNX

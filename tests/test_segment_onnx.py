@@ -11,7 +11,7 @@ from tiny_models import tiny_config
 from transformers import CLIPTokenizer
 
 from ssp_sam import EMBEDDED_CHECKPOINT, SspSamProcessor
-from ssp_sam.segment_onnx import NumpyProcessor, read_rgb, resize_bilinear
+from ssp_sam.segment_onnx import NumpyProcessor, main, read_rgb, resize_bilinear
 
 EXPRESSIONS = [
     "the red car",
@@ -184,3 +184,28 @@ def test_a_damaged_picture_is_refused_by_its_name(tmp_path):
     (tmp_path / "photo.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"could not read an image from .*photo\.png"):
         read_rgb(tmp_path / "photo.png")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["photo.png"], "the following arguments are required: EXPRESSION"),
+        (["missing.png", "a dog"], "could not read an image from 'missing.png'"),
+        (["photo.png", "a dog", "--output", "photo.png"], "the result 'photo.png' is the picture itself"),
+        (["photo.png", "a dog", "--point", "1,2"], "expected 3 numbers with commas between them, got '1,2'"),
+        (["photo.png", "a dog", "--threads", "-1"], "--threads must be at least 0, got -1"),
+        (["photo.png", "a dog", "--model", "."], "no processor_config.json in '.'"),
+    ],
+)
+def test_the_command_refuses_bad_input_in_one_line_and_keeps_the_picture(words, message, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("onnxruntime", reason="running ONNX needs the extra ssp-sam[onnx]")
+    monkeypatch.chdir(tmp_path)
+    make_image().save("photo.png")
+    before = (tmp_path / "photo.png").read_bytes()
+    try:
+        code = main(words)
+    except SystemExit as stop:
+        code = stop.code
+    error = capsys.readouterr().err
+    assert code == 2 and message in error and error.count("\n") == 1
+    assert (tmp_path / "photo.png").read_bytes() == before
