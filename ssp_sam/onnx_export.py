@@ -164,9 +164,9 @@ def export_onnx(
     # Only now, since these need packages that not everybody has.
     from transformers.exporters import ExportedModel, ExportFormat
 
-    model = _exportable_copy(model, dtype)
-    features, inputs = _sample_inputs(model)
     with _quiet():
+        model = _exportable_copy(model, dtype)
+        features, inputs = _sample_inputs(model)
         components = {
             "image_encoder": _export(ImageEncoder(model), inputs["image_encoder"]),
             "mask_decoder": _export(MaskDecoder(model), {**features, **inputs["mask_decoder"]}),
@@ -242,6 +242,7 @@ def _export(module: nn.Module, inputs: dict[str, torch.Tensor]):
     config = OnnxConfig(dynamic_shapes=dynamic, opset_version=OPSET)
     component = OnnxExporter().export(module, dict(inputs), config).components["model"]
     _name_dimensions(component.program)
+    _forget_sources(component.program)
     return component
 
 
@@ -255,6 +256,15 @@ def _name_dimensions(program):
         for place, size in enumerate(value.shape or ()):
             if str(size) in names:
                 value.shape[place] = names[str(size)]
+
+
+def _forget_sources(program):
+    """Drops where in which file each node was traced: it says more of this machine than of the model."""
+    program.metadata_props.clear()
+    for node in program.graph.all_nodes():
+        node.metadata_props.clear()
+        for output in node.outputs:
+            output.metadata_props.clear()
 
 
 @contextlib.contextmanager

@@ -189,6 +189,12 @@ def test_the_check_compares_both_routes_and_fails_where_they_differ(exported, tm
 
 
 @NEEDS_ONNX
+def test_graphs_do_not_tell_where_they_were_made(exported):
+    for path in exported[3].glob("*.onnx"):
+        assert b".py" not in path.read_bytes()
+
+
+@NEEDS_ONNX
 def test_transformers_loads_the_exported_folder(exported):
     kind, model, _, folder, _ = exported
     pixels = {name: value for name, value in tiny_inputs(kind).items() if "pixel" in name}
