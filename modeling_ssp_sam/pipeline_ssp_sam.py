@@ -58,6 +58,8 @@ class ReferringSegmentationPipeline(Pipeline):
             raise ValueError(f"expected a model of type 'ssp_sam', got {self.model.config.model_type!r}")
         if self.processor is None:
             raise ValueError("expected a processor beside the model, got None; pass processor=SspSamProcessor(...)")
+        # `pipeline(dtype=…)` hands the precision on to the tokenizer, which could then not be saved.
+        self.processor.tokenizer.init_kwargs.pop("dtype", None)
         # Checkpoints are often stored in half precision to be small; CPUs compute in single precision.
         if self.device.type == "cpu" and self.model.dtype == torch.float16 and asked_dtype != torch.float16:
             self.model.float()

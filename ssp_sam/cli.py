@@ -5,11 +5,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import __version__, cli_demo, cli_explain, cli_export, cli_segment, cli_show_data
+from . import __version__, cli_demo, cli_explain, cli_export, cli_export_onnx, cli_segment, cli_show_data
 from .cli_files import InputError, one_line
 
 # Each module adds its parser by `add_parser(commands)` and runs by `run(options)`, which returns the exit code.
-COMMANDS = (cli_segment, cli_explain, cli_demo, cli_export, cli_show_data)
+COMMANDS = (cli_segment, cli_explain, cli_demo, cli_export, cli_export_onnx, cli_show_data)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,6 +1,7 @@
 """The pipeline of the task "referring-segmentation"."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -288,6 +289,13 @@ def test_saving_keeps_model_and_processor(segmenter, image, tmp_path):
     again = tmp_path / "again"
     loaded.save_pretrained(again)
     assert same(pipeline("referring-segmentation", model=str(again), device="cpu")(image, "a"), loaded(image, "a"))
+
+
+def test_a_pipeline_loaded_in_a_given_precision_can_be_saved(tiny_checkpoint, tmp_path):
+    pipeline("referring-segmentation", model=tiny_checkpoint, device="cpu", dtype=torch.float32).save_pretrained(
+        tmp_path
+    )
+    assert "dtype" not in json.loads((tmp_path / "tokenizer_config.json").read_text())
 
 
 def test_saving_into_a_file_is_refused(segmenter, tmp_path):
