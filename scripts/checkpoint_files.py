@@ -43,6 +43,8 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         raise ValueError(f"there is no file {path}")
     with path.open("rb") as file:
         start = file.read(16)
+    if not start:
+        raise ValueError(f"{path} is empty: fetch it again")
     if path.suffix == ".safetensors":
         content = _read_safetensors(path)
     elif start.startswith(b"PK\x03\x04"):
@@ -82,8 +84,11 @@ def _read_zip(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            damaged = archive.testzip()  # mapped files are not checked when they are read
     except zipfile.BadZipFile as error:
         raise ValueError(f"cannot read {path} ({error}); {_CUT_OFF}") from error
+    if damaged is not None:
+        raise ValueError(f"cannot read {path} (its record {damaged} does not match its checksum); {_CUT_OFF}")
     if any(name.endswith("/constants.pkl") for name in names):
         return read_torchscript_weights(path)
     return _read_pickle(path, b"", mmap=True)

@@ -24,6 +24,7 @@ from original_parts import NamedWeights, add_clip, add_sam
 from original_sizes import Shapes, infer_fields
 from safetensors.torch import save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from ssp_sam import SspSamConfig, SspSamModel, SspSamProcessor
 from ssp_sam.configuration.presets_ssp_sam import ABLATIONS, preset_fields
@@ -243,6 +244,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--num-heads", type=int, help="heads of adapters, prompt generator and mask decoder (8)")
     parser.add_argument("--dtype", default="float32", choices=DTYPES, help="precision of the written weights")
     parser.add_argument("--max-shard-size", default="1GB", help="largest file of weights")
+    logging.disable_progress_bar()  # what is refused is told in one line
     try:
         convert(**vars(parser.parse_args(argv)))
     except (ValueError, OSError) as error:

@@ -119,6 +119,8 @@ def add_sam(weights: NamedWeights, sam, sam_model, allow_other_sam: bool):
     if sam is None and (sam_model is None or not missing):
         if missing:
             raise ValueError(f"{weights.source} holds no {shortened(missing)} of SAM; give --sam or --sam-model")
+        if sam_model is not None:
+            print(f"{weights.source} holds all of SAM, so {sam_model} was not read")
         return
     if sam is not None:
         given = NamedWeights.of(read_weights(sam), SAM_RULES, str(sam))
@@ -138,13 +140,15 @@ def add_sam(weights: NamedWeights, sam, sam_model, allow_other_sam: bool):
 
 def load_hub_model(model_class, identifier: str):
     """Loads a folder or hub id and checks that it is a whole model of this class."""
+    expected = f"expected the folder or hub id of a {model_class.__name__}"
     try:
         model_type = AutoConfig.from_pretrained(identifier).model_type
-        if model_type != model_class.config_class.model_type:
-            raise ValueError(f"{identifier} is a model of type {model_type!r}, expected a {model_class.__name__}")
-        model, info = model_class.from_pretrained(identifier, dtype="auto", output_loading_info=True)
-    except OSError as error:
-        raise ValueError(f"cannot load {identifier}: {str(error).strip().splitlines()[0]}") from error
+        if model_type == model_class.config_class.model_type:
+            model, info = model_class.from_pretrained(identifier, dtype="auto", output_loading_info=True)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot load {identifier}, {expected}: {str(error).strip().splitlines()[0]}") from error
+    if model_type != model_class.config_class.model_type:
+        raise ValueError(f"{identifier} is a model of type {model_type!r}; {expected}")
     if info["missing_keys"]:
         raise ValueError(f"{identifier} lacks weights of a {model_class.__name__}: {shortened(info['missing_keys'])}")
     return model

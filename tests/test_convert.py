@@ -23,7 +23,7 @@ from original_checkpoints import (
 )
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel, pipeline
+from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel, SamConfig, SamModel, pipeline
 
 from ssp_sam import SspSamConfig
 
@@ -59,6 +59,7 @@ def assert_same_weights(folder: Path, expected, dtype=torch.float32):
 
 def refusal(capsys, *arguments) -> str:
     """The one line in which the command refuses."""
+    capsys.readouterr()  # what the test itself has printed
     assert main([str(argument) for argument in arguments]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ")
@@ -227,6 +228,28 @@ def test_a_truncated_file_is_refused(tmp_path, capsys, form):
     assert str(cut) in message and "truncated" in message
 
 
+@pytest.mark.parametrize("form", ["checkpoint", "archive"])
+def test_a_damaged_file_is_refused(tmp_path, capsys, form):
+    checkpoint, arguments = save_checkpoint(tmp_path / "best.pth"), []
+    damaged = checkpoint
+    if form == "archive":
+        checkpoint = save_checkpoint(tmp_path / "best.pth", without=CLIP)
+        damaged = save_torchscript(tmp_path / "clip.pt", clip_weights())
+        arguments = ["--clip", damaged]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    message = refusal(capsys, "--checkpoint", checkpoint, *arguments, "--output", tmp_path / "out")
+    assert f"cannot read {damaged} (its record " in message and "does not match its checksum" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_file_is_refused(tmp_path, capsys):
+    (tmp_path / "best.pth").touch()
+    message = refusal(capsys, "--checkpoint", tmp_path / "best.pth", "--output", tmp_path / "out")
+    assert message == f"error: {tmp_path / 'best.pth'} is empty: fetch it again"
+
+
 def test_a_text_file_is_refused(tmp_path, capsys):
     path = tmp_path / "best.pth"
     path.write_text("version https://git-lfs.github.com/spec/v1\n")
@@ -281,6 +304,54 @@ def test_a_clip_with_another_grid_is_refused(tmp_path, capsys):
     checkpoint = save_checkpoint(tmp_path / "best.pth", without=CLIP)
     message = refusal(capsys, "--checkpoint", checkpoint, "--clip", tmp_path / "clip.pt", "--output", tmp_path / "out")
     assert "visual.positional_embedding" in message and "with 49 there, not 64" in message
+
+
+def test_a_clip_model_of_another_size_is_refused(tmp_path, capsys):
+    vision = {"hidden_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 112, "patch_size": 16}
+    text = {"hidden_size": 96, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 200}
+    CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=64)).save_pretrained(tmp_path / "clip")
+    checkpoint = save_checkpoint(tmp_path / "best.pth", without=CLIP)
+    message = refusal(
+        capsys, "--checkpoint", checkpoint, "--clip-model", tmp_path / "clip", "--output", tmp_path / "out"
+    )
+    assert f"text_model.final_layer_norm.weight of {tmp_path / 'clip'} (96,) does not fit clip_proj.weight" in message
+    assert f"of {checkpoint} (64, 64)" in message
+
+
+def test_a_clip_with_a_convolutional_image_tower_is_refused(tmp_path, capsys):
+    weights = {name: tensor for name, tensor in clip_weights().items() if not name.startswith("visual.")}
+    torch.save({**weights, "visual.layer1.0.conv1.weight": torch.ones(4, 4, 1, 1)}, tmp_path / "RN50.pt")
+    checkpoint = save_checkpoint(tmp_path / "best.pth", without=CLIP)
+    message = refusal(capsys, "--checkpoint", checkpoint, "--clip", tmp_path / "RN50.pt", "--output", tmp_path / "out")
+    assert f"{tmp_path / 'RN50.pt'}: 1 of " in message and "visual.layer1.0.conv1.weight (4, 4, 1, 1)" in message
+
+
+def test_a_sam_model_of_another_size_is_refused(tmp_path, capsys):
+    vision = {"hidden_size": 768, "num_hidden_layers": 1, "num_attention_heads": 12, "mlp_dim": 8, "image_size": 128}
+    prompts = {"hidden_size": 32, "image_size": 128, "image_embedding_size": 8}
+    config = SamConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config={"hidden_size": 32})
+    SamModel(config).save_pretrained(tmp_path / "sam")
+    checkpoint = save_checkpoint(tmp_path / "best.pth", without=IMAGE_ENCODER)
+    arguments = ["--checkpoint", checkpoint, "--sam-model", tmp_path / "sam", "--output", tmp_path / "out"]
+    message = refusal(capsys, *arguments)
+    assert f"vision_encoder.pos_embed of {tmp_path / 'sam'} (1, 8, 8, 768) is SAM ViT-B" in message
+    message = refusal(capsys, *arguments, "--allow-other-sam")  # its prompt encoder fits no more than the rest
+    assert f"{checkpoint} (" in message and "does not have the shape of" in message
+
+
+@pytest.mark.parametrize("option", ["--clip-model", "--sam-model"])
+def test_a_folder_without_a_model_is_refused(tmp_path, capsys, option):
+    save_tokenizer(tmp_path / "tokenizer")
+    missing = CLIP if option == "--clip-model" else IMAGE_ENCODER
+    checkpoint = save_checkpoint(tmp_path / "best.pth", without=missing)
+    message = refusal(capsys, "--checkpoint", checkpoint, option, tmp_path / "tokenizer", "--output", tmp_path / "out")
+    assert f"cannot load {tmp_path / 'tokenizer'}, expected the folder or hub id of a " in message
+
+
+def test_a_sam_model_that_is_not_needed_is_said_to_be_left_out(tmp_path, capsys):
+    checkpoint = save_checkpoint(tmp_path / "best.pth")
+    convert(checkpoint, tmp_path / "out", sam_model="facebook/sam-vit-base")
+    assert f"{checkpoint} holds all of SAM, so facebook/sam-vit-base was not read" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("has_encoder", [True, False], ids=["checkpoint with an encoder", "checkpoint without"])
