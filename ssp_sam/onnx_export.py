@@ -209,7 +209,7 @@ def _exportable_copy(model: SspSamModel, dtype: torch.dtype) -> SspSamModel:
 
 
 def _sample_inputs(model: SspSamModel) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, torch.Tensor]]]:
-    """Inputs to trace with: every dynamic size differs from the others, from 0, 1 and all fixed ones."""
+    """Inputs to trace with; dynamic sizes differ from each other and from 0 and 1, which torch would take as fixed."""
     config = model.config
     images, expressions, words, points = 2, 3, 5, 7
     vision = config.sam_config.vision_config
