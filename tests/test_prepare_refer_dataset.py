@@ -4,7 +4,10 @@ import json
 import multiprocessing
 import os
 import pickle
+import re
+import shlex
 import signal
+from pathlib import Path
 
 import measure_preparation
 import prepare_refer_dataset
@@ -354,3 +357,14 @@ def test_one_folder_of_own_data_needs_no_other(tmp_path):
     write_coco_pictures(tmp_path / "coco")
     prepare(PreparationSettings("coco", str(tmp_path / "coco" / "own.json")), tmp_path / "out2")
     assert decode_masks(load_prepared(tmp_path / "out2", "train")[0]).sum() == 8
+
+
+def test_the_commands_of_the_documentation_are_understood():
+    text = (Path(__file__).resolve().parents[1] / "docs" / "data.md").read_text("utf-8").replace("\\\n", " ")
+    commands = re.findall(r"^python scripts/prepare_refer_dataset\.py (.+)$", text, re.M)
+    seen = set()
+    for command in commands:
+        options = vars(prepare_refer_dataset.parse_arguments(shlex.split(command)))
+        options.pop("output")
+        seen.add(PreparationSettings(**options).benchmark)
+    assert seen == set(refer_preparation.BENCHMARKS)

@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -30,7 +31,6 @@ ROWS_PER_PART = 2000
 ROWS_PER_PART_WITH_PICTURES = 400
 ROWS_PER_GROUP = 500  # rows that a process holds before it writes them
 ROWS_PER_GROUP_WITH_PICTURES = 50
-JOBS_AHEAD = 8  # parts that wait for a process or are in one
 MAX_NAMED = 20  # bad records that a report names
 
 
@@ -63,28 +63,33 @@ class PartCounts:
             self.multi_target_expressions += number
 
 
+@dataclass
+class Workers:
+    """Processes that make rows: how many, and the pool of them, None where this process makes the rows."""
+
+    number: int
+    pool: ProcessPoolExecutor | None
+
+
 @contextmanager
-def start_processes(number: int) -> Iterator[ProcessPoolExecutor | None]:
+def start_processes(number: int) -> Iterator[Workers]:
     """
-    Starts processes that make rows, None for 1, where this one makes them.
+    Starts processes that make rows; for 1 this process makes them.
 
     To be called before a benchmark is opened: a forked process shares what is loaded already, and should not hold the
     annotations as well.
     """
     if number == 1:
-        yield None
+        yield Workers(1, None)
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(number, mp_context=context) as pool:
-        list(pool.map(_started, range(number)))
+    # An interruption from the keyboard reaches all processes; this one alone answers it.
+    with ProcessPoolExecutor(number, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        list(pool.map(abs, range(number)))  # a pool starts its processes with the first work
         try:
-            yield pool
+            yield Workers(number, pool)
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _started(number: int) -> int:
-    return number
 
 
 def write_parts(
@@ -93,7 +98,7 @@ def write_parts(
     maker: RowMaker,
     plan: dict[str, Any],
     *,
-    pool: ProcessPoolExecutor | None,
+    workers: Workers,
     skip_bad: bool,
     progress: Callable[[int], None] = lambda number: None,
 ) -> dict[str, list[PartCounts]]:
@@ -105,7 +110,7 @@ def write_parts(
         staging: Folder for the unfinished work.
         maker: Makes the rows.
         plan: Settings that the rows depend on; parts of other settings are not mixed in.
-        pool: What `start_processes` returned.
+        workers: What `start_processes` gave.
         skip_bad: Whether records that cannot be used are left out and counted, instead of ending the work.
         progress: Called with the number of references that have been dealt with.
 
@@ -132,7 +137,7 @@ def write_parts(
             else:
                 yield parts, name, items, maker, rows_per_group, skip_bad
 
-    for written in _run(jobs(), pool):
+    for written in _run(jobs(), workers):
         progress(written)
     return {
         split: [_read_counts(parts, name) for name in sorted(of_split)] for split, of_split in sorted(names.items())
@@ -209,17 +214,17 @@ def _in_parts(references, rows_per_part: int) -> Iterator[tuple[str, list[RawRef
         yield split, waiting[split]
 
 
-def _run(jobs: Iterator[tuple], pool: ProcessPoolExecutor | None) -> Iterator[int]:
+def _run(jobs: Iterator[tuple], workers: Workers) -> Iterator[int]:
     """Runs the jobs, few ahead of the results, so that memory does not grow; yields how many references each had."""
-    if pool is None:
+    if workers.pool is None:
         for job in jobs:
             yield _write_part(*job)
         return
     running: deque[Future] = deque()
     try:
         for job in jobs:
-            running.append(pool.submit(_write_part, *job))
-            if len(running) > JOBS_AHEAD:
+            running.append(workers.pool.submit(_write_part, *job))
+            if len(running) > workers.number:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()

@@ -105,7 +105,7 @@ def prepare(
     if output.exists():
         raise PreparationError(f"the output {str(output)!r} exists already; choose another name or delete it")
 
-    with start_processes(settings.processes) as pool:
+    with start_processes(settings.processes) as workers:
         # 1. The files.
         annotations = Path(settings.annotations)
         same_pictures = read_visual_genome_to_coco(_find_image_data(settings))
@@ -122,7 +122,9 @@ def prepare(
         resume(staging)
         maker = RowMaker(_images(settings, benchmark), settings.image_bytes, settings.mask_rule)
         plan = _plan(settings, benchmark)
-        parts = write_parts(benchmark, staging, maker, plan, pool=pool, skip_bad=settings.skip_bad, progress=progress)
+        parts = write_parts(
+            benchmark, staging, maker, plan, workers=workers, skip_bad=settings.skip_bad, progress=progress
+        )
 
     # 3. The counts.
     report = make_report(
