@@ -78,6 +78,12 @@ def centred_offset(resized_hw: tuple[int, int], side: int) -> tuple[int, int]:
     return round((side - width) / 2 - 0.1), round((side - height) / 2 - 0.1)
 
 
+def shifted_offset(resized_hw: tuple[int, int], side: int, draws) -> tuple[int, int]:
+    """Returns the (left, top) offset that two draws in [0, 1), across and down, pick for an image of `resized_hw`."""
+    (height, width), (across, down) = resized_hw, draws
+    return int(across * (side - width + 1)), int(down * (side - height + 1))
+
+
 def tight_box_xyxy(mask: np.ndarray) -> list[float] | None:
     """Returns the tight box [x0, y0, x1, y1] of a mask (H, W) bool, right and bottom exclusive; None for no pixel."""
     rows = np.flatnonzero(mask.any(axis=1))

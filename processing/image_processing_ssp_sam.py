@@ -21,7 +21,7 @@ from transformers.utils.constants import (
     OPENAI_CLIP_STD,
 )
 
-from .canvas_geometry_ssp_sam import CanvasPlacement, centred_offset, fit_segmenter, fit_semantic
+from .canvas_geometry_ssp_sam import CanvasPlacement, centred_offset, fit_segmenter, fit_semantic, shifted_offset
 from .image_inputs_ssp_sam import flatten_images, lay_on_white, read_rgb
 from .training_labels_ssp_sam import flatten_labels, make_labels
 
@@ -285,10 +285,7 @@ def _offsets(resized_hw, side, given, random, generator) -> list[tuple[int, int]
         return shifts
     if random:
         draws = torch.rand(len(resized_hw), 2, generator=generator).tolist()
-        return [
-            (int(x * (side - width + 1)), int(y * (side - height + 1)))
-            for (x, y), (height, width) in zip(draws, resized_hw, strict=True)
-        ]
+        return [shifted_offset(size_hw, side, draw) for size_hw, draw in zip(resized_hw, draws, strict=True)]
     return [centred_offset(size_hw, side) for size_hw in resized_hw]
 
 

@@ -11,91 +11,35 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from tiny_scenes import CANVAS, NUM_SCENES, tiny_scene_cache, tiny_scene_settings
 
 from ssp_sam import SspSamModel, SspSamProcessor
-from ssp_sam.training import loop as loop_module
-from ssp_sam.training.arguments import TrainingArguments, parse_arguments
+from ssp_sam.training.arguments import TrainingArguments
 from ssp_sam.training.checkpointing import find_checkpoint
 from ssp_sam.training.evaluation import evaluation_keys
+from ssp_sam.training.loop import Trainer
+from ssp_sam.training.model_sources import build_model
 from ssp_sam.training.optimizers import build_optimizer
+from ssp_sam.training.run_data import build_scene_collator
 from ssp_sam.training.scene_data import SceneDataset, StepBatchSampler, render_scenes, to_canvas
 from ssp_sam.training.scenes import VOCABULARY_WORDS, flip_scene, generate_scene
-from ssp_sam.training.train import build_collator, build_model, build_objective, main
+from ssp_sam.training.settings import parse_settings
+from ssp_sam.training.train import build_objective, main
 from ssp_sam.training.word_tokenizer import build_word_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
-CANVAS, NUM_SCENES = 32, 12
-MODEL_CONFIG = {
-    "vision_config": None,
-    "sam_config": {
-        "vision_config": {
-            "image_size": CANVAS,
-            "patch_size": 4,
-            "hidden_size": 16,
-            "output_channels": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "mlp_ratio": 2.0,
-            "window_size": 0,
-            "global_attn_indexes": [0],
-            "use_rel_pos": False,
-            "num_pos_feats": 8,
-            "initializer_range": 0.1,
-        },
-        "prompt_encoder_config": {"hidden_size": 16, "image_size": CANVAS, "patch_size": 4, "mask_input_channels": 4},
-        "mask_decoder_config": {"hidden_size": 16, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 16},
-        "initializer_range": 0.1,
-    },
-    "text_config": {
-        "model_type": "bert",
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "max_position_embeddings": 64,
-    },
-    "projection_dim": 16,
-    "grid_size": 8,
-    "adapter_dim": 16,
-    "verification_attention_heads": 2,
-    "num_prompt_tokens": 3,
-    "num_fusion_layers": 1,
-    "fusion_attention_heads": 2,
-    "fusion_intermediate_size": 32,
-    "initializer_range": 0.1,
-    "mask_size": CANVAS,
-    "frozen_modules": [],
-}
 
 
 @pytest.fixture(scope="module")
 def scene_cache(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("scenes")
-    for split in ("train", "validation"):
-        render_scenes(folder, split=split, num_scenes=NUM_SCENES, canvas_size=CANVAS)
-    return folder
+    return tiny_scene_cache(tmp_path_factory.mktemp("scenes"))
 
 
 @pytest.fixture
 def config(tmp_path, scene_cache) -> Path:
     """A configuration file of a run of seconds."""
-    settings = {
-        "model_config": MODEL_CONFIG,
-        "scene_cache": str(scene_cache),
-        "num_train_scenes": NUM_SCENES,
-        "num_eval_scenes": 4,
-        "images_per_device": 2,
-        "expressions_per_image": 3,
-        "output_dir": str(tmp_path / "run"),
-        "objective": "referring",
-        "max_steps": 2,
-        "warmup_steps": 1,
-        "learning_rate": 1e-3,
-        "log_steps": 1,
-        "find_unused_parameters": True,
-    }
     path = tmp_path / "run.yaml"
-    path.write_text(yaml.safe_dump(settings))
+    path.write_text(yaml.safe_dump(tiny_scene_settings(scene_cache) | {"output_dir": str(tmp_path / "run")}))
     return path
 
 
@@ -108,16 +52,17 @@ def keep_threads():
 
 def make_stage(config: Path, objective: str, scene_cache: Path, **drawn):
     """Returns the objective of a stage, its collator and its dataset."""
-    model_args, data_args, train_args = parse_arguments(["--config", str(config), "--objective", objective])
+    settings = parse_settings(["--config", str(config), "--objective", objective])
     torch.manual_seed(0)
-    model, processor = build_model(model_args, None)
+    model, processor = build_model(settings.model)
     dataset = SceneDataset(
         render_scenes(scene_cache, split="train", num_scenes=NUM_SCENES, canvas_size=CANVAS),
         split="train",
         num_scenes=NUM_SCENES,
         **drawn,
     )
-    return build_objective(train_args, model, None), build_collator(objective, model, processor, data_args), dataset
+    collate = build_scene_collator(objective, model, processor, settings.data)
+    return build_objective(settings, model, None), collate, dataset
 
 
 # ---- batches --------------------------------------------------------------------------------------------------------
@@ -201,6 +146,17 @@ def test_every_scene_is_seen_once_per_epoch_over_all_processes():
         assert sorted(index for e, index in keys if e == epoch) == list(range(12))
     resumed = iter(StepBatchSampler(num_items=12, batch_size=2, seed=1, rank=1, world_size=2, first_step=4))
     assert next(resumed) == keys[4 * 4 + 2 : 4 * 4 + 4]
+
+
+def test_items_of_a_group_follow_each_other_in_an_order_of_their_own_each_epoch():
+    groups = np.array([0, 1, 2, 0, 1, 2, 0, 3])
+    sampler = iter(StepBatchSampler(num_items=8, batch_size=8, seed=1, groups=groups))
+    orders = [[index for _, index in next(sampler)] for _ in range(6)]
+    assert all(sorted(order) == list(range(8)) for order in orders)
+    for order in orders:
+        runs = [group for place, group in enumerate(groups[order]) if place == 0 or group != groups[order][place - 1]]
+        assert sorted(runs) == [0, 1, 2, 3]
+    assert len({tuple(groups[order]) for order in orders}) > 1 and len(set(map(tuple, orders))) > 3
 
 
 def test_evaluation_takes_every_scene_once():
@@ -295,18 +251,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path, monkeypatch
     common += ["--ema_decay", "0.9", "--optimizer", "muon"]
     main([*common, "--output_dir", str(tmp_path / "whole")])
 
-    train_step = loop_module.Trainer._train_step
+    next_batch = Trainer._next_batch
 
-    def fall_over(self, batch):
+    def fall_over(self):
         if self.state["step"] == 7:
             raise KeyboardInterrupt
-        train_step(self, batch)
+        return next_batch(self)
 
     parts = [*common, "--output_dir", str(tmp_path / "parts"), "--checkpoint_minutes", "1e-9"]
-    monkeypatch.setattr(loop_module.Trainer, "_train_step", fall_over)
+    monkeypatch.setattr(Trainer, "_next_batch", fall_over)
     with pytest.raises(KeyboardInterrupt):
         main(parts)
-    monkeypatch.setattr(loop_module.Trainer, "_train_step", train_step)
+    monkeypatch.setattr(Trainer, "_next_batch", next_batch)
     assert find_checkpoint(tmp_path / "parts", "auto").name == "checkpoint-5"
     main([*parts, "--resume", "auto"])
 

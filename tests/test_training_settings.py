@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ssp_sam.training.arguments import ModelArguments, TrainingArguments, parse_arguments
+from ssp_sam.training.arguments import ModelArguments, TrainingArguments
 from ssp_sam.training.checkpointing import find_checkpoint
-from ssp_sam.training.loop import Schedule
 from ssp_sam.training.scenes import VOCABULARY_WORDS
+from ssp_sam.training.schedule import Schedule
+from ssp_sam.training.settings import parse_settings
 from ssp_sam.training.word_tokenizer import build_word_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,23 +38,82 @@ def test_the_schedule_ends_at_steps_or_minutes_whichever_is_first():
     assert schedule.learning_rate(999, 10.0) == pytest.approx(arguments.final_learning_rate)
 
 
+def test_epochs_decide_length_warm_up_and_what_is_due():
+    arguments = TrainingArguments(
+        num_epochs=80, warmup_epochs=5, warmup_learning_rate=1e-6, learning_rate=1e-4, schedule_unit="epoch",
+        mask_decoder_frozen_epochs=20,
+    )  # fmt: skip
+    schedule = Schedule(arguments, steps_per_epoch=662.5)
+    assert schedule.total_steps == 53000
+    assert schedule.learning_rate(0, 0) == schedule.learning_rate(662, 0) == pytest.approx(1e-6)
+    assert schedule.learning_rate(663, 0) == pytest.approx(1e-6 + (1e-4 - 1e-6) / 5, rel=0.01)
+    assert schedule.learning_rate(int(40.5 * 662.5), 0) == pytest.approx((1e-4 + 1e-6) / 2, rel=0.01)
+    assert schedule.mask_decoder_is_frozen(13249) and not schedule.mask_decoder_is_frozen(13250)
+    due = [step for step in range(1, 2000) if schedule.is_due(step, every_epochs=1)]
+    assert due == [663, 1325, 1988]
+    assert [step for step in range(1, 9) if schedule.is_due(step, every_steps=3)] == [3, 6]
+
+
+def test_a_warm_up_as_long_as_the_run_is_refused():
+    with pytest.raises(ValueError, match=r"the warm-up \(100 steps\) must be shorter than the run \(30 steps\)"):
+        Schedule(TrainingArguments(num_epochs=3), steps_per_epoch=10)
+
+
 def test_the_dense_loss_fades_linearly():
     schedule = Schedule(TrainingArguments(max_steps=200, dense_loss_weight=0.4, final_dense_loss_weight=0.0))
     assert schedule.dense_loss_weight(150, 0.0) == pytest.approx(0.1)
 
 
 def test_the_command_line_wins_over_the_file(config):
-    model, data, training = parse_arguments(["--config", str(config), "--max_steps", "7", "--seed=3"])
+    model, data, training, _ = parse_settings(["--config", str(config), "--max_steps", "7", "--seed=3"])
     assert (training.max_steps, training.seed, training.learning_rate) == (7, 3, 1e-3)
     assert data.images_per_device == 2
     assert model.model_config["mask_size"] == 32
 
 
-@pytest.mark.parametrize("name", ["embedded_towers.yaml", "embedded_boxes.yaml", "embedded.yaml"])
-def test_the_shipped_configurations_are_valid(name):
-    model, _, training = parse_arguments(["--config", str(ROOT / "training/configs" / name)])
+SCENE_CONFIGS = ["embedded_towers.yaml", "embedded_boxes.yaml", "embedded.yaml", "embedded_joint.yaml"]
+STAGES = ["box_pretraining", "refcoco", "refcoco_plus", "refcocog_umd", "refcocog_google", "referit", "grefcoco"]
+
+
+@pytest.mark.parametrize("name", SCENE_CONFIGS)
+def test_the_configurations_of_the_embedded_checkpoint_are_valid(name):
+    model, data, training, _ = parse_settings(["--config", str(ROOT / "training/configs" / name)])
     assert training.objective == ("towers" if "towers" in name else "referring")
     assert (model.init_from is None) == ("towers" in name)
+    assert data.uses_scenes and training.num_epochs is None
+
+
+@pytest.mark.parametrize("model_name", ["paper_b16", "paper_l14_336", "default_model"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_has_the_papers_values_with_every_model(stage, model_name):
+    folder = ROOT / "training/configs"
+    words = ["--config", str(folder / f"{stage}.yaml"), str(folder / f"{model_name}.yaml")]
+    model, data, training, _ = parse_settings(words)
+    boxes = stage == "box_pretraining"
+    assert training.num_epochs == (20 if boxes else 100 if stage == "grefcoco" else 80)
+    assert (training.box_only, training.mask_decoder_frozen_epochs) == (boxes, 0 if boxes else 20)
+    assert (training.learning_rate, training.weight_decay, training.max_grad_norm) == (1e-4, 1e-4, 0.1)
+    assert (training.warmup_epochs, training.warmup_learning_rate, training.final_learning_rate) == (5, 1e-6, 1e-6)
+    assert training.learning_rate_ratios[".mask_decoder."] == 0.1
+    assert (data.images_per_device, training.seed, data.random_semantic_offset) == (8, 3407, True)
+    assert data.dataset.startswith("prepared/") and not data.uses_scenes
+    assert model.preset == ("default" if model_name == "default_model" else model_name)
+    assert model.init_from_towers["sam"].startswith("facebook/sam-vit")
+
+
+def test_a_file_stands_on_the_one_it_extends_and_later_files_on_earlier_ones(tmp_path):
+    files = {
+        "base": {"seed": 1, "max_steps": 500, "model_config": {"mask_size": 32, "adapter_dim": 8}},
+        "stage": {"extends": "base.yaml", "seed": 2, "model_config": {"adapter_dim": 16}},
+        "model": {"max_steps": 700, "model_config": {"grid_size": 4}},
+    }
+    for name, content in files.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    model, _, training, _ = parse_settings(
+        ["--config", *(str(tmp_path / f"{name}.yaml") for name in ("stage", "model"))]
+    )
+    assert (training.seed, training.max_steps) == (2, 700)
+    assert model.model_config == {"mask_size": 32, "adapter_dim": 16, "grid_size": 4}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +136,7 @@ def test_the_shipped_configurations_are_valid(name):
 def test_bad_settings_give_one_sentence(config, changes, message):
     config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | changes))
     with pytest.raises(ValueError, match=message) as caught:
-        parse_arguments(["--config", str(config)])
+        parse_settings(["--config", str(config)])
     assert "\n" not in str(caught.value)
 
 
@@ -87,7 +147,7 @@ def test_a_run_needs_a_model():
 
 def test_resume_refuses_a_folder_that_is_no_checkpoint(tmp_path):
     assert find_checkpoint(tmp_path, "auto") is None
-    with pytest.raises(ValueError, match="training_state.pt"):
+    with pytest.raises(ValueError, match="loop.json"):
         find_checkpoint(tmp_path, str(tmp_path))
 
 

@@ -1,25 +1,32 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Settings of a training run: three dataclasses, filled from a YAML file and then from the command line."""
+"""Settings of a training run as four dataclasses; `settings.py` fills them from files and from the command line."""
 
 import json
-from dataclasses import MISSING, dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import yaml
-from transformers import HfArgumentParser
+from ..configuration.presets_ssp_sam import PRESETS
+
+TOWERS = ("sam", "vision", "text")
 
 
 @dataclass
 class ModelArguments:
-    """Which model is trained. Either `init_from` or `model_config` must be given."""
+    """Which model is trained: an existing one, one around existing towers, or a new one."""
 
     init_from: str | None = field(
         default=None, metadata={"help": "Model folder (or Hub id) to continue from, with its processor."}
     )
+    init_from_towers: str | None = field(
+        default=None,
+        metadata={"help": "Folders or Hub ids of sam, vision (or null) and text: mapping in YAML, JSON here."},
+    )
+    preset: str | None = field(
+        default=None, metadata={"help": f"Named configuration of the model: {', '.join(PRESETS)}."}
+    )
     model_config: str | None = field(
         default=None,
-        metadata={"help": "Fields of SspSamConfig for a new model: a mapping in YAML, JSON on the command line."},
+        metadata={"help": "Fields of SspSamConfig, over those of the preset: mapping in YAML, JSON here."},
     )
     positional_scale: float = field(
         default=1.0,
@@ -27,7 +34,7 @@ class ModelArguments:
     )
     tokenizer: str | None = field(
         default=None,
-        metadata={"help": "Tokenizer folder for a model from scratch; the word-level scene tokenizer when not given."},
+        metadata={"help": "Tokenizer folder or Hub id; that of the text tower, or the word-level scene tokenizer."},
     )
     attn_implementation: str | None = field(
         default=None,
@@ -35,9 +42,18 @@ class ModelArguments:
     )
 
     def __post_init__(self):
-        vars(self)["model_config"] = _read_mapping("model_config", self.model_config)
-        if self.init_from is None and self.model_config is None:
-            raise ValueError("give init_from (a model folder) or model_config (fields of SspSamConfig), got neither")
+        for name in ("model_config", "init_from_towers"):
+            vars(self)[name] = _read_mapping(name, getattr(self, name))
+        if self.preset is not None and self.preset not in PRESETS:
+            raise ValueError(f"preset must be one of {list(PRESETS)}, got {self.preset!r}")
+        towers: Any = self.init_from_towers
+        if towers is not None and (set(towers) != set(TOWERS) or not (towers["sam"] and towers["text"])):
+            raise ValueError(f"init_from_towers must name sam, vision (or null) and text, got {towers}")
+        if self.init_from is None and not any((self.init_from_towers, self.preset, self.model_config)):
+            raise ValueError(
+                "give init_from (a model folder), init_from_towers, preset or model_config (fields of SspSamConfig), "
+                "got neither"
+            )
 
     def config_fields(self) -> dict[str, Any]:
         """Returns a copy of `model_config`, two levels deep; empty when not given."""
@@ -47,14 +63,43 @@ class ModelArguments:
 
 @dataclass
 class DataArguments:
-    """Which scenes are seen and how they are altered."""
+    """What is seen: generated scenes, unless a prepared benchmark or a folder of own pictures is named."""
 
+    # Prepared benchmarks and own pictures.
+    dataset: str | None = field(
+        default=None,
+        metadata={"help": "Folder of a prepared benchmark, as scripts/prepare_refer_dataset.py writes it."},
+    )
+    train_split: str = field(default="train", metadata={"help": "Its split to train on."})
+    eval_dataset: str | None = field(
+        default=None, metadata={"help": "Prepared benchmark to validate on; the training one when not given."}
+    )
+    eval_split: str = field(default="val", metadata={"help": "Its split to validate on."})
+    train_dir: str | None = field(
+        default=None, metadata={"help": "Folder with metadata.jsonl, pictures and masks of your own to train on."}
+    )
+    eval_dir: str | None = field(
+        default=None, metadata={"help": "The same to validate on; when not given, eval_fraction of the pictures."}
+    )
+    eval_fraction: float = field(default=0.1, metadata={"help": "Share of the pictures of train_dir kept back."})
+    max_train_references: int | None = field(default=None, metadata={"help": "Train on the first so many only."})
+    max_eval_references: int | None = field(default=None, metadata={"help": "Validate on the first so many only."})
+    group_by_picture: bool = field(
+        default=False,
+        metadata={
+            "help": "References of a picture follow each other; those of one batch share its encoding, unless "
+            "random_semantic_offset moves them."
+        },
+    )
+    random_semantic_offset: bool = field(
+        default=True, metadata={"help": "Lay the image at a random place of the semantic canvas in training."}
+    )
+    # Generated scenes.
     scene_cache: str = field(default="scene_cache", metadata={"help": "Folder that keeps the rendered scenes."})
     num_train_scenes: int = field(default=40000, metadata={"help": "Scenes rendered for training."})
     num_eval_scenes: int = field(default=200, metadata={"help": "Scenes of the validation split used in evaluations."})
     render_workers: int = field(default=2, metadata={"help": "Processes that render missing scenes."})
-    images_per_device: int = field(default=8, metadata={"help": "Images in one process's batch."})
-    expressions_per_image: int = field(default=6, metadata={"help": "Expressions drawn per image and epoch."})
+    expressions_per_image: int = field(default=6, metadata={"help": "Expressions drawn per scene and epoch."})
     prompts_per_image: int = field(default=4, metadata={"help": "Clicks or boxes per image in the towers stage."})
     prompt_probability: float = field(
         default=0.1, metadata={"help": "Share of batches whose expressions come with a click or a box."}
@@ -62,6 +107,10 @@ class DataArguments:
     flip_probability: float = field(default=0.5, metadata={"help": "Probability of mirroring a scene."})
     photometric_strength: float = field(
         default=0.15, metadata={"help": "Half-width of the random gain and offset of brightness, contrast, channels."}
+    )
+    # Both.
+    images_per_device: int = field(
+        default=8, metadata={"help": "Images in one process's batch; a reference of a benchmark counts as an image."}
     )
     dataloader_workers: int = field(
         default=0, metadata={"help": "Worker processes that build batches; 0 builds inline."}
@@ -76,27 +125,39 @@ class DataArguments:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if not 0 <= self.photometric_strength < 1:
             raise ValueError(f"photometric_strength must lie in [0, 1), got {self.photometric_strength}")
-        if self.images_per_device > self.num_train_scenes:
+        if not 0 < self.eval_fraction < 1:
+            raise ValueError(f"eval_fraction must lie in (0, 1), got {self.eval_fraction}")
+        if self.dataset is not None and self.train_dir is not None:
+            raise ValueError(f"give dataset or train_dir, got both: {self.dataset!r} and {self.train_dir!r}")
+        if self.uses_scenes and self.images_per_device > self.num_train_scenes:
             raise ValueError(
                 f"images_per_device ({self.images_per_device}) must be at most num_train_scenes "
                 f"({self.num_train_scenes})"
             )
 
+    @property
+    def uses_scenes(self) -> bool:
+        """Whether the run sees generated scenes."""
+        return self.dataset is None and self.train_dir is None
+
 
 @dataclass
 class TrainingArguments:
-    """How the model is optimised, for how long, and what is kept."""
+    """How the model is optimised, for how long, and which checkpoints are kept."""
 
     output_dir: str = field(default="outputs/run", metadata={"help": "Folder of the log, the checkpoints, the result."})
     objective: Literal["towers", "referring"] = field(
         default="referring",
         metadata={"help": "'towers' trains SAM on clicks, boxes and dense classes; 'referring' the whole model."},
     )
-    optimizer: Literal["adamw", "muon"] = field(
-        default="adamw",
-        metadata={"help": "'muon' moves the matrices of transformer layers by Muon and the rest by AdamW."},
+    box_only: bool = field(
+        default=False, metadata={"help": "Train boxes without masks, as the paper's first stage does."}
     )
+    # Length and learning rate.
     max_steps: int = field(default=10000, metadata={"help": "Optimiser steps after which the run ends."})
+    num_epochs: float | None = field(
+        default=None, metadata={"help": "Passes over the training data, in place of max_steps."}
+    )
     max_minutes: float | None = field(
         default=None, metadata={"help": "Wall-clock budget; the schedule ends at whichever comes first."}
     )
@@ -110,12 +171,46 @@ class TrainingArguments:
     )
     final_learning_rate: float = field(default=1e-6, metadata={"help": "Learning rate at the end of the cosine."})
     warmup_steps: int = field(default=100, metadata={"help": "Steps of linear warm-up."})
+    warmup_epochs: float | None = field(default=None, metadata={"help": "Epochs of it, in place of warmup_steps."})
+    warmup_learning_rate: float = field(default=0.0, metadata={"help": "Learning rate at which the warm-up begins."})
+    schedule_unit: Literal["step", "epoch"] = field(
+        default="step", metadata={"help": "Whether the learning rate changes with every step or once per epoch."}
+    )
+    # Optimisation.
+    optimizer: Literal["adamw", "muon"] = field(
+        default="adamw",
+        metadata={"help": "'muon' moves the matrices of transformer layers by Muon and the rest by AdamW."},
+    )
     weight_decay: float = field(
         default=0.05, metadata={"help": "Decay of matrices; norms, biases, embeddings have none."}
     )
     adam_beta1: float = 0.9
     adam_beta2: float = 0.98
     max_grad_norm: float = field(default=1.0, metadata={"help": "Gradient clipping norm."})
+    gradient_accumulation_steps: int = field(default=1, metadata={"help": "Batches whose gradients make one step."})
+    mask_decoder_frozen_epochs: float = field(
+        default=0.0, metadata={"help": "Epochs for which SAM's mask decoder stays as it is."}
+    )
+    mixed_precision: Literal["no", "bf16", "fp16"] = field(
+        default="no", metadata={"help": "Number format of the matrix products, with weights in float32."}
+    )
+    gradient_checkpointing: bool = field(
+        default=False, metadata={"help": "Compute activations again in the backward pass instead of keeping them."}
+    )
+    compile_backend: str | None = field(
+        default=None, metadata={"help": "Compile the training step with this torch.compile backend, e.g. inductor."}
+    )
+    ema_decay: float = field(
+        default=0.0, metadata={"help": "Decay of the averaged weights, which are evaluated and exported; 0: none."}
+    )
+    find_unused_parameters: bool = field(
+        default=False, metadata={"help": "Let distributed training tolerate parameters without gradient in a step."}
+    )
+    threads_per_process: int = field(
+        default=0, metadata={"help": "CPU threads of one process; 0 leaves torch's choice."}
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of weights, order, expressions and augmentation."})
+    # Losses beyond the model's own.
     dense_loss_weight: float = field(default=0.4, metadata={"help": "Weight of the per-patch class loss at the start."})
     final_dense_loss_weight: float | None = field(
         default=None, metadata={"help": "Its weight at the end (linear in progress); constant when not given."}
@@ -126,101 +221,77 @@ class TrainingArguments:
     iou_loss_weight: float = field(
         default=1.0, metadata={"help": "Weight of SAM's estimate of the mask's quality in the referring stage."}
     )
-    box_only: bool = field(
-        default=False, metadata={"help": "Train boxes without masks, as the paper's first stage does."}
-    )
     mask_interval: int = field(
         default=1,
         metadata={"help": "Every so many steps the forward goes on to the masks; the steps between end at the boxes."},
     )
-    mixed_precision: Literal["no", "bf16", "fp16"] = field(
-        default="no", metadata={"help": "Number format of the matrix products, with weights in float32."}
-    )
-    ema_decay: float = field(default=0.0, metadata={"help": "Decay of the averaged weights; 0 keeps no average."})
-    seed: int = field(default=0, metadata={"help": "Seed of weights, order, expressions and augmentation."})
-    log_steps: int = field(default=20, metadata={"help": "Steps between two lines of the log."})
-    eval_minutes: float = field(
-        default=10.0, metadata={"help": "Minutes between evaluations; 0 evaluates at the end only."}
-    )
+    # Evaluations and checkpoints.
+    eval_minutes: float = field(default=10.0, metadata={"help": "Minutes between evaluations; 0: not by the clock."})
+    eval_epochs: float = field(default=0.0, metadata={"help": "Epochs between evaluations; 0: not by epochs."})
+    eval_at_start: bool = field(default=False, metadata={"help": "Also evaluate before the first step."})
     checkpoint_minutes: float = field(
-        default=10.0, metadata={"help": "Minutes between checkpoints; 0 keeps the last only."}
+        default=10.0, metadata={"help": "Minutes between checkpoints; 0: not by the clock."}
+    )
+    checkpoint_epochs: float = field(default=0.0, metadata={"help": "Epochs between checkpoints; 0: not by epochs."})
+    checkpoint_steps: int = field(default=0, metadata={"help": "Steps between checkpoints; 0: not by steps."})
+    keep_checkpoints: int = field(default=1, metadata={"help": "Newest checkpoints to keep."})
+    best_metric: str | None = field(
+        default=None, metadata={"help": "Metric by which the best evaluated checkpoint is kept too, e.g. gIoU."}
+    )
+    export_best: bool = field(default=False, metadata={"help": "Export the best checkpoint instead of the last."})
+    export_dtype: Literal["float32", "float16", "bfloat16"] = field(
+        default="float32", metadata={"help": "Number format of the weights in output_dir/final."}
     )
     resume: str | None = field(
         default=None,
         metadata={"help": "'auto' for the newest checkpoint of output_dir if any, or a checkpoint folder."},
     )
-    export_dtype: Literal["float32", "float16", "bfloat16"] = field(
-        default="float32", metadata={"help": "Number format of the weights in output_dir/final."}
-    )
-    find_unused_parameters: bool = field(
-        default=False, metadata={"help": "Let distributed training tolerate parameters without gradient in a step."}
-    )
-    threads_per_process: int = field(
-        default=0, metadata={"help": "CPU threads of one process; 0 leaves torch's choice."}
+    overwrite_output_dir: bool = field(
+        default=False, metadata={"help": "Remove the checkpoints of an earlier run in output_dir and start anew."}
     )
 
     def __post_init__(self):
         vars(self)["learning_rate_ratios"] = _read_mapping("learning_rate_ratios", self.learning_rate_ratios)
         if self.box_only and self.objective != "referring":
             raise ValueError(f"box_only ({self.box_only}) needs the objective 'referring', got {self.objective!r}")
-        if self.mask_interval < 1:
-            raise ValueError(f"mask_interval must be at least 1, got {self.mask_interval}")
-        if self.max_steps < 1:
-            raise ValueError(f"max_steps must be at least 1, got {self.max_steps}")
-        if self.max_minutes is not None and self.max_minutes <= 0:
-            raise ValueError(f"max_minutes must be positive, got {self.max_minutes}")
-        if self.warmup_steps >= self.max_steps:
+        for name in ("mask_interval", "max_steps", "gradient_accumulation_steps", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("max_minutes", "num_epochs"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.num_epochs is None and self.warmup_steps >= self.max_steps:
             raise ValueError(f"warmup_steps ({self.warmup_steps}) must be below max_steps ({self.max_steps})")
-        if self.final_learning_rate > self.learning_rate:
-            raise ValueError(
-                f"final_learning_rate ({self.final_learning_rate}) must be at most learning_rate ({self.learning_rate})"
-            )
+        if None not in (self.num_epochs, self.warmup_epochs) and self.warmup_epochs >= self.num_epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be below num_epochs ({self.num_epochs})")
+        for name in ("final_learning_rate", "warmup_learning_rate"):
+            if getattr(self, name) > self.learning_rate:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be at most learning_rate ({self.learning_rate})")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
+        if self.export_best and self.best_metric is None:
+            raise ValueError("export_best needs best_metric (e.g. gIoU), got None")
 
 
-def parse_arguments(argv: list[str] | None = None) -> tuple[ModelArguments, DataArguments, TrainingArguments]:
-    """
-    Reads the settings of a run: `--config file.yaml` first, then every other option on the command line.
+@dataclass
+class ReportArguments:
+    """What is told while the run goes on, and where its result goes."""
 
-    Args:
-        argv: Command-line words without the program's name; those of the process when not given.
+    log_steps: int = field(default=20, metadata={"help": "Steps between two lines of the log."})
+    trackers: list[str] = field(
+        default_factory=list, metadata={"help": "Accelerate's trackers by name: tensorboard, wandb, …, or all."}
+    )
+    project_name: str = field(default="ssp-sam", metadata={"help": "Name under which trackers file the run."})
+    num_pictures: int = field(default=4, metadata={"help": "Answers drawn at each evaluation, as images; 0: none."})
+    push_to_hub: bool = field(default=False, metadata={"help": "Publish output_dir/final at the end."})
+    hub_model_id: str | None = field(default=None, metadata={"help": "Where to: name or owner/name."})
+    hub_private: bool = field(default=False, metadata={"help": "Make the repository private if it is new."})
 
-    Returns:
-        The three argument objects, validated.
-
-    Raises:
-        ValueError: The YAML file has a key that is no setting, or a value is out of range.
-    """
-    types = (ModelArguments, DataArguments, TrainingArguments)
-    parser = HfArgumentParser(list(types), description="Trains SSP-SAM.")
-    parser.add_argument("--config", help="YAML file of settings; options on the command line win over it.")
-    config_path = parser.parse_known_args(argv)[0].config
-    if config_path is not None:
-        parser.set_defaults(**read_config(config_path, types))
-    namespace = vars(parser.parse_args(argv))
-
-    def build(kind) -> Any:
-        return kind(**{item.name: namespace[item.name] for item in fields(kind)})
-
-    return build(ModelArguments), build(DataArguments), build(TrainingArguments)
-
-
-def read_config(path: str | Path, types: tuple[type, ...]) -> dict:
-    """
-    Reads a YAML file of settings and converts its numbers to the declared types.
-
-    Raises:
-        ValueError: The file is no mapping, names an unknown setting, or holds a value of the wrong type.
-    """
-    values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold a mapping of settings, got {type(values).__name__}")
-    known = {item.name: item for kind in types for item in fields(kind)}
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ValueError(f"{path} names unknown settings {unknown}; known are {sorted(known)}")
-    return {name: _convert(path, known[name], value) for name, value in values.items()}
+    def __post_init__(self):
+        if self.log_steps < 1:
+            raise ValueError(f"log_steps must be at least 1, got {self.log_steps}")
+        if self.push_to_hub and self.hub_model_id is None:
+            raise ValueError("push_to_hub needs hub_model_id (owner/name), got None")
 
 
 def _read_mapping(name: str, value: Any) -> dict | None:
@@ -232,25 +303,4 @@ def _read_mapping(name: str, value: Any) -> dict | None:
             raise ValueError(f"{name} must be a mapping or JSON, got {value!r}") from error
     if value is not None and not isinstance(value, dict):
         raise ValueError(f"{name} must be a mapping or JSON, got {value!r}")
-    return value
-
-
-def _convert(path, item, value: Any) -> Any:
-    """Turns YAML's `6e-4`, which is a string to it, into a number and refuses words where numbers are due."""
-    wanted: Any = item.type if isinstance(item.type, type) else None
-    if wanted is None and item.default is not MISSING and isinstance(item.default, float | int):
-        wanted = type(item.default)
-    if item.name in ("max_minutes", "final_dense_loss_weight") and value is not None:
-        wanted = float
-    choices = getattr(item.type, "__args__", ()) if getattr(item.type, "__origin__", None) is Literal else ()
-    if choices and value not in choices:
-        raise ValueError(f"{path}: {item.name} must be one of {list(choices)}, got {value!r}")
-    if wanted is bool and not isinstance(value, bool) or wanted is int and isinstance(value, bool | float):
-        raise ValueError(f"{path}: {item.name} must be of type {wanted.__name__}, got {value!r}")
-    if wanted in (int, float):
-        number: Any = value
-        try:
-            return wanted(number)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: {item.name} must be a number, got {value!r}") from error
     return value

@@ -1,17 +1,31 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Checkpoints that are complete or absent, and the folder that a finished run leaves behind."""
+"""
+Checkpoints that are complete or absent, which of them are kept, and the folder that a finished run leaves behind.
+
+A checkpoint is `checkpoint-<step>/` with `model/` (what `from_pretrained` opens), the states that Accelerate saves
+(optimizer, scaler, random numbers of every process; sharded weights under FSDP and DeepSpeed), the averaged weights,
+and `loop.json`.
+"""
 
 import copy
+import json
 import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate import DistributedType
 from safetensors.torch import load_file, save_file
 
+from .objectives import FOREGROUND_PREFIX
+
 CHECKPOINT_NAME = re.compile(r"^checkpoint-(\d+)$")
+LOOP_FILE = "loop.json"
+AVERAGE_FILE = "average.safetensors"
 TRAINING_HEADS_FILE = "dense_heads.safetensors"
+SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
 
 def find_checkpoint(output_dir: str | Path, resume: str | None) -> Path | None:
@@ -28,98 +42,179 @@ def find_checkpoint(output_dir: str | Path, resume: str | None) -> Path | None:
     if resume is None:
         return None
     if resume != "auto":
-        if not (Path(resume) / "training_state.pt").is_file():
-            raise ValueError(f"resume must be 'auto' or a checkpoint folder with a training_state.pt, got {resume!r}")
+        if not (Path(resume) / LOOP_FILE).is_file():
+            raise ValueError(f"resume must be 'auto' or a checkpoint folder with a {LOOP_FILE}, got {resume!r}")
         return Path(resume)
-    steps = {}
-    for path in Path(output_dir).glob("checkpoint-*"):
-        if match := CHECKPOINT_NAME.match(path.name):
-            steps[int(match[1])] = path
+    steps = list_checkpoints(output_dir)
     return steps[max(steps)] if steps else None
 
 
-def save_checkpoint(accelerator, output_dir, *, model, processor, head_state, optimizer, state: dict, average=None):
+def list_checkpoints(output_dir: str | Path) -> dict[int, Path]:
+    """Returns the complete checkpoints of a run by their steps."""
+    found = {}
+    for path in Path(output_dir).glob("checkpoint-*"):
+        match = CHECKPOINT_NAME.match(path.name)
+        if match and (path / LOOP_FILE).is_file():
+            found[int(match[1])] = path
+    return found
+
+
+def read_loop_state(folder: Path) -> dict:
+    """Returns the plain numbers that a checkpoint's loop stood at."""
+    return json.loads((folder / LOOP_FILE).read_text(encoding="utf-8"))
+
+
+def skip_unsharded_weights(accelerator):
+    """Lets Accelerate leave whole models out of its states, since `model/` of each checkpoint holds them already."""
+    if accelerator.distributed_type not in SHARDED:
+        accelerator.register_save_state_pre_hook(lambda models, weights, folder: weights.clear())
+        accelerator.register_load_state_pre_hook(lambda models, folder: models.clear())
+
+
+def save_checkpoint(
+    accelerator,
+    output_dir,
+    *,
+    objective,
+    processor,
+    state: dict,
+    average=None,
+    keep: int = 1,
+    metric: str | None = None,
+):
     """
-    Writes a checkpoint aside and renames it into place, then removes the one before it. Every process calls this.
+    Writes a checkpoint aside and renames it into place, then removes those no longer kept. Every process calls this.
 
     Args:
-        accelerator: The run's `Accelerator`.
+        accelerator: The run's `Accelerator`, which has prepared objective and optimizer.
         output_dir: Folder of the run.
-        model, processor, head_state: Unwrapped model, its processor or `None`, weights of the training-only heads.
-        optimizer: Optimizer whose state is kept.
-        state: Plain numbers of the loop, `step` among them.
+        objective: Objective as the accelerator prepared it.
+        processor: Saved with the model unless `None`.
+        state: Plain values of the loop, `step` among them, and `metrics` where this step was evaluated.
         average: Averaged weights by name, or `None`.
+        keep: How many of the newest checkpoints stay.
+        metric: Metric by which the best evaluated checkpoint stays too.
     """
     output_dir = Path(output_dir)
     final = output_dir / f"checkpoint-{state['step']}"
     aside = output_dir / f".{final.name}.partial"
     if accelerator.is_main_process:
-        shutil.rmtree(aside, ignore_errors=True)
+        for leftover in [*output_dir.glob(".checkpoint-*.partial"), *output_dir.glob(".checkpoint-*.removed")]:
+            shutil.rmtree(leftover)
         aside.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    torch.save(torch.get_rng_state(), aside / f"rng_{accelerator.process_index}.pt")
+    weights, head_state = split_state(accelerator.get_state_dict(objective))
+    accelerator.save_state(str(aside))
     if accelerator.is_main_process:
-        save_model(aside / "model", model=model, processor=processor, head_state=head_state)
-        torch.save({"optimizer": optimizer.state_dict(), "loop": state}, aside / "training_state.pt")
+        model = accelerator.unwrap_model(objective).model
+        save_model(aside / "model", model=model, weights=weights, processor=processor, head_state=head_state)
         if average is not None:
-            save_file(average, aside / "average.safetensors")
+            save_file(average, aside / AVERAGE_FILE)
+        (aside / LOOP_FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        if final.exists():
-            shutil.rmtree(final)
+        _remove(final)
         os.replace(aside, final)
-        for old in output_dir.glob("checkpoint-*"):
-            if CHECKPOINT_NAME.match(old.name) and old != final:
-                shutil.rmtree(old)
+        for old in _superfluous(output_dir, keep, metric):
+            _remove(old)
     accelerator.wait_for_everyone()
 
 
-def load_checkpoint(folder: Path, *, optimizer) -> dict:
+def best_checkpoint(output_dir: str | Path, metric: str) -> Path | None:
+    """Returns the evaluated checkpoint whose metric is highest, the latest of equals; `None` if none has it."""
+    scores = {}
+    for step, path in list_checkpoints(output_dir).items():
+        score = read_loop_state(path).get("metrics", {}).get(metric)
+        if score is not None:
+            scores[step] = (score, step, path)
+    return max(scores.values())[2] if scores else None
+
+
+def _superfluous(output_dir: Path, keep: int, metric: str | None) -> list[Path]:
+    steps = list_checkpoints(output_dir)
+    kept = {steps[step] for step in sorted(steps)[-keep:]}
+    if metric is not None:
+        kept.add(best_checkpoint(output_dir, metric))
+    return [path for path in steps.values() if path not in kept]
+
+
+def _remove(folder: Path):
+    """Takes a checkpoint's name away before its content, so that a half-removed one is never found."""
+    if folder.exists():
+        gone = folder.with_name(f".{folder.name}.removed")
+        os.replace(folder, gone)
+        shutil.rmtree(gone)
+
+
+def load_state(accelerator, folder: Path):
     """
-    Restores the optimizer; the model is loaded from `folder / "model"` when it is built.
+    Restores what Accelerate saved: optimizer, scaler, random numbers, sharded weights. Called last before training.
 
-    Returns:
-        The plain numbers that were saved as `state`.
+    Raises:
+        ValueError: The checkpoint lacks the random numbers of this process.
     """
-    saved = torch.load(folder / "training_state.pt", map_location="cpu", weights_only=True)
-    optimizer.load_state_dict(saved["optimizer"])
-    return saved["loop"]
-
-
-def restore_random_state(folder: Path, rank: int):
-    """Restores this process's random numbers; to be called last before training, since set-up draws from them."""
-    path = folder / f"rng_{rank}.pt"
-    if path.is_file():
-        torch.set_rng_state(torch.load(path, map_location="cpu", weights_only=True))
+    random_file = folder / f"random_states_{accelerator.process_index}.pkl"
+    if not random_file.is_file():
+        raise ValueError(
+            f"{folder} has no {random_file.name}: it was written by fewer processes than the "
+            f"{accelerator.num_processes} of this run; use as many, or start anew from its model with init_from"
+        )
+    accelerator.load_state(str(folder))
 
 
 def load_average(folder: Path) -> dict[str, torch.Tensor] | None:
     """Returns the averaged weights of a checkpoint, if it has any."""
-    path = folder / "average.safetensors"
+    path = folder / AVERAGE_FILE
     return load_file(path) if path.is_file() else None
 
 
-def save_model(folder: Path, *, model, processor=None, head_state=None, dtype: torch.dtype | None = None, average=None):
+def split_state(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Divides the weights of an objective into those of its model and those of the heads that only training needs."""
+    weights, heads = {}, {}
+    for name, tensor in state.items():
+        part, _, rest = name.partition(".")
+        if part == "model":
+            weights[rest] = tensor
+        else:
+            heads[FOREGROUND_PREFIX + rest if part == "foreground_heads" else rest] = tensor
+    return weights, heads
+
+
+def save_model(
+    folder: Path,
+    *,
+    model: Any,
+    weights: dict[str, torch.Tensor] | None = None,
+    processor=None,
+    head_state: dict | None = None,
+    dtype: torch.dtype | None = None,
+):
     """
     Writes a model folder in Hub format, with the training-only heads as a file of their own.
 
     Args:
-        folder: Where to write.
+        folder: Where to write; written aside and renamed.
         model: Model with `save_pretrained`.
+        weights: Weights by name in place of the model's own.
         processor: Saved beside it when given.
-        head_state: Weights of the training-only heads, when given.
+        head_state: Weights of the training-only heads, when given and not empty.
         dtype: Number format of the weights; that of the model when not given. The model itself is left alone.
-        average: Averaged weights by name that replace the model's own.
     """
-    weights = {name: tensor.detach() for name, tensor in model.state_dict().items()} | (average or {})
+    weights = dict(model.state_dict() if weights is None else weights)
+    weights = {name: tensor.detach() for name, tensor in weights.items()}
     if dtype is not None and dtype != model.dtype:
         model = copy.deepcopy(model).to(dtype)
         weights = {k: v.to(dtype) if v.is_floating_point() else v for k, v in weights.items()}
-    model.save_pretrained(folder, state_dict=weights)
+    folder = Path(folder)
+    aside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    model.save_pretrained(aside, state_dict=weights)
     if processor is not None:
-        processor.save_pretrained(folder)
-    if head_state is not None:
-        save_file(head_state, Path(folder) / TRAINING_HEADS_FILE)
+        processor.save_pretrained(aside)
+    if head_state:
+        save_file(head_state, aside / TRAINING_HEADS_FILE)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(aside, folder)
 
 
 def load_head_state(folder: str | Path) -> dict[str, torch.Tensor] | None:

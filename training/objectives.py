@@ -30,27 +30,27 @@ class Objective(nn.Module):
 
     Args:
         model: An `SspSamModel`.
-        dense_heads: Heads of the per-patch classes.
+        dense_heads: Heads of the per-patch classes, where the data has such labels.
     """
 
     model: Any
 
-    def __init__(self, model: nn.Module, dense_heads: DenseClassHeads):
+    def __init__(self, model: nn.Module, dense_heads: DenseClassHeads | None):
         super().__init__()
         self.model, self.dense_heads = model, dense_heads
         self.foreground_heads: ForegroundHeads | None = None
 
-    def head_state(self) -> dict[str, torch.Tensor]:
-        """Returns the weights of the training-only heads by name."""
-        state = dict(self.dense_heads.state_dict())
-        if self.foreground_heads is not None:
-            state |= {FOREGROUND_PREFIX + name: value for name, value in self.foreground_heads.state_dict().items()}
-        return state
+    @property
+    def _no_split_modules(self) -> list[str]:
+        """Names the layers that FSDP gathers as a whole: those that the model names and has."""
+        present = {type(module).__name__ for module in self.model.modules()}
+        return sorted(present.intersection(self.model._no_split_modules or ()))
 
     def load_head_state(self, state: dict[str, torch.Tensor]):
         """Loads the weights of the training-only heads; an earlier stage has fewer of them."""
         foreground = {k.removeprefix(FOREGROUND_PREFIX): v for k, v in state.items() if k.startswith(FOREGROUND_PREFIX)}
-        self.dense_heads.load_state_dict({k: v for k, v in state.items() if not k.startswith(FOREGROUND_PREFIX)})
+        if self.dense_heads is not None:
+            self.dense_heads.load_state_dict({k: v for k, v in state.items() if not k.startswith(FOREGROUND_PREFIX)})
         if foreground and self.foreground_heads is not None:
             self.foreground_heads.load_state_dict(foreground)
 
@@ -125,7 +125,7 @@ class ReferringObjective(Objective):
 
     Args:
         model: An `SspSamModel`.
-        dense_heads: Heads of the per-patch classes.
+        dense_heads: Heads of the per-patch classes, where the data has such labels.
         foreground_loss_weight: Weight of "this patch is meant", read from every layer of the prompt generator; 0 leaves
             it out.
         iou_loss_weight: Weight of SAM's estimate of the mask's quality, which the paper does not train.
@@ -135,7 +135,7 @@ class ReferringObjective(Objective):
     def __init__(
         self,
         model: nn.Module,
-        dense_heads: DenseClassHeads,
+        dense_heads: DenseClassHeads | None,
         *,
         foreground_loss_weight: float = 0.0,
         iou_loss_weight: float = 0.0,
@@ -148,16 +148,20 @@ class ReferringObjective(Objective):
             self.foreground_heads = ForegroundHeads(model)
         # SAM never learns its positional code.
         self.model.sam.shared_image_embedding.requires_grad_(False)
+        if box_only:
+            self.model.sam.mask_decoder.requires_grad_(False)
 
-    def forward(self, batch: dict, dense_loss_weight: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def forward(self, batch: dict, dense_loss_weight: float = 0.0, predict: bool = False):
         """
-        Scores one batch of `ReferringCollator`.
+        Scores one batch of `ReferringCollator` or `ReferCollator`.
 
         Returns:
             The loss, and its parts detached: those of the model, `foreground`, `similarity`, `iou_error`,
-            those of `DenseClassHeads`.
+            those of `DenseClassHeads`. With `predict`, what `outputs` returns instead.
         """
-        features = self.model.get_image_features(batch["pixel_values"], batch.get("semantic_pixel_values"))
+        if predict:
+            return self.outputs(batch)
+        features = self._image_features(batch)
         inputs = {name: batch[name] for name in REFERRING_INPUTS if name in batch}
         predict_masks = batch.get("predict_masks", True) and not self.box_only
         outputs = self.model(image_features=features, predict_masks=predict_masks, **inputs)
@@ -171,7 +175,7 @@ class ReferringObjective(Objective):
             overlaps = mask_overlaps(outputs.pred_masks.detach().squeeze(1) > 0, targets.squeeze(1) > 0.5)
             terms["iou_error"] = F.mse_loss(outputs.iou_scores.squeeze(1), overlaps)
             loss = loss + self.iou_loss_weight * terms["iou_error"]
-        if dense_loss_weight:
+        if dense_loss_weight and self.dense_heads is not None:
             dense = self.dense_heads(
                 features.image_embeddings, batch["region_fractions"], batch["noun_ids"], batch["colour_ids"]
             )
@@ -179,21 +183,17 @@ class ReferringObjective(Objective):
             terms |= dense
         return loss, {name: value.detach() for name, value in terms.items()}
 
-    @torch.no_grad()
-    def predict(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """
-        Segments one batch.
+    def _image_features(self, batch: dict):
+        return self.model.get_image_features(
+            batch.get("pixel_values"), batch.get("semantic_pixel_values"), batch.get("image_embeddings")
+        )
 
-        Returns:
-            Mask logits at the size of the labels (E, M, M), boxes (E, 4) as cxcywh and no-target probabilities (E,),
-            the last two `None` where the model has no such head.
-        """
+    @torch.no_grad()
+    def outputs(self, batch: dict):
+        """Returns the model's output for a batch, without losses; with masks unless the batch says otherwise."""
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "image_index") if name in batch}
-        outputs = self.model(batch["pixel_values"], batch.get("semantic_pixel_values"), **inputs)
-        size = batch["mask_labels"].shape[-2:]
-        logits = F.interpolate(outputs.pred_masks.float(), size, mode="bilinear", align_corners=False).squeeze(1)
-        no_target = outputs.no_target_logits
-        return logits, outputs.pred_boxes, None if no_target is None else no_target.sigmoid()
+        features = self._image_features(batch)
+        return self.model(image_features=features, predict_masks=batch.get("predict_masks", True), **inputs)
 
 
 def mask_overlaps(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

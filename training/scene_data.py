@@ -243,10 +243,12 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
         rank: This process's number.
         world_size: Processes in all.
         first_step: Step to begin with.
+        groups: (num_items,) int, the group of each item, from 0; items of a group follow each other. At random one by
+            one when not given.
     """
 
-    def __init__(self, *, num_items: int, batch_size: int, seed: int, rank=0, world_size=1, first_step=0):
-        self.num_items, self.batch_size, self.seed = num_items, batch_size, seed
+    def __init__(self, *, num_items: int, batch_size: int, seed: int, rank=0, world_size=1, first_step=0, groups=None):
+        self.num_items, self.batch_size, self.seed, self.groups = num_items, batch_size, seed, groups
         self.rank, self.world_size, self.first_step = rank, world_size, first_step
         self._order_epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
@@ -254,6 +256,9 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
         epoch, place = divmod(position, self.num_items)
         if epoch != self._order_epoch:
             self._order = np.random.default_rng((self.seed, epoch)).permutation(self.num_items)
+            if self.groups is not None:
+                turn = np.random.default_rng((self.seed, epoch, 1)).permutation(int(self.groups.max()) + 1)
+                self._order = self._order[np.argsort(turn[self.groups[self._order]], kind="stable")]
             self._order_epoch = epoch
         return epoch, int(self._order[place])
 

@@ -1,0 +1,99 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""Where the model of a run comes from: a checkpoint, an existing model, existing towers, or a configuration."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, SamModel
+
+from ..configuration.configuration_ssp_sam import SspSamConfig
+from ..configuration.presets_ssp_sam import preset_fields
+from ..modeling_ssp_sam.modeling_ssp_sam import SspSamModel
+from ..processing.processing_ssp_sam import SspSamProcessor
+from .arguments import ModelArguments
+from .scenes import VOCABULARY_WORDS
+from .word_tokenizer import build_word_tokenizer
+
+FUSION_GAIN = 6.0
+
+
+def build_model(arguments: ModelArguments, checkpoint: Path | None = None) -> tuple[SspSamModel, SspSamProcessor]:
+    """
+    Loads or makes the model of a run, in float32, with its processor.
+
+    Args:
+        arguments: Where the model comes from.
+        checkpoint: Checkpoint of this run that goes before everything else, if any.
+    """
+    source = checkpoint / "model" if checkpoint else arguments.init_from
+    if source is not None:
+        return _load(source, arguments)
+    if arguments.init_from_towers is not None:
+        return _build_around_towers(arguments)
+    return _build_new(arguments)
+
+
+def _load(source: Path | str, arguments: ModelArguments) -> tuple[SspSamModel, SspSamProcessor]:
+    # Loss weights and what is frozen may change between stages; sizes cannot.
+    simple = {name: value for name, value in arguments.config_fields().items() if not isinstance(value, dict)}
+    if arguments.attn_implementation is not None:
+        simple["attn_implementation"] = arguments.attn_implementation
+    model: Any = SspSamModel.from_pretrained(source, dtype=torch.float32, **simple)
+    return model, SspSamProcessor.from_pretrained(source)
+
+
+def _fields(arguments: ModelArguments) -> dict[str, Any]:
+    """Returns the fields of the configuration: those of the preset, if any, under those of the arguments."""
+    given = arguments.config_fields()
+    return given if arguments.preset is None else preset_fields(arguments.preset, **given)
+
+
+def _build_around_towers(arguments: ModelArguments) -> tuple[SspSamModel, SspSamProcessor]:
+    fields, towers = _fields(arguments), dict(arguments.init_from_towers or {})
+    sam_fields = fields.pop("sam_config", {})
+    for name in ("vision_config", "text_config"):  # the towers say their own sizes
+        fields.pop(name, None)
+    # Not a size but the paper's own epsilon of SAM's norms, which the towers' configurations lack.
+    towers["sam"] = SamModel.from_pretrained(towers["sam"], dtype=torch.float32)
+    for name, value in sam_fields.get("mask_decoder_config", {}).items():
+        setattr(towers["sam"].config.mask_decoder_config, name, value)
+    model = SspSamModel.from_towers(**towers, **fields)
+    if arguments.attn_implementation is not None:
+        model.set_attn_implementation(arguments.attn_implementation)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer or towers["text"])
+    return model, SspSamProcessor.from_model_config(model.config, tokenizer)
+
+
+def _build_new(arguments: ModelArguments) -> tuple[SspSamModel, SspSamProcessor]:
+    fields = _fields(arguments)
+    if arguments.tokenizer is not None:
+        tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
+    else:
+        tokenizer = build_word_tokenizer(VOCABULARY_WORDS)
+        text_config = fields.setdefault("text_config", {})
+        text_config |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    config: Any = SspSamConfig(attn_implementation=arguments.attn_implementation, **fields)
+    config.sam_config.vision_config.scale = arguments.positional_scale
+    model = SspSamModel(config)
+    if model.sam.vision_encoder.pos_embed is not None:
+        init_positions(model.sam.vision_encoder.pos_embed)
+    with torch.no_grad():
+        # Fused patches are products of two small numbers, far below the positions that are added to them.
+        model.fusion.projection.weight.mul_(FUSION_GAIN)
+    return model, SspSamProcessor.from_model_config(config, tokenizer)
+
+
+@torch.no_grad()
+def init_positions(pos_embed: torch.Tensor):
+    """
+    Fills SAM's absolute positions (1, g, g, channels), zeros in a new model, with sines and cosines of row and column.
+
+    Source: plain ViT baselines (arXiv 2205.01580), with periods from 2 pi to 200 pi patches.
+    """
+    side, channels = pos_embed.shape[1], pos_embed.shape[-1] // 4
+    frequencies = 100.0 ** -(torch.arange(channels) / channels)
+    angles = torch.arange(side)[:, None] * frequencies  # (g, channels / 4)
+    code = torch.cat([angles.sin(), angles.cos()], dim=-1)
+    rows, columns = code[:, None].expand(-1, side, -1), code[None].expand(side, -1, -1)
+    pos_embed.copy_(0.5 * torch.cat([columns, rows], dim=-1)[None])
