@@ -14,8 +14,8 @@ import pytest
 import torch
 from cache_image_features import main
 from conftest import make_image, make_pipeline
-from datasets import Dataset
 from PIL import Image
+from tiny_benchmark import tiny_row, write_benchmark
 from tiny_models import tiny_labels
 
 from ssp_sam.modeling_ssp_sam.model_outputs import SspSamImageFeatures
@@ -25,7 +25,6 @@ from ssp_sam.training.feature_encoding import plan_shards
 from ssp_sam.training.feature_index import FeatureIndex
 from ssp_sam.training.feature_shards import check_room, write_shard, writing_to
 from ssp_sam.training.image_sources import SceneImages
-from ssp_sam.training.refer_data import FEATURES
 from ssp_sam.training.scene_data import render_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,27 +38,11 @@ def encoded(picture: Image.Image, kind: str = "PNG") -> bytes:
 
 
 def make_row(image_id: str, content: bytes) -> dict:
-    return {
-        "image": {"bytes": content, "path": None},
-        "image_id": image_id,
-        "size_hw": [30, 40],
-        "ref_id": image_id,
-        "ann_ids": [],
-        "category": "",
-        "expressions": ["the thing"],
-        "split": "train",
-        "masks": [],
-        "box_xyxy": None,
-        "no_target": True,
-        "source": "fixture",
-        "licence": "unknown",
-    }
+    return tiny_row(0, "none", image_id=image_id, image={"bytes": content, "path": None}, source="fixture")
 
 
-def write_benchmark(folder: Path, rows: list[dict]) -> str:
-    (folder / "data").mkdir(parents=True)
-    Dataset.from_list(rows, features=FEATURES).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
-    return str(folder)
+def write_rows(folder: Path, rows: list[dict]) -> str:
+    return str(write_benchmark(folder, {"train": rows}))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -80,7 +63,7 @@ def benchmark(tmp_path_factory, pictures) -> str:
     rows = [make_row(str(number), encoded(picture)) for number, picture in enumerate(pictures) for _ in range(2)]
     rows[9] = make_row("another id", encoded(pictures[0], "BMP"))
     rows[7] = make_row("0", encoded(pictures[3]))
-    return write_benchmark(tmp_path_factory.mktemp("benchmark") / "data", rows)
+    return write_rows(tmp_path_factory.mktemp("benchmark") / "data", rows)
 
 
 @pytest.fixture(scope="module")
@@ -450,7 +433,7 @@ def test_a_damaged_shard_is_replaced_and_the_others_stay(folder, tmp_path, model
 def test_new_images_are_added_to_a_cache(folder, tmp_path, model_folder, two_towers, pictures, capsys):
     copied = copy_of(folder, tmp_path)
     new = make_image(seed=50)
-    more = write_benchmark(tmp_path / "more", [make_row("1", encoded(pictures[1])), make_row("2", encoded(new))])
+    more = write_rows(tmp_path / "more", [make_row("1", encoded(pictures[1])), make_row("2", encoded(new))])
     assert run(model_folder, more, copied) == 0
     assert "2 distinct images in 2 rows, 1 to encode" in capsys.readouterr().out
     cache = open_cache(copied, two_towers)
@@ -527,7 +510,7 @@ def test_values_that_the_dtype_cannot_hold_stop_the_run(tmp_path, benchmark, cap
 
 def test_an_unreadable_picture_is_told_and_the_others_are_kept(tmp_path, model_folder, pictures, two_towers, capsys):
     rows = [make_row("good", encoded(pictures[0])), make_row("bad", b"not a picture")]
-    assert run(model_folder, write_benchmark(tmp_path / "data", rows), tmp_path / "cache") == 2
+    assert run(model_folder, write_rows(tmp_path / "data", rows), tmp_path / "cache") == 2
     printed = capsys.readouterr()
     assert "unreadable: fixture/bad: cannot read an image from 13 bytes" in printed.out
     assert "without a readable image, which are not in the cache: 1" in printed.err
@@ -591,7 +574,7 @@ def test_verification_finds_features_of_another_image(folder, tmp_path, model_fo
 
 
 def test_verification_of_a_cache_without_these_images_says_so(folder, tmp_path, model_folder, capsys):
-    other = write_benchmark(tmp_path / "other", [make_row("1", encoded(make_image(seed=77)))])
+    other = write_rows(tmp_path / "other", [make_row("1", encoded(make_image(seed=77)))])
     assert run(model_folder, other, folder, "--verify", "5") == 2
     assert "none of the 1 images are in" in capsys.readouterr().err
 

@@ -94,6 +94,10 @@ class DataArguments:
     random_semantic_offset: bool = field(
         default=True, metadata={"help": "Lay the image at a random place of the semantic canvas in training."}
     )
+    feature_cache: str | None = field(
+        default=None,
+        metadata={"help": "Folder that scripts/cache_image_features.py wrote; frozen image encoders do not run then."},
+    )
     # Generated scenes.
     scene_cache: str = field(default="scene_cache", metadata={"help": "Folder that keeps the rendered scenes."})
     num_train_scenes: int = field(default=40000, metadata={"help": "Scenes rendered for training."})
@@ -129,6 +133,11 @@ class DataArguments:
             raise ValueError(f"eval_fraction must lie in (0, 1), got {self.eval_fraction}")
         if self.dataset is not None and self.train_dir is not None:
             raise ValueError(f"give dataset or train_dir, got both: {self.dataset!r} and {self.train_dir!r}")
+        if self.feature_cache is not None and self.uses_scenes:
+            raise ValueError(
+                f"feature_cache ({self.feature_cache!r}) needs dataset or train_dir; scenes are mirrored and "
+                f"coloured anew whenever they are seen"
+            )
         if self.uses_scenes and self.images_per_device > self.num_train_scenes:
             raise ValueError(
                 f"images_per_device ({self.images_per_device}) must be at most num_train_scenes "

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..modeling_ssp_sam.loss_ssp_sam import dice_loss, focal_loss
+from ..modeling_ssp_sam.model_outputs import SspSamImageFeatures
 from .dense_supervision import DenseHeads, ForegroundHeads
 
 # SAM's own proportion of focal to dice loss (arXiv 2304.02643, appendix A), and the weight of its IoU estimate.
@@ -184,6 +185,8 @@ class ReferringObjective(Objective):
         return loss, {name: value.detach() for name, value in terms.items()}
 
     def _image_features(self, batch: dict):
+        if "patch_features" in batch:
+            return SspSamImageFeatures(batch["image_embeddings"], batch["patch_features"])
         return self.model.get_image_features(
             batch.get("pixel_values"), batch.get("semantic_pixel_values"), batch.get("image_embeddings")
         )

@@ -12,6 +12,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ..processing.canvas_geometry_ssp_sam import fit_semantic, shifted_offset
+from .feature_cache import FeatureCache
+from .image_keys import image_key
 from .refer_data import decode_masks
 
 TARGET_KINDS = ("none", "one", "many")
@@ -74,10 +76,19 @@ class ReferCollator:
         processor: The model's `SspSamProcessor`.
         box_only: Whether the boxes are all that is learned, so that items need no mask.
         with_truth: Whether pictures and masks at full size come along, as evaluation needs them.
+        feature_cache: What frozen encoders say of the pictures, in place of their pixels.
     """
 
-    def __init__(self, processor, *, box_only: bool = False, with_truth: bool = False):
+    def __init__(
+        self,
+        processor,
+        *,
+        box_only: bool = False,
+        with_truth: bool = False,
+        feature_cache: FeatureCache | None = None,
+    ):
         self.processor, self.box_only, self.with_truth = processor, box_only, with_truth
+        self.feature_cache = feature_cache
 
     def __call__(self, items: list[dict]) -> dict:
         """
@@ -89,7 +100,8 @@ class ReferCollator:
             `expressions`; per image `original_sizes` and `reshaped_input_sizes`.
 
         Raises:
-            ValueError: A reference has a target but no mask (with masks) or no box (without), or cannot be read.
+            ValueError: A reference has a target but no mask (with masks) or no box (without), cannot be read, or its
+                picture is not in the feature cache.
         """
         # 1. Pictures once each, with their expressions together.
         groups: dict[Any, list[dict]] = {}
@@ -116,6 +128,12 @@ class ReferCollator:
         batch: dict[str, Any] = {**inputs, "num_samples": len(items), "names": [item["name"] for item in items]}
         sizes = {name: batch.pop(name) for name in ("original_sizes", "reshaped_input_sizes")}
         batch.pop("semantic_offsets", None)
+        if self.feature_cache is not None:
+            features = self.feature_cache.batch([image_key(group[0]["image"]) for group in groups.values()])
+            del batch["pixel_values"]
+            if "patch_features" in features:
+                del batch["semantic_pixel_values"]
+            batch |= features
         if self.with_truth:
             batch |= sizes
             batch["images"] = [item["image"] for item in items]

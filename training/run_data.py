@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from .arguments import DataArguments
 from .collator import ReferringCollator, TowerCollator
 from .evaluation import evaluate_references, evaluate_scenes, evaluate_terms, evaluation_batches
+from .feature_cache import FeatureCache
 from .own_references import open_own_references
 from .refer_batches import ReferCollator, ReferDataset
 from .refer_data import load_prepared
@@ -118,16 +119,25 @@ def open_data(settings: Settings, model, processor, accelerator) -> RunData:
         raise ValueError(f"a prepared benchmark needs the objective 'referring', got {training.objective!r}")
     train_rows, eval_rows = open_references(settings, accelerator)
     train_set = ReferDataset(train_rows, seed=training.seed, random_offset=data.random_semantic_offset)
+    options = {"box_only": training.box_only, "feature_cache": open_features(data, model, processor)}
     return RunData(
         train_set=train_set,
-        collate=ReferCollator(processor, box_only=training.box_only),
+        collate=ReferCollator(processor, **options),
         eval_set=ReferDataset(eval_rows, every_expression=True),
-        eval_collate=ReferCollator(processor, box_only=training.box_only, with_truth=True),
+        eval_collate=ReferCollator(processor, with_truth=True, **options),
         measure=functools.partial(evaluate_references, processor=processor, box_only=training.box_only),
         groups=train_set.pictures() if data.group_by_picture else None,
         draws_answers=not training.box_only,
         **common,
     )
+
+
+def open_features(data: DataArguments, model, processor) -> FeatureCache | None:
+    """Returns the cached features of the run's images, if any; patches only where every image lies in the middle."""
+    if data.feature_cache is None:
+        return None
+    names = ["image_embeddings"] if data.random_semantic_offset else None
+    return FeatureCache.open(data.feature_cache, model=model, processor=processor, names=names)
 
 
 def open_references(settings: Settings, accelerator) -> tuple[Dataset, Dataset]:
