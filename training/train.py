@@ -10,6 +10,7 @@ Every setting of the files can be given again on the command line, where it wins
 """
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any
 if __name__ == "__main__":
     # A launched script puts its own folder first on the path; the checkout's root must be there instead.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    # Otherwise MKL's products depend on where in memory their operands lie, and no resumed run would repeat a whole one.
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
