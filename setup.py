@@ -22,7 +22,6 @@ EXTRAS["test"] = [
     "pytest-xdist>=3.6",
     "pytest-timeout>=2.3",
     "ruff>=0.12",
-    "pyyaml>=6",
     "selenium>=4.20",
 ]
 
@@ -60,6 +59,8 @@ setup(
         "evaluate>=0.4.5",
         "pillow>=11",
         "numpy>=2.0",
+        "pyyaml>=6",
+        "tqdm>=4.66",
     ],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["ssp-sam = ssp_sam.cli:main"]},

@@ -27,7 +27,7 @@ from ssp_sam import EMBEDDED_CHECKPOINT
 from ssp_sam.modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ssp_sam.processing.processing_ssp_sam import SspSamProcessor
 from ssp_sam.segment_onnx import OnnxSegmenter
-from ssp_sam.training.scene_scores import scene_samples
+from ssp_sam.training.evaluation_samples import SceneImages
 from ssp_sam.training.scenes import SPLITS
 
 
@@ -72,8 +72,10 @@ def compare(model, processor, segment_onnx: OnnxSegmenter, args: argparse.Namesp
     }
     seconds: dict[str, list[float]] = {name: [] for name in routes}
     overlaps, decisions, scores, boxes = [], [], [], []
-    for scene, referrals in scene_samples(args.split, args.num_scenes, args.expressions_per_scene):
-        picture, texts = Image.fromarray(scene.image), [referral.expression for referral in referrals]
+    images = SceneImages(args.split, args.num_scenes, args.expressions_per_scene)
+    for index in range(len(images)):
+        image = images[index]
+        picture, texts = image.image, [item.expression for item in image.items]
         answers = {}
         for name, segment in routes.items():
             start = time.process_time()

@@ -25,7 +25,8 @@ from transformers.utils import logging
 
 from ssp_sam import EMBEDDED_CHECKPOINT, SspSamModel, SspSamProcessor
 from ssp_sam.quantize import quantize_linear_layers
-from ssp_sam.training.scene_scores import predict_scenes, scene_samples
+from ssp_sam.training.evaluation_run import predicted_batches
+from ssp_sam.training.evaluation_samples import SceneImages
 from ssp_sam.training.scenes import SPLITS
 
 PRECISIONS = ("float32", "bfloat16", "float16", "autocast bfloat16", "int8 linear layers")
@@ -61,7 +62,7 @@ def load(folder: str, precision: str, device: str) -> tuple[SspSamModel, context
     return model, contextlib.nullcontext()
 
 
-def answer_all(folder: str, precision: str, device: str, samples: list) -> Answers:
+def answer_all(folder: str, precision: str, device: str, images: SceneImages) -> Answers:
     """Runs one precision over all scenes, one at a time."""
     model, context = load(folder, precision, device)
     processor = SspSamProcessor.from_pretrained(folder)
@@ -80,14 +81,16 @@ def answer_all(folder: str, precision: str, device: str, samples: list) -> Answe
         answers.seconds += clock()
 
     with context:
-        for _ in predict_scenes(model, processor, samples[:3], batch_size=1):  # warm up
+        warm_up = SceneImages(images.split, min(3, len(images)), images.expressions_per_scene, images.first_seed)
+        for _ in predicted_batches(model, processor, warm_up, batch_size=1):
             pass
         model.register_forward_pre_hook(start_clock)
         model.register_forward_hook(stop_clock)
-        for _, _, _, answer_of in predict_scenes(model, processor, samples, batch_size=1):
-            answer = answer_of()
-            answers.masks.append(answer["mask"].cpu().numpy())
-            answers.found.append(not answer["no_target"])
+        for batch in predicted_batches(model, processor, images, batch_size=1):
+            for _, _, raw in batch:
+                answer = raw.read()
+                answers.masks.append(answer["mask"].cpu().numpy())
+                answers.found.append(not answer["no_target"])
     return answers
 
 
@@ -111,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     precisions = [name for name in PRECISIONS if args.device == "cpu" or not name.startswith("int8")]
 
-    samples = list(scene_samples(args.split, args.num_scenes, args.expressions_per_scene, args.first_seed))
+    images = SceneImages(args.split, args.num_scenes, args.expressions_per_scene, args.first_seed)
     count = args.num_scenes * args.expressions_per_scene
     logging.disable_progress_bar()
     pace_name = "CPU ms per scene" if args.device == "cpu" else "ms per scene"
@@ -119,7 +122,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"| precision | IoU with float32 | verdicts changed | MB | {pace_name} |\n|---|---|---|---|---|", flush=True)
     baseline, broken = None, []
     for precision in precisions:
-        answers = answer_all(args.model, precision, args.device, samples)
+        answers = answer_all(args.model, precision, args.device, images)
         baseline = baseline or answers
         iou = mean_iou(answers.masks, baseline.masks)
         changed = np.mean(np.array(answers.found) != np.array(baseline.found))

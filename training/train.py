@@ -19,7 +19,7 @@ from typing import Any
 if __name__ == "__main__":
     # A launched script puts its own folder first on the path; the checkout's root must be there instead.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-    # Otherwise MKL's products depend on where in memory their operands lie, and no resumed run would repeat a whole one.
+    # Otherwise MKL's products depend on where operands lie in memory, and a resumed run does not repeat a whole one.
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 import torch
