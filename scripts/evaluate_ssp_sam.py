@@ -47,6 +47,7 @@ from ssp_sam.training.evaluation_run import evaluate_model, evaluate_predictions
 from ssp_sam.training.evaluation_samples import PreparedImages, SceneImages
 from ssp_sam.training.metrics import FAMILIES
 from ssp_sam.training.prediction_files import PredictionWriter, SavedPredictions
+from ssp_sam.training.refer_data import shards_by_split
 from ssp_sam.training.referring_predictor import predict_expressions, prepare_images
 from ssp_sam.training.run_lengths import decode
 from ssp_sam.training.scenes import SPLITS
@@ -57,14 +58,21 @@ THRESHOLDS = ("mask_threshold", "no_target_threshold", "min_mask_pixels")
 PREDICTIONS, SHEET = "predictions.json", "contact_sheet.png"
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Reports bad usage in one line, without the whole usage before it."""
+
+    def error(self, message: str):
+        self.exit(2, f"evaluate_ssp_sam: {message}; see --help\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="folder or Hub id of a model (default: the embedded checkpoint)")
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument("--data", metavar="FOLDER", help="prepared benchmark or own data")
     data.add_argument("--scenes", choices=SPLITS, metavar="SPLIT", help=f"generated scenes: {', '.join(SPLITS)}")
-    parser.add_argument("--split", help="split of --data (default: val)")
+    parser.add_argument("--split", help="split of --data (default: its only one, or val)")
     parser.add_argument("--limit", type=int, help="pictures of --data to use, from the first (default: all)")
     parser.add_argument("--num-scenes", type=int, default=1000)
     parser.add_argument("--expressions-per-scene", type=int, default=2)
@@ -147,7 +155,9 @@ def prepare(args: argparse.Namespace, accelerator: Accelerator) -> Evaluation:
         images = SceneImages(args.scenes, args.num_scenes, args.expressions_per_scene, args.first_seed)
     else:
         with accelerator.main_process_first():
-            images = PreparedImages(args.data, args.split or "val", args.limit)
+            splits = list(shards_by_split(args.data))
+            split = args.split or (splits[0] if len(splits) == 1 else "val")
+            images = PreparedImages(args.data, split, args.limit)
     family = args.family or choose_family(images.sources, images.has_no_target)
 
     # 2. Model or predictions, and the settings that masks depend on.

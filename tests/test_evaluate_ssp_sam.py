@@ -214,6 +214,8 @@ def test_predictions_that_do_not_fit_are_refused_by_name(data, masks, tmp_path, 
     assert "prediction 1 of" in refusal([good, {"ref_id": "0-0"}])
     assert "two predictions for sentence 0 of reference '0-0'" in refusal([good, good])
     assert "add up to" in refusal([{"ref_id": "0-0", "segmentation": {"size": [30, 40], "counts": [7]}}])
+    assert "'box_xyxy' must be 4 numbers, got [1, 2]" in refusal([{**good, "box_xyxy": [1, 2]}])
+    assert "'score' must lie in 0..1, got 7" in refusal([{**good, "score": 7}])
     turned = refusal([{"ref_id": "0-0", "segmentation": encode(masks[0].T)}])
     assert "sentence 0 of reference '0-0' does not fit image 'picture 0'" in turned
 
@@ -266,4 +268,7 @@ def test_wrong_options_are_told_in_one_line_before_anything_is_computed(evaluate
     assert "--split and --limit belong to --data" in fault(["--scenes", "test", "--limit", 3, *out], capsys)
     predictions = ["--from-predictions", evaluated / "predictions.json"]
     assert "needs no model" in fault(["--data", data, "--model", "x", *predictions, *out], capsys)
+    with pytest.raises(SystemExit, match="2"):
+        evaluate_ssp_sam.main([])
+    assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()

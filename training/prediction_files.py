@@ -10,7 +10,7 @@ and the square of the original protocol is made from the mask at the picture's s
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,9 @@ class SavedPredictions:
             content = {"predictions": content}
         if not isinstance(content, dict) or not isinstance(content.get("predictions"), list):
             raise ValueError(f"{self.path!r} must hold an object with a list 'predictions', or such a list alone")
-        self.info: dict[str, Any] = content.get("info") or {}
+        info = content.get("info")
+        # What others write there is not known to mean the same.
+        self.info: dict[str, Any] = info if isinstance(info, dict) and info.get("format") == FORMAT else {}
         self._by_key: dict[tuple[str, int], dict[str, Any]] = {}
         for number, prediction in enumerate(content["predictions"]):
             key = self._key(prediction, number)
@@ -98,6 +100,13 @@ class SavedPredictions:
                     area(prediction[name])
                 except (ValueError, AttributeError) as error:
                     raise ValueError(f"prediction {number} of {self.path!r}, {name!r}: {error}") from error
+        for name in ("box_xyxy", "head_box_xyxy"):
+            box = prediction.get(name)
+            if box is not None and not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
+                raise ValueError(f"prediction {number} of {self.path!r}: {name!r} must be 4 numbers, got {box!r}")
+        score = prediction.get("score")
+        if score is not None and not (_is_number(score) and 0 <= score <= 1):
+            raise ValueError(f"prediction {number} of {self.path!r}: 'score' must lie in 0..1, got {score!r}")
         return str(prediction["ref_id"]), sentence
 
     def __len__(self) -> int:
@@ -112,9 +121,9 @@ class SavedPredictions:
         self.used.add(key)
         return None if prediction["segmentation"] is None else prediction
 
-    def unused(self) -> Iterator[tuple[str, int]]:
-        """Yields the keys of predictions that nobody has taken."""
-        return (key for key in self._by_key if key not in self.used)
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 __all__ = ["FORMAT", "PredictionWriter", "SavedPredictions"]
