@@ -48,7 +48,11 @@ CSS = """
 .ssp-legend .missing { opacity: 0.65; }
 #answer img { cursor: crosshair; }
 #examples td { white-space: pre-line; text-align: left; }
-@media (max-width: 700px) { #maps .image-container { overflow-x: auto; } #maps img { min-width: 860px; } }
+@media (max-width: 700px) {
+  #maps .image-container { overflow-x: auto; justify-content: flex-start; }
+  #maps .image-container * { justify-content: flex-start; }
+  #maps img { min-width: 860px; }
+}
 """
 
 

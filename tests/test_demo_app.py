@@ -314,6 +314,24 @@ def test_nothing_hangs_over_the_edge_of_wide_and_narrow_windows(browser, address
         assert box["x"] >= 0 and box["x"] + box["width"] <= width and box["height"] > 0, selector
 
 
+def test_the_maps_can_be_scrolled_from_end_to_end_on_narrow_windows(browser, address):
+    browser.visit(address, 420)
+    browser.wait(lambda: browser.all("#examples tbody td"))
+    browser.press("#examples tbody td")
+    browser.wait(browser.legend)
+    browser.press("button[role=tab]:nth-of-type(2)")
+    browser.wait(lambda: browser.all("#maps img"))
+    left, right, frame = browser.wait(
+        lambda: browser.driver.execute_script(
+            "const frame = document.querySelector('#maps .image-container'), image = frame.querySelector('img');"
+            "if (!image.naturalWidth) return null;"
+            "const x = image.getBoundingClientRect(), y = frame.getBoundingClientRect();"
+            "return [x.left - y.left, x.right - y.left, frame.scrollWidth]"
+        )
+    )
+    assert left >= 0 and right - left >= 860 and frame >= right - 1
+
+
 def test_the_page_talks_to_this_machine_alone(browser, address):
     browser.hosts()
     browser.visit(address)
