@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from accelerate.utils.modeling import get_module_class_from_name
+from accelerate.utils.dataclasses import get_module_class_from_name
 from conftest import make_pipeline
 from PIL import Image
 from tiny_benchmark import tiny_benchmark, tiny_model_folder, tiny_row, write_benchmark
