@@ -2,9 +2,8 @@
 """
 Computes what a model's frozen image encoders say of every image once, for trainings that read it from disk.
 
-    accelerate launch scripts/cache_image_features.py --model outputs/start --data data/refcoco_unc --output cache
-    accelerate launch scripts/cache_image_features.py --model outputs/start --data data/refcoco_unc --output cache \
-        --verify 20
+    accelerate launch scripts/cache_image_features.py --model MODEL --data FOLDER --output CACHE
+    accelerate launch scripts/cache_image_features.py --model MODEL --data FOLDER --output CACHE --verify 20
 
 May be stopped at any moment and repeated: what is finished is kept. Every launched process encodes its share.
 """
