@@ -1,6 +1,6 @@
 """Measures the preparation of a set of RefCOCO's size: writes one of tiny pictures and prepares it.
 
-    python scripts/measure_preparation.py --folder /tmp/preparation --processes 2
+    python scripts/measure_preparation.py --folder preparation --processes 2
 
 The set has as many pictures, references and sentences per split as RefCOCO (UNC), so that the published counts are met.
 """
