@@ -91,19 +91,18 @@ def build_demo(pipeline: ReferringSegmentationPipeline):
         def click(state, target, kind, event: gr.SelectData):  # the annotation makes gradio pass the place
             return steps.click(state, target, kind, event.index)
 
+        def segment(*asked):
+            return [*steps.segment(*asked), gr.Tabs(selected="answer")]
+
         def choose(index):
             path, text = examples[index]
-            return [path, text, *steps.segment(DemoState(), path, text, None)]
+            return [path, text, *segment(DemoState(), path, text, None)]
 
         quiet = {"api_visibility": "private", "show_progress": "minimal"}
         gr.on([ask.picture.upload, ask.picture.clear], steps.open, ask.picture, shown, **quiet)
         asked = [state, ask.picture, ask.text, tell.target]
-        for answered in (
-            ask.segment.click(steps.segment, asked, shown, **quiet),
-            ask.text.submit(steps.segment, asked, shown, **quiet),
-            choices.click(choose, choices, [ask.picture, ask.text, *shown], **quiet),
-        ):
-            answered.then(lambda: gr.Tabs(selected="answer"), None, tell.tabs, **quiet)
+        gr.on([ask.segment.click, ask.text.submit], segment, asked, [*shown, tell.tabs], **quiet)
+        choices.click(choose, choices, [ask.picture, ask.text, *shown, tell.tabs], **quiet)
         tell.answer.select(click, [state, tell.target, tell.kind], shown, **quiet)
         tell.undo.click(steps.undo, [state, tell.target], shown, **quiet)
         tell.clear.click(steps.clear, [state, tell.target], shown, **quiet)
@@ -112,7 +111,15 @@ def build_demo(pipeline: ReferringSegmentationPipeline):
 
 
 def _lay_out_question(gr) -> SimpleNamespace:
-    picture = gr.Image(label="Picture", sources=["upload", "clipboard"], buttons=[], height=260, elem_id="picture")
+    picture = gr.Image(
+        label="Picture",
+        type="filepath",
+        image_mode=None,
+        sources=["upload", "clipboard"],
+        buttons=[],
+        height=260,
+        elem_id="picture",
+    )
     # Files reach the app as they are, which says itself what is wrong with them. No subclass: gradio would write a file
     # of its signatures beside this one.
     picture.preprocess = lambda payload: None if payload is None else payload.path

@@ -323,8 +323,8 @@ def test_the_maps_can_be_scrolled_from_end_to_end_on_narrow_windows(browser, add
     browser.wait(lambda: browser.all("#maps img"))
     left, right, frame = browser.wait(
         lambda: browser.driver.execute_script(
-            "const frame = document.querySelector('#maps .image-container'), image = frame.querySelector('img');"
-            "if (!image.naturalWidth) return null;"
+            "const frame = document.querySelector('#maps .image-container'), image = frame?.querySelector('img');"
+            "if (!image || !image.naturalWidth) return null;"
             "const x = image.getBoundingClientRect(), y = frame.getBoundingClientRect();"
             "return [x.left - y.left, x.right - y.left, frame.scrollWidth]"
         )
