@@ -11,7 +11,7 @@ PACKAGES = ["ssp_sam", *(f"ssp_sam.{layer}" for layer in LAYERS)]
 
 EXTRAS = {
     "data": ["pycocotools>=2.0.8"],
-    "demo": ["gradio>=5"],
+    "demo": ["gradio>=6"],
     "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "train": ["tensorboard>=2.17"],
 }
