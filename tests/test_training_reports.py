@@ -129,6 +129,8 @@ def test_settings_that_divided_weights_do_not_allow_are_refused():
     )
     with pytest.raises(ValueError, match=r"ema_decay \(0.9\) needs whole weights in every process, got FSDP"):
         check_distribution(sharded, TrainingArguments(ema_decay=0.9))
+    with pytest.raises(ValueError, match=r"optimizer \('muon'\) cannot be divided over processes, got FSDP; use adamw"):
+        check_distribution(sharded, TrainingArguments(optimizer="muon"))
     with pytest.raises(ValueError, match=r"mask_decoder_frozen_epochs \(2\) cannot be had under DeepSpeed"):
         check_distribution(deepspeed, TrainingArguments(mask_decoder_frozen_epochs=2))
     check_distribution(sharded, TrainingArguments(mask_decoder_frozen_epochs=2))

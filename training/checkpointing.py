@@ -201,7 +201,8 @@ def save_model(
         dtype: Number format of the weights; that of the model when not given. The model itself is left alone.
     """
     weights = dict(model.state_dict() if weights is None else weights)
-    weights = {name: tensor.detach() for name, tensor in weights.items()}
+    # Tied weights are saved once; gathered from shards they are copies, which do not show that they are tied.
+    weights = {name: t.detach() for name, t in weights.items() if name not in model.all_tied_weights_keys}
     if dtype is not None and dtype != model.dtype:
         model = copy.deepcopy(model).to(dtype)
         weights = {k: v.to(dtype) if v.is_floating_point() else v for k, v in weights.items()}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import broadcast
+from torch.distributed.tensor import DTensor
 
 from .arguments import TrainingArguments
 from .checkpointing import SHARDED, save_checkpoint
@@ -95,7 +96,7 @@ class Trainer:
                     if accelerator.sync_gradients:
                         self._drop_frozen_gradients()
                         norm = accelerator.clip_grad_norm_(self.objective.parameters(), self.arguments.max_grad_norm)
-                        terms = terms | {"grad_norm": norm}
+                        terms = terms | {"grad_norm": whole(norm)}
                     optimizer.step()
                     optimizer.zero_grad(set_to_none=True)
                 self._note(terms | {"loss": loss.detach()}, batch["num_samples"])
@@ -238,6 +239,11 @@ class Trainer:
         return broadcast(torch.tensor([minutes], dtype=torch.float64, device=self.accelerator.device)).item()
 
 
+def whole(value: torch.Tensor | float) -> torch.Tensor | float:
+    """Returns a number that FSDP 2 keeps divided over the processes as a plain tensor."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
 def check_distribution(accelerator: Accelerator, arguments: TrainingArguments):
     """Raises a `ValueError` for settings that the way the weights are divided over processes does not allow."""
     way = accelerator.distributed_type
@@ -245,6 +251,8 @@ def check_distribution(accelerator: Accelerator, arguments: TrainingArguments):
         raise ValueError(
             f"ema_decay ({arguments.ema_decay}) needs whole weights in every process, got {way.value}; set it to 0"
         )
+    if arguments.optimizer == "muon" and way in SHARDED:
+        raise ValueError(f"optimizer ('muon') cannot be divided over processes, got {way.value}; use adamw")
     if arguments.mask_decoder_frozen_epochs and way == DistributedType.DEEPSPEED:
         raise ValueError(
             f"mask_decoder_frozen_epochs ({arguments.mask_decoder_frozen_epochs}) cannot be had under DeepSpeed, which "

@@ -20,6 +20,8 @@ FOCAL_TO_DICE = 20.0
 IOU_LOSS_WEIGHT = 1.0
 DENSE_LABELS = ("region_fractions", "noun_ids", "colour_ids", "region_boxes")
 FOREGROUND_PREFIX = "foreground."
+# The surgery of the semantic tower calls the norm and the attention of such a layer by themselves.
+CALLED_IN_PARTS = {"CLIPEncoderLayer"}
 REFERRING_INPUTS = (
     "input_ids", "attention_mask", "image_index", "mask_labels", "box_labels", "no_target_labels",
     "input_points", "input_labels", "input_boxes",
@@ -44,9 +46,9 @@ class Objective(nn.Module):
 
     @property
     def _no_split_modules(self) -> list[str]:
-        """Names the layers that FSDP gathers as a whole: those that the model names and has."""
+        """Names the layers that FSDP gathers as a whole: those that the model names, has, and calls as a whole."""
         present = {type(module).__name__ for module in self.model.modules()}
-        return sorted(present.intersection(self.model._no_split_modules or ()))
+        return sorted(present.intersection(self.model._no_split_modules or ()) - CALLED_IN_PARTS)
 
     def load_head_state(self, state: dict[str, torch.Tensor]):
         """Loads the weights of the training-only heads; an earlier stage has fewer of them."""
