@@ -307,17 +307,19 @@ def test_masks_are_predicted_in_every_n_th_step(config, tmp_path):
     assert ["dice" in entry for entry in log if entry["event"] == "train"] == [True, False, False, True]
 
 
-def test_bfloat16_steps_stay_close_to_float32_and_keep_float32_weights(config, tmp_path):
-    losses = {}
-    for precision in ("no", "bf16"):
+def test_bfloat16_steps_stay_close_to_float32_and_keep_float32_weights(config, tmp_path, monkeypatch):
+    def first_loss(name: str, *words: str) -> float:
         AcceleratorState._reset_state()  # a process keeps the precision it began with
-        folder = tmp_path / precision
-        main(["--config", str(config), "--mixed_precision", precision, "--output_dir", str(folder)])
-        first = json.loads((folder / "log.jsonl").read_text().splitlines()[0])
-        losses[precision] = first["loss"]
-        assert SspSamModel.from_pretrained(folder / "final").dtype == torch.float32
-    assert losses["no"] != losses["bf16"]
-    assert losses["bf16"] == pytest.approx(losses["no"], rel=0.02)
+        main(["--config", str(config), *words, "--output_dir", str(tmp_path / name)])
+        assert SspSamModel.from_pretrained(tmp_path / name / "final").dtype == torch.float32
+        return json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[0])["loss"]
+
+    whole, half = (first_loss(precision, "--mixed_precision", precision) for precision in ("no", "bf16"))
+    assert whole != half
+    assert half == pytest.approx(whole, rel=0.02)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")  # as `accelerate launch` and its files say it
+    assert first_loss("launched") == half
+    assert first_loss("overruled", "--mixed_precision", "no") == whole
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(config, monkeypatch):

@@ -1,5 +1,6 @@
-"""Training with weights divided over two processes by FSDP 2 equals training with whole weights."""
+"""Training divided over two processes by FSDP 2 or DeepSpeed ZeRO 2 equals training in one."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -34,7 +35,6 @@ def common(tmp_path_factory) -> dict:
         "init_from": tiny_model_folder(folder / "model", dropout=False),
         "num_epochs": 2,
         "warmup_steps": 0,
-        "mask_decoder_frozen_epochs": 0.5,
         "foreground_loss_weight": 0,
         "iou_loss_weight": 0,
         "checkpoint_steps": 3,
@@ -48,25 +48,38 @@ def words(settings: dict) -> list[str]:
     return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
 
 
-def train_sharded(settings: dict, cache: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "accelerate.commands.launch"]
-    command += ["--config_file", str(ROOT / "training/accelerate_configs/two_cpu_processes.yaml")]
-    command += [str(ROOT / "tests/fsdp_on_cpus.py"), *words(settings)]
+def train_sharded(way: str, settings: dict, cache: Path):
+    configs = ROOT / "training/accelerate_configs"
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
+    command += [str(configs / "two_cpu_processes.yaml"), str(ROOT / "tests/sharded_on_cpus.py")]
+    command += [str(configs / f"{way}.yaml"), *words(settings)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_DATASETS_CACHE": str(cache)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert run.returncode == 0, run.stderr[-3000:]
 
 
 def log_of(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_sharded_training_equals_whole_training_and_resumes_bit_for_bit(common, tmp_path):
-    # 1. Two processes, each with half of the weights.
+@pytest.mark.parametrize(
+    ("way", "divided", "frozen_epochs"),
+    [
+        ("fsdp", "pytorch_model_fsdp_0", 0.5),
+        pytest.param(
+            *("deepspeed_zero2", "pytorch_model", 0),
+            marks=pytest.mark.skipif(
+                importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed here"
+            ),
+        ),
+    ],
+)
+def test_divided_training_equals_whole_training_and_resumes_bit_for_bit(common, tmp_path, way, divided, frozen_epochs):
+    # 1. Two processes, each with a part of the weights or of the optimizer's states.
+    common = common | {"mask_decoder_frozen_epochs": frozen_epochs}
     sharded = common | {"images_per_device": 2, "output_dir": tmp_path / "sharded"}
-    run = train_sharded(sharded, tmp_path / "cache")
-    assert run.returncode == 0, run.stderr[-3000:]
-    checkpoint = tmp_path / "sharded" / "checkpoint-3"
-    assert (checkpoint / "pytorch_model_fsdp_0").is_dir(), "the weights were not divided"
+    train_sharded(way, sharded, tmp_path / "cache")
+    assert (tmp_path / "sharded" / "checkpoint-3" / divided).is_dir(), "nothing was divided"
 
     # 2. One process on the same batches.
     main(words(common | {"images_per_device": 4, "output_dir": tmp_path / "whole"}))
@@ -86,7 +99,6 @@ def test_sharded_training_equals_whole_training_and_resumes_bit_for_bit(common, 
     shutil.copytree(tmp_path / "sharded", tmp_path / "resumed")
     for late in ("checkpoint-6", "final"):
         shutil.rmtree(tmp_path / "resumed" / late)
-    run = train_sharded(sharded | {"output_dir": tmp_path / "resumed", "resume": "auto"}, tmp_path / "cache")
-    assert run.returncode == 0, run.stderr[-3000:]
+    train_sharded(way, sharded | {"output_dir": tmp_path / "resumed", "resume": "auto"}, tmp_path / "cache")
     again = load_file(tmp_path / "resumed" / "final" / "model.safetensors")
     assert all(torch.equal(two[name], again[name]) for name in two)

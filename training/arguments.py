@@ -200,8 +200,9 @@ class TrainingArguments:
     mask_decoder_frozen_epochs: float = field(
         default=0.0, metadata={"help": "Epochs for which SAM's mask decoder stays as it is."}
     )
-    mixed_precision: Literal["no", "bf16", "fp16"] = field(
-        default="no", metadata={"help": "Number format of the matrix products, with weights in float32."}
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = field(
+        default=None,
+        metadata={"help": "Number format of the matrix products; what accelerate launch says when not given."},
     )
     gradient_checkpointing: bool = field(
         default=False, metadata={"help": "Compute activations again in the backward pass instead of keeping them."}

@@ -3,7 +3,7 @@
 
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import yaml
 from transformers import HfArgumentParser
@@ -100,8 +100,9 @@ def _convert(path, item, value: Any) -> Any:
         if item.default is not None:
             raise ValueError(f"{path}: {item.name} must have a value, got null")
         return None
-    if getattr(item.type, "__origin__", None) is Literal and value not in get_args(item.type):
-        raise ValueError(f"{path}: {item.name} must be one of {list(get_args(item.type))}, got {value!r}")
+    choice = next((kind for kind in (item.type, *get_args(item.type)) if get_origin(kind) is Literal), None)
+    if choice is not None and value not in get_args(choice):
+        raise ValueError(f"{path}: {item.name} must be one of {list(get_args(choice))}, got {value!r}")
     if item.default is MISSING:
         if not isinstance(value, list):
             raise ValueError(f"{path}: {item.name} must be a list, got {value!r}")
