@@ -1,19 +1,17 @@
-"""Pictures of one's own: how they are divided, and the worked example of docs/own_data.md in a reduced form."""
+"""Pictures of one's own: how they are divided, and the README's worked example."""
 
 import json
-from pathlib import Path
+import re
 
 import make_texture_scenes
 import pytest
-import torch
 from datasets import Dataset
+from readme_examples import ROOT, TEXT, checkout_for_reading, run_in_shell
 
 from ssp_sam.training.arguments import DataArguments
 from ssp_sam.training.own_references import keep_back, open_own_references
 from ssp_sam.training.refer_data import decode_masks
-from ssp_sam.training.train import main, run
-
-ROOT = Path(__file__).resolve().parents[1]
+from ssp_sam.training.train import run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,14 +59,19 @@ def test_a_folder_without_metadata_is_named(tmp_path, capsys):
     assert "there is no metadata.jsonl in" in capsys.readouterr().err
 
 
-def test_fine_tuning_the_embedded_checkpoint_learns_a_look_it_has_not_seen(pictures, tmp_path):
-    threads = torch.get_num_threads()
-    make_texture_scenes.main([str(tmp_path / "held_out"), "--pictures", "12", "--seed", "1"])
-    words = ["--config", str(ROOT / "training/configs/own_data.yaml"), "--train_dir", str(pictures)]
-    words += ["--init_from", str(ROOT / "ssp_sam/checkpoints/ssp-sam-scenes"), "--num_epochs", "5"]
-    words += ["--eval_dir", str(tmp_path / "held_out"), "--output_dir", str(tmp_path / "run"), "--eval_epochs", "0"]
-    main([*words, "--warmup_steps", "5", "--threads_per_process", "1"])
-    torch.set_num_threads(threads)
-    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    before, after = (entry["metrics"]["all"]["gIoU"] for entry in log if entry["event"] == "eval")
-    assert before < 0.2 < 0.25 < after, (before, after)
+def test_the_readmes_example_learns_a_look_the_embedded_checkpoint_has_not_seen(tmp_path, monkeypatch):
+    example = re.search(
+        r"^```bash\n(python scripts/make_texture_scenes.*?)^```\n\n.*?from ([\d.]+) to ([\d.]+)", TEXT, re.M | re.S
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = checkout_for_reading(tmp_path / "reader")
+    run_in_shell(example[1], folder)
+    assert (folder / "leftmost.png").is_file()
+    log = [json.loads(line) for line in (folder / "outputs/textures/log.jsonl").read_text().splitlines()]
+    before, *_, after = (entry["metrics"]["all"]["gIoU"] for entry in log if entry["event"] == "eval")
+    assert before < 0.2 < 0.35 < after, (before, after)
+    # Other processors and thread counts round otherwise, and training widens the differences.
+    assert before == pytest.approx(float(example[2]), abs=0.02)
+    assert after == pytest.approx(float(example[3]), abs=0.1)

@@ -1,18 +1,12 @@
 """The README's examples, executed as they are written."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from readme_examples import ROOT, TEXT, checkout_for_reading, run_in_shell
 
 from ssp_sam import EMBEDDED_CHECKPOINT
 
-ROOT = Path(__file__).resolve().parents[1]
-TEXT = (ROOT / "README.md").read_text("utf-8")
 # A block after a line `<!-- not run: reason -->` is shown only.
 BLOCK = re.compile(
     r"(?P<note><!-- not run: [^>]+ -->\n)?^```(?P<language>python|bash)\n(?P<code>.*?)^```$", re.M | re.S
@@ -26,10 +20,8 @@ needs_checkpoint = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """An empty folder with the example picture in it, from where a reader would try the README."""
-    folder = tmp_path_factory.mktemp("readme")
-    shutil.copytree(ROOT / "examples", folder / "examples")
-    return folder
+    """A folder with what the README's commands name, from where a reader would try it."""
+    return checkout_for_reading(tmp_path_factory.mktemp("readme"))
 
 
 def blocks(language: str):
@@ -50,15 +42,7 @@ def test_python_examples_run(code, folder, monkeypatch, capsys):
 @needs_checkpoint
 @pytest.mark.parametrize("code", blocks("bash"))
 def test_shell_examples_run(code, folder):
-    # The command of this very checkout stands first on the path, installed or not.
-    command = folder / "bin" / "ssp-sam"
-    command.parent.mkdir(exist_ok=True)
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ssp_sam.cli "$@"\n')
-    command.chmod(0o755)
-    path = os.pathsep.join([str(command.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(["bash", "-euc", code], cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_in_shell(code, folder)
 
 
 def test_there_are_examples_of_each_kind():
