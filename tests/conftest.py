@@ -10,6 +10,7 @@ os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as in training/train.py: the
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 from transformers import BertConfig, BertTokenizer, CLIPVisionConfig, SamConfig
 
@@ -118,6 +119,15 @@ def tiny_checkpoint(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("tiny-checkpoint")
     make_pipeline().save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def keep_process_state():
+    """Undoes what a training says to the whole process: its number format and its threads."""
+    threads = torch.get_num_threads()
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -45,14 +45,6 @@ def config(tmp_path, scene_cache) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def keep_process_state():
-    threads = torch.get_num_threads()
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-    torch.set_num_threads(threads)
-
-
 def make_stage(config: Path, objective: str, scene_cache: Path, **drawn):
     """Returns the objective of a stage, its collator and its dataset."""
     settings = parse_settings(["--config", str(config), "--objective", objective])
