@@ -39,6 +39,8 @@ class SspSamImageProcessorKwargs(ImagesKwargs, total=False):
         Side M of the mask labels.
     random_semantic_offset (`bool`, *optional*):
         Whether the image is laid at a random place of the semantic canvas, the augmentation of training.
+    return_pixel_values (`bool`, *optional*):
+        `False` leaves SAM's canvas out, for calls that have its image embeddings already.
     """
 
     semantic_size: int | None
@@ -46,6 +48,7 @@ class SspSamImageProcessorKwargs(ImagesKwargs, total=False):
     semantic_std: float | list[float] | tuple[float, ...] | None
     mask_size: int | None
     random_semantic_offset: bool | None
+    return_pixel_values: bool | None
 
 
 class SspSamImageProcessor(PilBackend):
@@ -123,7 +126,8 @@ class SspSamImageProcessor(PilBackend):
 
         Returns:
             [`BatchFeature`] with
-            `pixel_values` (N, 3, S, S) and `semantic_pixel_values` (N, 3, s, s), float32;
+            `pixel_values` (N, 3, S, S) and `semantic_pixel_values` (N, 3, s, s), float32, the former unless
+            `return_pixel_values=False`;
             `original_sizes` and `reshaped_input_sizes` (N, 2) int64, height and width of the upright image and of the
             image on SAM's canvas;
             `semantic_offsets` (N, 2) int64, left and top, when they were given or random;
@@ -172,6 +176,7 @@ class SspSamImageProcessor(PilBackend):
         resample,
         input_data_format,
         return_tensors,
+        return_pixel_values=True,
         **kwargs,
     ) -> BatchFeature:
         # 1. Upright RGB pictures.
@@ -185,13 +190,13 @@ class SspSamImageProcessor(PilBackend):
         # 2. SAM's canvas.
         reshaped = [fit_segmenter(size_hw, size.longest_edge) if do_resize else size_hw for size_hw in sizes_hw]
         canvas_hw = (pad_size.height, pad_size.width)
-        mean, std = (image_mean, image_std) if do_normalize else (0.0, 1.0)
-        data: dict[str, Any] = {
-            "pixel_values": _stack(
+        data: dict[str, Any] = {}
+        if return_pixel_values is not False:
+            mean, std = (image_mean, image_std) if do_normalize else (0.0, 1.0)
+            data["pixel_values"] = _stack(
                 _paint(picture, resized, canvas_hw if do_pad else resized, (0, 0), scale, mean, std, resample)
                 for (picture, _), resized, scale in zip(pictures, reshaped, scales, strict=True)
             )
-        }
         placements = [
             CanvasPlacement.of(size_hw, resized_hw, (0, 0), canvas_hw)
             for size_hw, resized_hw in zip(sizes_hw, reshaped, strict=True)

@@ -108,6 +108,14 @@ def test_the_canvas_follows_the_size_of_a_call(processor):
     assert processor(noise(8, 8), size={"longest_edge": 48}, return_tensors="pt").pixel_values.shape == (1, 3, 48, 48)
 
 
+def test_sams_canvas_is_left_out_on_request_and_all_else_stays(processor):
+    image, mask = noise(40, 60), np.ones((40, 60), dtype=bool)
+    whole = processor(image, segmentation_maps=mask, return_tensors="pt")
+    rest = processor(image, segmentation_maps=mask, return_pixel_values=False, return_tensors="pt")
+    assert whole.keys() - rest.keys() == {"pixel_values"}
+    assert all(torch.equal(whole[name], rest[name]) for name in rest)
+
+
 def test_a_size_without_longest_edge_is_refused():
     with pytest.raises(ValueError, match=r"size must be \{'longest_edge': pixels\}, got \{'height': 3, 'width': 4\}"):
         SspSamImageProcessor(size={"height": 3, "width": 4})

@@ -120,6 +120,7 @@ class ReferCollator:
                 segmentation_maps=maps,
                 boxes=[[item["box_xyxy"] for item in group] for group in groups.values()],
                 semantic_offsets=offsets if None not in offsets else None,
+                return_pixel_values=self.feature_cache is None,
                 return_tensors="pt",
             )
         except ValueError as error:
@@ -130,7 +131,6 @@ class ReferCollator:
         batch.pop("semantic_offsets", None)
         if self.feature_cache is not None:
             features = self.feature_cache.batch([image_key(group[0]["image"]) for group in groups.values()])
-            del batch["pixel_values"]
             if "patch_features" in features:
                 del batch["semantic_pixel_values"]
             batch |= features
