@@ -121,6 +121,16 @@ def tiny_checkpoint(tmp_path_factory) -> str:
     return str(folder)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_datasets_cache(tmp_path_factory):
+    """Keeps what `datasets` writes, here and in processes that tests start, out of the user's cache."""
+    folder = str(tmp_path_factory.mktemp("datasets"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_DATASETS_CACHE", folder)
+        patch.setattr("datasets.config.HF_DATASETS_CACHE", folder)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def keep_process_state():
     """Undoes what a training says to the whole process: its number format and its threads."""

@@ -83,8 +83,7 @@ def prepared(tmp_path_factory):
     return root / "grefcoco_prepared"
 
 
-def test_the_command_writes_a_sheet(prepared, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+def test_the_command_writes_a_sheet(prepared, tmp_path, capsys):
     output = tmp_path / "deep" / "sheet.png"
     assert main(["show-data", str(prepared), "--n", "3", "--output", str(output)]) == 0
     assert capsys.readouterr().out == f"3 of 4 samples: {output}\n"

@@ -58,13 +58,6 @@ def benchmark(folder: Path, rows: list[dict]) -> str:
     return str(folder)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def datasets_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
 def masks() -> tuple[np.ndarray, np.ndarray]:
     masks = np.zeros((2, 30, 40), dtype=bool)

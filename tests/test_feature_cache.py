@@ -45,13 +45,6 @@ def write_rows(folder: Path, rows: list[dict]) -> str:
     return str(write_benchmark(folder, {"train": rows}))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def own_datasets_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("datasets")))
-        yield
-
-
 @pytest.fixture(scope="module")
 def pictures() -> list[Image.Image]:
     return [make_image(width=40 + number, seed=number) for number in range(NUM_PICTURES)]
@@ -540,7 +533,7 @@ def test_two_processes_go_on_where_one_was_stopped(folder, tmp_path, model_folde
     result = subprocess.run(
         [str(word) for word in [*launch, "--output", output, "--threads", 1]],
         cwd=tmp_path,
-        env=os.environ | {"HF_DATASETS_CACHE": str(tmp_path / "datasets"), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )

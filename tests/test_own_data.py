@@ -14,13 +14,6 @@ from ssp_sam.training.refer_data import decode_masks
 from ssp_sam.training.train import run
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures") / "textures"
@@ -65,7 +58,6 @@ def test_the_readmes_example_learns_a_look_the_embedded_checkpoint_has_not_seen(
     )
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     folder = checkout_for_reading(tmp_path / "reader")
     run_in_shell(example[1], folder)
     assert (folder / "leftmost.png").is_file()

@@ -33,11 +33,6 @@ from ssp_sam.training.refer_data import dataset_fingerprint, decode_masks, load_
 from ssp_sam.training.refer_preparation import PreparationSettings, prepare
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 @pytest.fixture
 def raw(tmp_path):
     """RefCOCO and its pictures; returns settings for it that accept its few references."""

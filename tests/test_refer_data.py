@@ -11,11 +11,6 @@ from ssp_sam.training.refer_data import FEATURES, dataset_fingerprint, decode_ma
 from ssp_sam.training.run_lengths import encode
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 def make_row(number: int = 0, **changes) -> dict:
     """A picture of 6 x 8 pixels with two objects that overlap in one pixel."""
     stream = io.BytesIO()

@@ -20,13 +20,6 @@ from ssp_sam.training.refer_data import load_prepared
 from ssp_sam.training.train import main
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
 def benchmark(tmp_path_factory):
     return tiny_benchmark(tmp_path_factory.mktemp("benchmark"))

@@ -25,13 +25,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 560  # seconds; a busy machine takes long to import torch
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
 def benchmark(tmp_path_factory):
     return tiny_benchmark(tmp_path_factory.mktemp("benchmark"))
@@ -50,8 +43,8 @@ def words(**settings) -> list[str]:
     return [word for key, value in (common | settings).items() for word in (f"--{key}", str(value))]
 
 
-def environment(cache: Path) -> dict:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_DATASETS_CACHE": str(cache)}
+def environment() -> dict:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def assert_equal(first, second, name: str):
@@ -91,7 +84,7 @@ def test_a_run_that_is_killed_and_resumed_equals_one_that_was_not(benchmark, tmp
         "max_eval_references": 1,
     }
     command = [sys.executable, str(ROOT / "training/train.py"), *words(**settings, output_dir=tmp_path / "parts")]
-    options = {"env": environment(tmp_path / "cache"), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    options = {"env": environment(), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
     victim = subprocess.Popen(command, start_new_session=True, **options)
     deadline = time.monotonic() + PATIENCE
@@ -182,7 +175,7 @@ def test_two_processes_measure_what_one_does_on_the_same_batches(benchmark, tmp_
     launch = [sys.executable, "-m", "accelerate.commands.launch"]
     launch += ["--config_file", str(ROOT / "training/accelerate_configs/two_cpu_processes.yaml")]
     launch += [str(ROOT / "training/train.py"), *words(**settings, output_dir=tmp_path / "two")]
-    run = subprocess.run(launch, env=environment(tmp_path / "cache"), capture_output=True, text=True, timeout=PATIENCE)
+    run = subprocess.run(launch, env=environment(), capture_output=True, text=True, timeout=PATIENCE)
     assert run.returncode == 0, run.stderr[-3000:]
     assert "2 processes" in run.stdout
     assert "[" in run.stdout and "step" not in run.stderr, "progress is told once, and no bar without a terminal"

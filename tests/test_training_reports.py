@@ -17,13 +17,6 @@ from ssp_sam.training.run_log import RunLog, curves
 from ssp_sam.training.train import main, run
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory) -> list[str]:
     folder = tmp_path_factory.mktemp("data")

@@ -19,13 +19,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 560  # seconds; a busy machine takes long to import torch
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
 def common(tmp_path_factory) -> dict:
     """Settings of a run of six steps on a CLIP-and-BERT model, whose semantic tower has its surgery."""
@@ -48,12 +41,12 @@ def words(settings: dict) -> list[str]:
     return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
 
 
-def train_sharded(way: str, settings: dict, cache: Path):
+def train_sharded(way: str, settings: dict):
     configs = ROOT / "training/accelerate_configs"
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
     command += [str(configs / "two_cpu_processes.yaml"), str(ROOT / "tests/sharded_on_cpus.py")]
     command += [str(configs / f"{way}.yaml"), *words(settings)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_DATASETS_CACHE": str(cache)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert run.returncode == 0, run.stderr[-3000:]
 
@@ -78,7 +71,7 @@ def test_divided_training_equals_whole_training_and_resumes_bit_for_bit(common, 
     # 1. Two processes, each with a part of the weights or of the optimizer's states.
     common = common | {"mask_decoder_frozen_epochs": frozen_epochs}
     sharded = common | {"images_per_device": 2, "output_dir": tmp_path / "sharded"}
-    train_sharded(way, sharded, tmp_path / "cache")
+    train_sharded(way, sharded)
     assert (tmp_path / "sharded" / "checkpoint-3" / divided).is_dir(), "nothing was divided"
 
     # 2. One process on the same batches.
@@ -99,6 +92,6 @@ def test_divided_training_equals_whole_training_and_resumes_bit_for_bit(common, 
     shutil.copytree(tmp_path / "sharded", tmp_path / "resumed")
     for late in ("checkpoint-6", "final"):
         shutil.rmtree(tmp_path / "resumed" / late)
-    train_sharded(way, sharded | {"output_dir": tmp_path / "resumed", "resume": "auto"}, tmp_path / "cache")
+    train_sharded(way, sharded | {"output_dir": tmp_path / "resumed", "resume": "auto"})
     again = load_file(tmp_path / "resumed" / "final" / "model.safetensors")
     assert all(torch.equal(two[name], again[name]) for name in two)
