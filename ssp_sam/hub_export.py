@@ -13,16 +13,18 @@ from typing import Any
 
 from PIL import Image
 from transformers.dynamic_module_utils import get_relative_imports
+from transformers.utils import cached_file
 
 from .configuration.configuration_ssp_sam import SspSamConfig
 from .configuration.hub_fields_ssp_sam import add_pipeline
 from .hub_card import ModelFacts, make_card
-from .hub_report import Evaluation
+from .hub_report import Evaluation, check_weights
 from .modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from .modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from .modeling_ssp_sam.weight_checksums import file_sha256
 from .processing.image_processing_ssp_sam import SspSamImageProcessor
 from .processing.processing_ssp_sam import SspSamProcessor
+from .training.evaluation_report import model_identity
 
 PACKAGE = Path(__file__).resolve().parent
 EXPORTED_LAYERS = ("configuration", "processing", "modeling_ssp_sam")
@@ -82,7 +84,7 @@ def export_model(
 
     Raises:
         FileExistsError: If the folder holds something else, or an earlier export and `overwrite` is not set.
-        OSError, ValueError: If there is no such model or sample.
+        OSError, ValueError: If there is no such model or sample, or an evaluation is one of other weights or settings.
     """
     folder = Path(folder)
     check_target(folder, overwrite)
@@ -95,6 +97,9 @@ def export_model(
         processor.save_pretrained(new)
         for path in new.iterdir():
             path.chmod(0o644)  # safetensors keeps its files from everybody else
+        digests = [digest for place in (_folder_of(source), new) if (digest := _digest(place, model)) is not None]
+        for evaluation in evaluations:
+            check_weights(evaluation, digests)
         write_code(new)
         write_settings(new)
         _write_samples(new, samples)
@@ -103,6 +108,17 @@ def export_model(
             folder.rename(Path(staging) / "previous")
         new.rename(folder)
     return folder
+
+
+def _folder_of(source: str | os.PathLike) -> Path:
+    """The folder of a model; for one of the Hub, that of the cache where loading it has put its files."""
+    config = cached_file(os.fspath(source), "config.json")
+    return Path(config).parent
+
+
+def _digest(folder: Path, model: SspSamModel) -> str | None:
+    """The digest of a folder's weights as evaluation reports have it."""
+    return model_identity(str(folder), model)["weights_sha256"]
 
 
 def check_target(folder: Path, overwrite: bool):

@@ -5,13 +5,16 @@ import json
 import re
 
 import pytest
-from hub_fixtures import EXPRESSIONS, export_tiny
+from hub_fixtures import EXPRESSIONS, export_tiny, section
 from huggingface_hub import ModelCard
 from huggingface_hub.utils import yaml_dump
 
 from ssp_sam.cli_export import EMBEDDED_FACTS
 from ssp_sam.hub_card import ModelFacts, make_card, read_facts
-from ssp_sam.hub_report import METRICS, read_report
+from ssp_sam.hub_report import read_report
+from ssp_sam.training.evaluation_report import metric_names
+
+METRICS = metric_names("gres")
 
 ALL = {
     "samples": 20,
@@ -52,10 +55,6 @@ def card(exported, tmp_path):
         return ModelCard(make_card(exported, ModelFacts(**facts), (), evaluations))
 
     return make
-
-
-def section(card: ModelCard, title: str) -> str:
-    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", card.text, re.M | re.S)[1].strip()
 
 
 # ---- metadata -------------------------------------------------------------------------------------------------------
@@ -132,8 +131,9 @@ def test_without_a_report_there_is_no_index_and_no_number(card):
 
 def test_the_table_tells_numbers_undefined_and_unmeasured_apart(card):
     results = section(card(REPORT), "Results")
-    assert "| all | 0.612 | 0.500 | 0.700 | 0.600 | 0.250 | – | 1.000 | 0.400 |" in results
-    assert "| noun | 0.750 |" + " not measured |" * (len(METRICS) - 1) in results
+    expected = "0.612 | 0.500 | 0.700 | not measured | 0.600 | not measured | 0.250 | – | 1.000 | 0.400"
+    assert f"| all | 20 | {expected} |" in results
+    assert "| noun | not stated | 0.750 |" + " not measured |" * (len(METRICS) - 1) in results
     assert "python scripts/evaluate_scenes.py 'runs/a b' --split test --num-scenes 10" in results
 
 
@@ -141,20 +141,20 @@ def test_the_table_tells_numbers_undefined_and_unmeasured_apart(card):
 def test_what_is_no_number_is_not_measured(card, value):
     made = card({**REPORT, "metrics": {"all": {"gIoU": value}}})
     assert made.data.eval_results is None
-    assert "| all |" + " not measured |" * len(METRICS) in section(made, "Results")
+    assert "| all | not stated |" + " not measured |" * len(METRICS) in section(made, "Results")
 
 
 @pytest.mark.parametrize("missing", ["model", "split", "first_seed", "expressions_per_scene"])
 def test_a_report_that_lacks_its_settings_gives_no_command(card, missing):
     results = section(card({name: value for name, value in REPORT.items() if name != missing}), "Results")
     assert "evaluate_scenes" not in results and "The report does not tell the command." in results
-    assert "| all | 0.612 |" in results
+    assert "| all | 20 | 0.612 |" in results
 
 
 def test_a_report_without_metrics_over_all_expressions_says_so(card):
     made = card({**REPORT, "metrics": {}})
     assert made.data.eval_results is None
-    assert "| all |" + " not measured |" * len(METRICS) in section(made, "Results")
+    assert "| all | not stated |" + " not measured |" * len(METRICS) in section(made, "Results")
 
 
 def test_a_report_of_other_thresholds_is_refused(card):
