@@ -15,6 +15,7 @@ from safetensors import safe_open
 
 from . import __version__
 from .hub_report import NOT_DEFINED, NOT_MEASURED, Evaluation
+from .hub_samples import Sample
 
 TEMPLATE = Path(__file__).resolve().parent / "model_card_template.md"
 TAGS = ["referring-expression-segmentation", "referring-segmentation", "sam", "ssp-sam", "vision", "custom_code"]
@@ -51,6 +52,7 @@ class ModelFacts:
         limits: sentences about what it cannot do.
         hardware: what it was trained on.
         training_hours: hours of training on it.
+        energy_kwh: measured energy of training, kilowatt hours.
         emissions_kg: measured emissions of training, kilograms of CO2 equivalent.
         emissions_source: how they were measured.
     """
@@ -66,6 +68,7 @@ class ModelFacts:
     limits: list[str] = field(default_factory=list)
     hardware: str | None = None
     training_hours: float | None = None
+    energy_kwh: float | None = None
     emissions_kg: float | None = None
     emissions_source: str | None = None
 
@@ -73,7 +76,7 @@ class ModelFacts:
         for name in ("languages", "base_models", "datasets", "limits"):
             if not isinstance(getattr(self, name), list):
                 raise ValueError(f"{name} of a model's facts must be a list, got {getattr(self, name)!r}")
-        for name in ("training_hours", "emissions_kg"):
+        for name in ("training_hours", "energy_kwh", "emissions_kg"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, (int, float)) and value >= 0):
                 raise ValueError(f"{name} of a model's facts must be a number of at least 0, got {value!r}")
@@ -99,14 +102,14 @@ def read_facts(path: str | os.PathLike) -> ModelFacts:
     return ModelFacts(**content)
 
 
-def make_card(folder: Path, facts: ModelFacts, samples: Sequence[Any], evaluations: Sequence[Evaluation]) -> str:
+def make_card(folder: Path, facts: ModelFacts, samples: Sequence[Sample], evaluations: Sequence[Evaluation]) -> str:
     """
     Makes the model card of an exported folder.
 
     Args:
         folder: the folder, with configuration, processor and weights already in it.
         facts: what people say about the model.
-        samples: pictures of the widget; each with `image` and `expressions`.
+        samples: pictures of the widget.
         evaluations: what was measured.
 
     Returns:
@@ -149,7 +152,7 @@ def make_card(folder: Path, facts: ModelFacts, samples: Sequence[Any], evaluatio
         titles={family: title for family, (title, _) in FAMILY_TEXTS.items()},
         definitions=[text for family, (_, text) in FAMILY_TEXTS.items() if family in families],
         not_measured=NOT_MEASURED,
-        samples=[(f"samples/{Path(sample.image).name}", sample.expressions) for sample in samples],
+        samples=[(sample.path, sample.expressions) for sample in samples],
         weights=config["weights_sha256"],
     )
     return f"{str(card).rstrip()}\n"
@@ -183,9 +186,9 @@ def _index(evaluation: Evaluation) -> list[EvalResult]:
     ]
 
 
-def _widget(samples: Sequence[Any]) -> list[dict[str, str]]:
+def _widget(samples: Sequence[Sample]) -> list[dict[str, str]]:
     return [
-        {"src": f"samples/{Path(sample.image).name}", "text": expression, "example_title": expression}
+        {"src": sample.path, "text": expression, "example_title": expression}
         for sample in samples
         for expression in sample.expressions
     ]

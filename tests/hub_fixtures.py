@@ -13,7 +13,8 @@ from conftest import make_image
 from huggingface_hub import ModelCard
 
 from ssp_sam.hub_card import ModelFacts
-from ssp_sam.hub_export import Sample, export_model
+from ssp_sam.hub_export import export_model
+from ssp_sam.hub_samples import Sample
 
 TESTS = Path(__file__).resolve().parent
 EXPRESSIONS = ["the red car", "all the apples on the left", "a dog"]
