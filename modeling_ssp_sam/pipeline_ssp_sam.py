@@ -98,7 +98,8 @@ class ReferringSegmentationPipeline(Pipeline):
 
             - `mask` (`PIL.Image.Image`): mode "L", size of the image, 255 inside and 0 outside; all 0 for no target;
             - `score` (`float`): see [`~SspSamProcessor.post_process_referring_segmentation`];
-            - `box` (`dict` or `None`): `xmin`, `ymin`, `xmax`, `ymax` in whole pixels; `None` for no target;
+            - `box` (`dict` or `None`): `xmin`, `ymin`, `xmax`, `ymax` in whole pixels; `None` for no target. With
+              clicks or a box beside the words it is the one around the mask: the model's own box comes from the words;
             - `label` (`str`): the expression;
             - `no_target` (`bool`): whether the expression refers to nothing in the image.
 
@@ -194,7 +195,8 @@ class ReferringSegmentationPipeline(Pipeline):
         Encodes the images once, unless `image_features` come along, and decodes their expressions in groups.
 
         Returns:
-            `dict` whose `images` has one dict per image: the rows of each output, `original_size` and `labels`.
+            `dict` whose `images` has one dict per image: the rows of each output, `original_size`, `labels`, and of
+            which expressions there were clicks or a box, `clicked`.
         """
         # 1. Images.
         features = input_tensors.get("image_features")
@@ -206,7 +208,8 @@ class ReferringSegmentationPipeline(Pipeline):
         names = ("input_ids", "attention_mask", "image_index", *SPATIAL_KEYS)
         rows = {name: input_tensors[name] for name in names if input_tensors.get(name) is not None}
         outputs: dict[str, torch.Tensor] = {}
-        for group, inputs in _groups(rows, input_tensors["has_box"], expression_batch_size):
+        kinds = _kinds(rows, input_tensors["has_box"])
+        for group, inputs in _groups(rows, kinds, expression_batch_size):
             output = self.model(**inputs, image_features=features)
             for name in OUTPUT_KEYS:
                 if output.get(name) is not None:
@@ -218,7 +221,9 @@ class ReferringSegmentationPipeline(Pipeline):
         for index, (size, labels) in enumerate(zip(input_tensors["original_sizes"], input_tensors["labels"])):
             own = rows["image_index"] == index
             own_outputs = {name: value[own] for name, value in outputs.items()}
-            images.append({"outputs": own_outputs, "original_size": size, "labels": labels})
+            images.append(
+                {"outputs": own_outputs, "original_size": size, "labels": labels, "clicked": (kinds > 0)[own]}
+            )
         return {"images": images}
 
     def postprocess(self, model_outputs, mask_threshold=None, no_target_threshold=None, min_mask_pixels=None):
@@ -231,6 +236,7 @@ class ReferringSegmentationPipeline(Pipeline):
             mask_threshold=mask_threshold,
             no_target_threshold=no_target_threshold,
             min_mask_pixels=min_mask_pixels,
+            clicked=image["clicked"],
         )
         return [as_result(answer, label) for answer, label in zip(answers, image["labels"])]
 
@@ -266,8 +272,16 @@ class _Requests(Dataset):
         return as_request(self.items[index], self.text)
 
 
+def _kinds(rows: dict[str, torch.Tensor], has_box: torch.Tensor | None) -> torch.Tensor:
+    """Of each expression twice the number of its clicks, and 1 more with a box; 0 for words alone."""
+    clicks = rows["input_ids"].new_zeros(len(rows["input_ids"]))
+    if "input_labels" in rows:
+        clicks = (rows["input_labels"][:, 0] != PAD_LABEL).sum(1)
+    return 2 * clicks if has_box is None else 2 * clicks + has_box.to(clicks)
+
+
 def _groups(
-    rows: dict[str, torch.Tensor], has_box: torch.Tensor | None, size: int
+    rows: dict[str, torch.Tensor], kinds: torch.Tensor, size: int
 ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
     """
     Sorts expressions into groups of at most `size` that have the same number of clicks and boxes.
@@ -278,13 +292,8 @@ def _groups(
     Yields:
         The indices of a group, and its inputs.
     """
-    first = rows["input_ids"]
-    clicks = first.new_zeros(len(first))
-    if "input_labels" in rows:
-        clicks = (rows["input_labels"][:, 0] != PAD_LABEL).sum(1)
-    boxes = torch.zeros_like(clicks) if has_box is None else has_box.to(clicks)
-    for kind in torch.unique(2 * clicks + boxes).tolist():
-        members = torch.nonzero(2 * clicks + boxes == kind).flatten()
+    for kind in torch.unique(kinds).tolist():
+        members = torch.nonzero(kinds == kind).flatten()
         for group in members.split(size):
             inputs = {name: value[group] for name, value in rows.items() if name not in SPATIAL_KEYS}
             if kind >= 2:

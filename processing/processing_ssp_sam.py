@@ -258,6 +258,7 @@ class SspSamProcessor(ProcessorMixin):
         no_target_threshold: float | None = None,
         min_mask_pixels: int | None = None,
         semantic_offsets: Any = None,
+        clicked: Any = None,
     ) -> list[dict[str, Any]]:
         r"""
         Turns the outputs of [`SspSamModel`] into one answer per expression.
@@ -278,6 +279,8 @@ class SspSamProcessor(ProcessorMixin):
             reshaped_input_sizes (*optional*): (N, 2), derived from `original_sizes` when not given.
             mask_threshold, no_target_threshold, min_mask_pixels (*optional*): In place of the processor's own.
             semantic_offsets (*optional*): (N, 2), where the image was not centred on the semantic canvas.
+            clicked (*optional*): (E,) bool, the expressions that came with points or boxes. Their mask follows these,
+                but the box head reads the words alone, so that their box is the one around the mask.
 
         Returns:
             `list[dict]`: Per expression `mask` (H, W) bool at image resolution, all False for no target; `score` float
@@ -285,7 +288,7 @@ class SspSamProcessor(ProcessorMixin):
             no target; `no_target` bool.
 
         Raises:
-            `ValueError`: If there are no masks, or sizes and expressions do not match.
+            `ValueError`: If there are no masks, or sizes, `clicked` and expressions do not match.
         """
         outputs = outputs if isinstance(outputs, Mapping) else vars(outputs)
         pred_masks, pred_boxes = outputs.get("pred_masks"), outputs.get("pred_boxes")
@@ -307,6 +310,9 @@ class SspSamProcessor(ProcessorMixin):
         no_target = None if no_target is None else no_target.detach().float().sigmoid().flatten().tolist()
         boxes = None if pred_boxes is None else pred_boxes.detach().float().tolist()
         offsets = _rows(semantic_offsets)
+        clicked = [False] * len(pred_masks) if clicked is None else [bool(value) for value in clicked]
+        if len(clicked) != len(pred_masks):
+            raise ValueError(f"expected clicked for each of {len(pred_masks)} expressions, got {len(clicked)} values")
 
         # One expression at a time: masks at image size are large.
         answers = []
@@ -317,7 +323,7 @@ class SspSamProcessor(ProcessorMixin):
                 read_answer(
                     upsample_logits(pred_masks[row, 0], canvas_hw, resized_hw, size_hw),
                     no_target[row] if no_target else None,
-                    boxes[row] if boxes else None,
+                    boxes[row] if boxes and not clicked[row] else None,
                     self.image_processor.box_placement(size_hw, offsets[image] if offsets else None),
                     **settings,
                 )

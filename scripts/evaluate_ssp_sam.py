@@ -12,6 +12,7 @@ metrics, protocols and fields.
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ from ssp_sam.training.scenes import SPLITS
 SAM_CANVAS = 1024
 THRESHOLDS = ("mask_threshold", "no_target_threshold", "min_mask_pixels")
 PREDICTIONS, SHEET = "predictions.json", "contact_sheet.png"
+# Options that no number depends on.
+SILENT_OPTIONS = ("output", "overwrite", "save_predictions", "cases", "workers")
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -117,6 +120,15 @@ class Evaluation:
         inputs = prepare_images(processor, [image.image], [[item.expression]])
         answer = next(predict_expressions(model, processor, inputs))
         return image, prediction_record(image.image_id, item, answer, **thresholds(self.settings))
+
+
+def command_line(args: argparse.Namespace) -> str:
+    """Returns the command that gives the same numbers: the options that they depend on, as far as they were chosen."""
+    parser, words = build_parser(), ["python", "scripts/evaluate_ssp_sam.py"]
+    for name, value in vars(args).items():
+        if name not in SILENT_OPTIONS and value != parser.get_default(name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
 
 
 def thresholds(settings: dict[str, Any]) -> dict[str, Any]:
@@ -189,7 +201,10 @@ def run(args: argparse.Namespace, accelerator: Accelerator, evaluation: Evaluati
     """Measures; returns what the report says of the run, and leaves the sums of all processes in `evaluation.tally`."""
     share = {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
     images, start = evaluation.images, time.monotonic()
-    facts: dict[str, Any] = {"predictions": "from a file" if evaluation.saved else "of the model"}
+    facts: dict[str, Any] = {
+        "command": command_line(args),
+        "predictions": "from a file" if evaluation.saved else "of the model",
+    }
     if evaluation.saved is not None:
         evaluation.tally = evaluate_predictions(evaluation.tally, evaluation.saved, images, **share)
         facts["unused_predictions"] = len(evaluation.saved) - sum(gather_object([len(evaluation.saved.used)]))

@@ -4,6 +4,7 @@
 import argparse
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 
 from transformers.utils import logging
@@ -13,8 +14,9 @@ from .cli_files import InputError, one_line
 from .cli_model import find_model
 from .hub_card import ModelFacts, read_facts
 from .hub_check import check_export
-from .hub_export import PACKAGE, Sample, check_target, example_samples, export_model
+from .hub_export import PACKAGE, check_target, export_model
 from .hub_report import read_report
+from .hub_samples import Sample, scene_samples
 
 EMBEDDED_FACTS = PACKAGE / "embedded_model_facts.yaml"
 
@@ -51,8 +53,8 @@ def add_export_options(parser: argparse.ArgumentParser):
         action="append",
         nargs="+",
         metavar=("IMAGE", "EXPRESSION"),
-        help="a picture and what to find in it, for the widget of the model's page; may be repeated (default: the "
-        "example picture of a checkout)",
+        help="a picture and what to find in it, for the widget of the model's page; may be repeated (default: "
+        "generated scenes for the embedded model, none for others)",
     )
     parser.add_argument(
         "--max-shard-size", default="5GB", metavar="SIZE", help="most of one weight file (default: 5GB)"
@@ -73,37 +75,38 @@ def export_from_options(
     options: argparse.Namespace, folder: Path, *, overwrite: bool = False, repo_id: str | None = None
 ) -> list[Sample]:
     """
-    Exports what the options of `add_export_options` ask for, and returns the samples.
+    Exports what the options of `add_export_options` ask for, and returns the samples as they lie in the export.
 
     Raises:
         InputError: If a file or the model cannot be used, or the folder holds something else.
     """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    try:
-        check_target(folder, overwrite)
-        source = find_model(options.model)
-        samples = _samples(options.sample)
-        reports = [read_report(path) for path in options.report]
-        facts = _facts(options.facts, source)
-        if repo_id is not None:
-            facts = dataclasses.replace(facts, repo_id=repo_id)
-        _check_type(source)
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(one_line(error)) from error
-    try:
-        export_model(
-            source,
-            folder,
-            facts=facts,
-            samples=samples,
-            evaluations=reports,
-            max_shard_size=options.max_shard_size,
-            overwrite=overwrite,
-        )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise InputError(f"cannot export {source!r}: {one_line(error)}") from error
-    return samples
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            check_target(folder, overwrite)
+            source = find_model(options.model)
+            samples = _samples(options.sample, source, Path(scratch))
+            reports = [read_report(path) for path in options.report]
+            facts = _facts(options.facts, source)
+            if repo_id is not None:
+                facts = dataclasses.replace(facts, repo_id=repo_id)
+            _check_type(source)
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(one_line(error)) from error
+        try:
+            export_model(
+                source,
+                folder,
+                facts=facts,
+                samples=samples,
+                evaluations=reports,
+                max_shard_size=options.max_shard_size,
+                overwrite=overwrite,
+            )
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+            raise InputError(f"cannot export {source!r}: {one_line(error)}") from error
+    return [dataclasses.replace(sample, image=folder / sample.path) for sample in samples]
 
 
 def check_from_options(folder: Path, source: str, samples: list[Sample]) -> str:
@@ -136,9 +139,9 @@ def _size(count: float) -> str:
     return f"{count:.2f} GB"
 
 
-def _samples(given: list[list[str]] | None) -> list[Sample]:
+def _samples(given: list[list[str]] | None, source: str, scratch: Path) -> list[Sample]:
     if given is None:
-        return example_samples()
+        return scene_samples(scratch) if source == str(EMBEDDED_CHECKPOINT) else []
     samples = []
     for image, *expressions in given:
         if not Path(image).is_file():

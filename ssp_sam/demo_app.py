@@ -42,11 +42,14 @@ CSS = """
 .ssp-legend { list-style: none; margin: 0; padding: 0; }
 .ssp-legend li { display: flex; align-items: baseline; gap: 10px; padding: 6px 4px; margin: 0; }
 .ssp-legend li + li { border-top: 1px solid var(--border-color-primary); }
-.ssp-legend i { flex: none; width: 14px; height: 14px; border: 3px solid; border-radius: 4px; align-self: center; }
+.ssp-legend i { flex: none; width: 14px; height: 14px; border: 3px solid; border-radius: 4px; align-self: flex-start;
+  margin-top: 0.3em; }
 .ssp-legend em { flex: 1; min-width: 0; font-style: normal; overflow-wrap: anywhere; }
 .ssp-legend small { flex: none; font-size: 0.9em; }
 .ssp-legend .missing { opacity: 0.65; }
 #answer img { cursor: crosshair; }
+#answer .image-container, #maps .image-container { padding-top: 34px; }  /* room for the buttons over the picture */
+#target .info-text { color: var(--body-text-color); opacity: 0.75; }
 #examples td { white-space: pre-line; text-align: left; }
 @media (max-width: 700px) {
   #maps .image-container { overflow-x: auto; justify-content: flex-start; }

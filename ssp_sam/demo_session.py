@@ -172,8 +172,7 @@ class DemoSegmenter:
             inputs = self.pipeline.preprocess(request)
             outputs = self.pipeline.forward({**inputs, "image_features": self._encode(state.image, inputs)})
             results = self.pipeline.postprocess(outputs)
-        refined = [result if not state.marks.get(result["label"]) else _with_tight_box(result) for result in results]
-        return replace(state, results=tuple(refined))
+        return replace(state, results=tuple(results))
 
     def _encode(self, image: Image.Image, inputs: dict[str, Any]) -> Any:
         key = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
@@ -190,13 +189,6 @@ class DemoSegmenter:
                 self._features.popitem(last=False)
         self._features.move_to_end(key)
         return self._features[key]
-
-
-def _with_tight_box(result: dict[str, Any]) -> dict[str, Any]:
-    """The box of the mask, since that of the model comes from the words and does not follow clicks."""
-    found = result["mask"].getbbox()
-    box = None if found is None else dict(zip(("xmin", "ymin", "xmax", "ymax"), found))
-    return {**result, "box": box}
 
 
 def draw_state(state: DemoState) -> Image.Image | None:

@@ -18,12 +18,12 @@ from .overlay import (
     wrap_text,
 )
 
-PICTURE_SIDE = 416  # the long side of the image in a panel
+PICTURE_SIDE = 320  # the long side of the image in a panel; letters stay readable in the demo's half of a window
 MIN_PANEL_WIDTH = 260  # of a narrow image, so that title and scale have room
 MARGIN = 14
 TITLE_FONT = ImageFont.load_default(size=17.0)
 WORD_FONT = ImageFont.load_default(size=18.0)
-SMALL_FONT = ImageFont.load_default(size=13.0)
+SMALL_FONT = ImageFont.load_default(size=15.0)
 DIVIDER = (63, 63, 70)
 # From low to high: colours of growing lightness, which also differ for those who see no red or green.
 SCALE = np.array([(8, 6, 26), (72, 15, 108), (165, 44, 96), (229, 92, 48), (252, 172, 28), (252, 253, 170)], np.float32)
@@ -172,7 +172,7 @@ def _draw_scale(panel: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[int,
     start = place[0] + int(draw.textlength(lowest, font=SMALL_FONT)) + 8
     end = panel.width - MARGIN - int(draw.textlength(highest, font=SMALL_FONT)) - 8
     bar = colour_of(np.linspace(0, 1, end - start)[None].repeat(12, axis=0))
-    panel.paste(Image.fromarray(bar.round().astype(np.uint8)), (start, place[1] + 2))
+    panel.paste(Image.fromarray(bar.round().astype(np.uint8)), (start, place[1] + 4))
     draw.text(place, lowest, font=SMALL_FONT, fill=PANEL_MUTED)
     draw.text((end + 8, place[1]), highest, font=SMALL_FONT, fill=PANEL_MUTED)
 

@@ -14,12 +14,25 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from safetensors import safe_open
 
 from . import __version__
-from .hub_report import METRICS, NOT_DEFINED, NOT_MEASURED, Evaluation
+from .hub_report import NOT_DEFINED, NOT_MEASURED, Evaluation
+from .hub_samples import Sample
 
 TEMPLATE = Path(__file__).resolve().parent / "model_card_template.md"
 TAGS = ["referring-expression-segmentation", "referring-segmentation", "sam", "ssp-sam", "vision", "custom_code"]
 # Settings of the processor that change what is measured.
 THRESHOLDS = ("mask_threshold", "no_target_threshold", "min_mask_pixels")
+# The families of metrics for readers: what they are called, and what the columns of a table mean.
+PRECISION = "Pr@X is the share of expressions whose IoU is above X"
+FAMILY_TEXTS = {
+    "res": ("RES metrics", f"mIoU is the mean IoU, oIoU all intersections over all unions, {PRECISION}"),
+    "gres": (
+        "GRES metrics",
+        "gIoU is the mean IoU, which is 1 where nothing is meant and nothing was found, cIoU all intersections over "
+        f"all unions, {PRECISION} among those that mean something, N-acc the share of expressions without a target for "
+        "which nothing was found, T-acc the share of those with a target for which something was",
+    ),
+    "phrasecut": ("PhraseCut's metrics", f"mIoU is the mean IoU, cIoU all intersections over all unions, {PRECISION}"),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,7 @@ class ModelFacts:
         limits: sentences about what it cannot do.
         hardware: what it was trained on.
         training_hours: hours of training on it.
+        energy_kwh: measured energy of training, kilowatt hours.
         emissions_kg: measured emissions of training, kilograms of CO2 equivalent.
         emissions_source: how they were measured.
     """
@@ -54,6 +68,7 @@ class ModelFacts:
     limits: list[str] = field(default_factory=list)
     hardware: str | None = None
     training_hours: float | None = None
+    energy_kwh: float | None = None
     emissions_kg: float | None = None
     emissions_source: str | None = None
 
@@ -61,7 +76,7 @@ class ModelFacts:
         for name in ("languages", "base_models", "datasets", "limits"):
             if not isinstance(getattr(self, name), list):
                 raise ValueError(f"{name} of a model's facts must be a list, got {getattr(self, name)!r}")
-        for name in ("training_hours", "emissions_kg"):
+        for name in ("training_hours", "energy_kwh", "emissions_kg"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, (int, float)) and value >= 0):
                 raise ValueError(f"{name} of a model's facts must be a number of at least 0, got {value!r}")
@@ -87,14 +102,14 @@ def read_facts(path: str | os.PathLike) -> ModelFacts:
     return ModelFacts(**content)
 
 
-def make_card(folder: Path, facts: ModelFacts, samples: Sequence[Any], evaluations: Sequence[Evaluation]) -> str:
+def make_card(folder: Path, facts: ModelFacts, samples: Sequence[Sample], evaluations: Sequence[Evaluation]) -> str:
     """
     Makes the model card of an exported folder.
 
     Args:
         folder: the folder, with configuration, processor and weights already in it.
         facts: what people say about the model.
-        samples: pictures of the widget; each with `image` and `expressions`.
+        samples: pictures of the widget.
         evaluations: what was measured.
 
     Returns:
@@ -107,6 +122,7 @@ def make_card(folder: Path, facts: ModelFacts, samples: Sequence[Any], evaluatio
     processor = json.loads((folder / "processor_config.json").read_text("utf-8"))
     for evaluation in evaluations:
         _check_thresholds(evaluation, processor)
+    families = {evaluation.family for evaluation in evaluations}
     name = facts.name or (facts.repo_id or folder.name).split("/")[-1]
     data = ModelCardData(
         language=facts.languages or None,
@@ -133,8 +149,10 @@ def make_card(folder: Path, facts: ModelFacts, samples: Sequence[Any], evaluatio
         architecture=_architecture(folder, config),
         thresholds={name: processor[name] for name in THRESHOLDS},
         evaluations=[(evaluation, _table(evaluation)) for evaluation in evaluations],
+        titles={family: title for family, (title, _) in FAMILY_TEXTS.items()},
+        definitions=[text for family, (_, text) in FAMILY_TEXTS.items() if family in families],
         not_measured=NOT_MEASURED,
-        samples=[(f"samples/{Path(sample.image).name}", sample.expressions) for sample in samples],
+        samples=[(sample.path, sample.expressions) for sample in samples],
         weights=config["weights_sha256"],
     )
     return f"{str(card).rstrip()}\n"
@@ -159,18 +177,18 @@ def _index(evaluation: Evaluation) -> list[EvalResult]:
             dataset_type=evaluation.dataset_type,
             dataset_name=evaluation.dataset,
             dataset_split=evaluation.split,
+            dataset_revision=evaluation.fingerprint,
             metric_type=name.replace(" ", "_"),
             metric_name=name,
             metric_value=round(value, 4),
         )
         for name, value in evaluation.measured().items()
-        if name in METRICS
     ]
 
 
-def _widget(samples: Sequence[Any]) -> list[dict[str, str]]:
+def _widget(samples: Sequence[Sample]) -> list[dict[str, str]]:
     return [
-        {"src": f"samples/{Path(sample.image).name}", "text": expression, "example_title": expression}
+        {"src": sample.path, "text": expression, "example_title": expression}
         for sample in samples
         for expression in sample.expressions
     ]
@@ -212,14 +230,24 @@ def _architecture(folder: Path, config: dict[str, Any]) -> list[tuple[str, str]]
     ]
 
 
-def _table(evaluation: Evaluation) -> str:
-    """The metrics as Markdown: one line per kind of expression, all of them first."""
+def _table(evaluation: Evaluation) -> str | None:
+    """The metrics as Markdown, a line per group after all expressions; `None` where it is not told which they are."""
+    if not evaluation.metrics:
+        return None
     rows = {"all": {}, **evaluation.rows}
-    lines = ["| kind | " + " | ".join(METRICS) + " |", "|---" * (len(METRICS) + 1) + "|"]
-    for kind, row in rows.items():
-        cells = [_cell(row, name) for name in METRICS]
-        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
+    if evaluation.original:
+        rows["all, original protocol"] = evaluation.original
+    columns = ["expressions", *evaluation.metrics]
+    lines = [f"| {evaluation.breakdown} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for group, row in rows.items():
+        cells = [_count(row), *(_cell(row, name) for name in evaluation.metrics)]
+        lines.append(f"| {group.replace('|', ' ')} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _count(row: dict[str, float | None]) -> str:
+    """How many expressions a row is about."""
+    return str(row["samples"]) if isinstance(row.get("samples"), int) else "not stated"
 
 
 def _cell(row: dict[str, float | None], name: str) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 from transformers import pipeline
 
 from . import hub_probe
-from .hub_export import Sample
+from .hub_samples import Sample
 from .modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 
 SYNTHETIC_EXPRESSIONS = ("the red square", "the thing on the left", "everything")

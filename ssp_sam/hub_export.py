@@ -4,25 +4,25 @@
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from transformers.dynamic_module_utils import get_relative_imports
+from transformers.utils import cached_file
 
 from .configuration.configuration_ssp_sam import SspSamConfig
 from .configuration.hub_fields_ssp_sam import add_pipeline
 from .hub_card import ModelFacts, make_card
-from .hub_report import Evaluation
+from .hub_report import Evaluation, check_weights
+from .hub_samples import Sample, write_samples
 from .modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from .modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from .modeling_ssp_sam.weight_checksums import file_sha256
 from .processing.image_processing_ssp_sam import SspSamImageProcessor
 from .processing.processing_ssp_sam import SspSamProcessor
+from .training.evaluation_report import model_identity
 
 PACKAGE = Path(__file__).resolve().parent
 EXPORTED_LAYERS = ("configuration", "processing", "modeling_ssp_sam")
@@ -31,26 +31,6 @@ ENDPOINT_HANDLER = PACKAGE / "endpoint_handler.py"
 # What an endpoint installs; setup.py asks for the same versions.
 REQUIREMENTS = ("torch>=2.6", "transformers>=5.23,<6", "pillow>=11", "numpy>=2.0")
 TWO_DOT_IMPORT = re.compile(r"^(\s*)from \.\.\w+\.(\w+) import ", re.M)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """
-    A picture for the widget of the model's page.
-
-    Args:
-        image: file of the picture.
-        expressions: what to look for in it.
-    """
-
-    image: Path
-    expressions: tuple[str, ...]
-
-
-def example_samples() -> list[Sample]:
-    """The example picture of a checkout of this project; nothing in an installed package, which has none."""
-    picture = PACKAGE.parent / "examples" / "scene.png"
-    return [Sample(picture, ("the red car", "the dog", "everything"))] if picture.is_file() else []
 
 
 def export_model(
@@ -82,7 +62,7 @@ def export_model(
 
     Raises:
         FileExistsError: If the folder holds something else, or an earlier export and `overwrite` is not set.
-        OSError, ValueError: If there is no such model or sample.
+        OSError, ValueError: If there is no such model or sample, or an evaluation is one of other weights or settings.
     """
     folder = Path(folder)
     check_target(folder, overwrite)
@@ -95,14 +75,28 @@ def export_model(
         processor.save_pretrained(new)
         for path in new.iterdir():
             path.chmod(0o644)  # safetensors keeps its files from everybody else
+        digests = [digest for place in (_folder_of(source), new) if (digest := _digest(place, model)) is not None]
+        for evaluation in evaluations:
+            check_weights(evaluation, digests)
         write_code(new)
         write_settings(new)
-        _write_samples(new, samples)
+        write_samples(new, samples)
         (new / "README.md").write_text(make_card(new, facts or ModelFacts(), samples, evaluations), "utf-8")
         if folder.exists():
             folder.rename(Path(staging) / "previous")
         new.rename(folder)
     return folder
+
+
+def _folder_of(source: str | os.PathLike) -> Path:
+    """The folder of a model; for one of the Hub, that of the cache where loading it has put its files."""
+    config = cached_file(os.fspath(source), "config.json")
+    return Path(config).parent
+
+
+def _digest(folder: Path, model: SspSamModel) -> str | None:
+    """The digest of a folder's weights as evaluation reports have it."""
+    return model_identity(str(folder), model)["weights_sha256"]
 
 
 def check_target(folder: Path, overwrite: bool):
@@ -196,20 +190,3 @@ def _edit_json(path: Path, **entries: Any):
     content = {**json.loads(path.read_text("utf-8")), **entries}
     content = {name: content[name] for name in sorted(content) if name not in entries or content[name] is not None}
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-
-
-# ---- samples --------------------------------------------------------------------------------------------------------
-
-
-def _write_samples(folder: Path, samples: Sequence[Sample]):
-    for sample in samples:
-        with Image.open(sample.image) as picture:
-            picture.verify()
-        target = folder / sample_path(sample)
-        target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(sample.image, target)
-
-
-def sample_path(sample: Sample) -> str:
-    """Where a sample lies in the repository."""
-    return f"samples/{Path(sample.image).name}"

@@ -119,16 +119,21 @@ def choose_colours(image: Image.Image, results: Sequence[dict[str, Any]]) -> lis
 
 
 def _paint_masks(canvas: Image.Image, results: Sequence[dict[str, Any]], colours, line: int) -> Image.Image:
-    """Tints each region and draws its contour, white around the colour so that it shows on any ground."""
+    """
+    Tints each region and draws its contour, white around the colour so that it shows on any ground.
+
+    The largest comes first, so that smaller ones inside it keep their colours.
+    """
     pixels = np.asarray(canvas, dtype=np.float32).copy()
-    regions = []  # each mask in its bounding box, and that window of the picture
-    for result in results:
+    regions = []  # each mask in its bounding box, that window of the picture, and its colour
+    for result, colour in zip(results, colours):
         mask = result["mask"].resize(canvas.size, Image.Resampling.BILINEAR).point(_binary)
         left, top, right, bottom = mask.getbbox() or (0, 0, 0, 0)
-        regions.append((np.asarray(mask)[top:bottom, left:right] > 0, pixels[top:bottom, left:right]))
-    for (inside, window), colour in zip(regions, colours):
+        regions.append((np.asarray(mask)[top:bottom, left:right] > 0, pixels[top:bottom, left:right], colour))
+    regions.sort(key=lambda region: -np.count_nonzero(region[0]))
+    for inside, window, colour in regions:
         window[inside] = (1 - FILL_OPACITY) * window[inside] + FILL_OPACITY * np.array(colour, np.float32)
-    for (inside, window), colour in zip(regions, colours):
+    for inside, window, colour in regions:
         for width, edge_colour in ((line + max(1, line // 2), (255, 255, 255)), (line, colour)):
             window[inside & ~_eroded(inside, width)] = edge_colour
     return Image.fromarray(pixels.round().astype(np.uint8))

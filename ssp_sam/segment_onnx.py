@@ -88,7 +88,7 @@ class OnnxSegmenter:
 
         Returns:
             Per expression a dict: `label`; `mask` (H, W) bool; `score` in 0..1; `box_xyxy` in image pixels, None for no
-            target; `no_target`.
+            target, and with points or a box that around the mask; `no_target`.
 
         Raises:
             ValueError: If the image cannot be read, an expression is empty, or a point lies outside the image.
@@ -106,6 +106,8 @@ class OnnxSegmenter:
             count = len(batch["input_ids"])
             batch |= {name: np.repeat(values, count, axis=0) for name, values in points.items()}
             outputs = self.run("mask_decoder", **features, image_index=np.zeros(count, np.int64), **batch)
+            if points["input_labels"].size:
+                outputs.pop("pred_boxes", None)  # which comes from the words, while the mask follows points and box
             answers += self.processor.read_answers(outputs, size_hw)
         return [{"label": text, **answer} for text, answer in zip(expressions, answers, strict=True)]
 

@@ -1,17 +1,20 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""What the tests of export and Hub share: an exported tiny model, and fresh processes that use it."""
+"""What the tests of export and Hub share: an exported tiny model, parts of a card, and fresh processes that use it."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import ways_of_use
 from conftest import make_image
+from huggingface_hub import ModelCard
 
 from ssp_sam.hub_card import ModelFacts
-from ssp_sam.hub_export import Sample, export_model
+from ssp_sam.hub_export import export_model
+from ssp_sam.hub_samples import Sample
 
 TESTS = Path(__file__).resolve().parent
 EXPRESSIONS = ["the red car", "all the apples on the left", "a dog"]
@@ -25,6 +28,11 @@ def export_tiny(checkpoint: str, folder: Path, **options) -> Path:
     return export_model(
         checkpoint, folder, **{"facts": facts, "samples": [Sample(picture, tuple(EXPRESSIONS))], **options}
     )
+
+
+def section(card: ModelCard, title: str) -> str:
+    """The text below a heading of a model card."""
+    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", card.text, re.M | re.S)[1].strip()
 
 
 def use_in_fresh_process(way: str, plan: dict, scratch: Path, **environment: str) -> dict:

@@ -314,6 +314,22 @@ def test_nothing_hangs_over_the_edge_of_wide_and_narrow_windows(browser, address
         assert box["x"] >= 0 and box["x"] + box["width"] <= width and box["height"] > 0, selector
 
 
+def test_no_button_covers_the_answer_and_each_swatch_is_beside_the_first_line_of_its_words(browser, address, picture):
+    browser.visit(address, 420)
+    browser.upload(picture)
+    browser.wait(browser.answer)
+    browser.write("the red car on the left of the green apple " * 3)
+    browser.press("#segment")
+    browser.wait(browser.legend)
+    buttons, image, swatch, number, words = (
+        browser.wait(lambda selector=selector: browser.all(selector))[0].rect
+        for selector in ("#answer .icon-button-wrapper", "#answer img", "#legend i", "#legend span", "#legend em")
+    )
+    assert buttons["height"] > 0 and buttons["y"] + buttons["height"] <= image["y"]
+    assert words["height"] > 2 * number["height"]
+    assert abs(swatch["y"] + swatch["height"] / 2 - number["y"] - number["height"] / 2) < number["height"] / 3
+
+
 def test_the_maps_can_be_scrolled_from_end_to_end_on_narrow_windows(browser, address):
     browser.visit(address, 420)
     browser.wait(lambda: browser.all("#examples tbody td"))

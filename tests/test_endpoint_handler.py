@@ -91,6 +91,8 @@ def test_points_boxes_and_thresholds_reach_the_pipeline(handler):
     arguments = {f"input_{name.removeprefix('point_')}": value for name, value in spatial.items()}
     expected = handler.pipeline(image, texts, **arguments, mask_threshold=0.4)
     assert [answer["score"] for answer in answers] == [result["score"] for result in expected]
+    for answer in answers:
+        assert tuple(answer["box"].values()) == Image.fromarray(decoded(answer["mask"])).getbbox()
     assert answers != handler({"inputs": {"image": BASE64, "text": texts}})
 
 

@@ -166,6 +166,19 @@ def test_generated_scenes_are_evaluated_by_kind(tiny_checkpoint, tmp_path):
     assert sum(row["samples"] for row in report["protocols"]["original"]["breakdowns"]["kind"].values()) == 12
 
 
+def test_the_report_tells_the_command_as_far_as_numbers_depend_on_it():
+    def command(words: str) -> str:
+        return evaluate_ssp_sam.command_line(evaluate_ssp_sam.build_parser().parse_args(words.split()))
+
+    script = "python scripts/evaluate_ssp_sam.py"
+    silent = "--output o --overwrite --cases 0 --workers 2 --save-predictions"
+    assert command(f"--scenes test {silent}") == f"{script} --scenes test"
+    assert command("--data d --min-mask-pixels 0 --model m --limit 3 --dtype float16") == (
+        f"{script} --model m --data d --limit 3 --min-mask-pixels 0 --dtype float16"
+    )
+    assert command("--data d --from-predictions p.json") == f"{script} --data d --from-predictions p.json"
+
+
 # ---- predictions of other models -----------------------------------------------------------------------------------
 
 

@@ -3,15 +3,23 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
-from hub_fixtures import EXPRESSIONS, export_tiny
+from hub_fixtures import EXPRESSIONS, export_tiny, section
 from huggingface_hub import ModelCard
 from huggingface_hub.utils import yaml_dump
+from PIL import Image
 
+from ssp_sam.cli import main
 from ssp_sam.cli_export import EMBEDDED_FACTS
 from ssp_sam.hub_card import ModelFacts, make_card, read_facts
-from ssp_sam.hub_report import METRICS, read_report
+from ssp_sam.hub_report import read_report
+from ssp_sam.hub_samples import scene_samples
+from ssp_sam.training.evaluation_report import metric_names
+
+ROOT = Path(__file__).resolve().parents[1]
+METRICS = metric_names("gres")
 
 ALL = {
     "samples": 20,
@@ -54,10 +62,6 @@ def card(exported, tmp_path):
     return make
 
 
-def section(card: ModelCard, title: str) -> str:
-    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", card.text, re.M | re.S)[1].strip()
-
-
 # ---- metadata -------------------------------------------------------------------------------------------------------
 
 
@@ -82,6 +86,7 @@ def test_facts_go_where_they_belong(card):
         training_data="Photographs of one street.",
         hardware="one GPU",
         training_hours=2,
+        energy_kwh=0.75,
         emissions_kg=0.25,
         emissions_source="a meter",
     )
@@ -99,7 +104,9 @@ def test_facts_go_where_they_belong(card):
     }
     assert made.text.lstrip().startswith("# A model") and 'model="someone/a-model"' in made.text
     assert section(made, "Limits").startswith("- Small things are missed.")
-    assert "| emissions, kg of CO2 equivalent | 0.25 |" in section(made, "Environmental impact")
+    impact = section(made, "Environmental impact")
+    assert "| hardware | one GPU |\n| hours of training | 2 |\n| energy, kWh | 0.75 |" in impact
+    assert "| emissions, kg of CO2 equivalent | 0.25 |" in impact
 
 
 def test_the_index_holds_the_numbers_of_the_report_and_nothing_else(card):
@@ -123,7 +130,7 @@ def test_without_a_report_there_is_no_index_and_no_number(card):
     made = card()
     assert made.data.eval_results is None and "model-index" not in yaml_dump(made.data.to_dict())
     assert section(made, "Results") == "Not measured."
-    assert section(made, "Environmental impact").count("not measured") == 2
+    assert section(made, "Environmental impact").count("not measured") == 3
     assert made.data.license == "unknown" and "co2_eq_emissions" not in made.data.to_dict()
 
 
@@ -132,8 +139,9 @@ def test_without_a_report_there_is_no_index_and_no_number(card):
 
 def test_the_table_tells_numbers_undefined_and_unmeasured_apart(card):
     results = section(card(REPORT), "Results")
-    assert "| all | 0.612 | 0.500 | 0.700 | 0.600 | 0.250 | – | 1.000 | 0.400 |" in results
-    assert "| noun | 0.750 |" + " not measured |" * (len(METRICS) - 1) in results
+    expected = "0.612 | 0.500 | 0.700 | not measured | 0.600 | not measured | 0.250 | – | 1.000 | 0.400"
+    assert f"| all | 20 | {expected} |" in results
+    assert "| noun | not stated | 0.750 |" + " not measured |" * (len(METRICS) - 1) in results
     assert "python scripts/evaluate_scenes.py 'runs/a b' --split test --num-scenes 10" in results
 
 
@@ -141,20 +149,20 @@ def test_the_table_tells_numbers_undefined_and_unmeasured_apart(card):
 def test_what_is_no_number_is_not_measured(card, value):
     made = card({**REPORT, "metrics": {"all": {"gIoU": value}}})
     assert made.data.eval_results is None
-    assert "| all |" + " not measured |" * len(METRICS) in section(made, "Results")
+    assert "| all | not stated |" + " not measured |" * len(METRICS) in section(made, "Results")
 
 
 @pytest.mark.parametrize("missing", ["model", "split", "first_seed", "expressions_per_scene"])
 def test_a_report_that_lacks_its_settings_gives_no_command(card, missing):
     results = section(card({name: value for name, value in REPORT.items() if name != missing}), "Results")
     assert "evaluate_scenes" not in results and "The report does not tell the command." in results
-    assert "| all | 0.612 |" in results
+    assert "| all | 20 | 0.612 |" in results
 
 
 def test_a_report_without_metrics_over_all_expressions_says_so(card):
     made = card({**REPORT, "metrics": {}})
     assert made.data.eval_results is None
-    assert "| all |" + " not measured |" * len(METRICS) in section(made, "Results")
+    assert "| all | not stated |" + " not measured |" * len(METRICS) in section(made, "Results")
 
 
 def test_a_report_of_other_thresholds_is_refused(card):
@@ -175,7 +183,42 @@ def test_a_file_that_is_no_report_is_refused_by_name(tmp_path, content):
 def test_the_facts_of_the_embedded_checkpoint_are_complete():
     facts = read_facts(EMBEDDED_FACTS)
     assert facts.licence == "apache-2.0" and facts.languages == ["en"] and facts.limits
-    assert facts.training_data and facts.intended_use and facts.emissions_kg is None
+    assert facts.training_data and facts.intended_use and facts.emissions_kg is None and facts.energy_kwh is None
+
+
+def test_the_embedded_checkpoint_tells_the_time_of_all_its_stages():
+    logs = sorted((ROOT / "docs" / "embedded_checkpoint").glob("*.jsonl"))
+    minutes = [json.loads(log.read_text("utf-8").splitlines()[-1])["minutes"] for log in logs]
+    facts = read_facts(EMBEDDED_FACTS)
+    assert len(logs) == 6 and facts.training_hours == round(sum(minutes) / 60, 2)
+    assert facts.hardware.startswith("two cores of a CPU")
+
+
+# ---- samples --------------------------------------------------------------------------------------------------------
+
+
+def test_the_embedded_checkpoint_comes_with_scenes_wherever_it_is_exported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "out", "--no-check"]) == 0
+    widget = ModelCard.load("out/README.md").data.widget
+    assert len(widget) == 6 and all(entry["text"] == entry["example_title"] for entry in widget)
+    pictures = {entry["src"] for entry in widget}
+    assert pictures == {path.as_posix()[4:] for path in Path("out").glob("samples/*")} and len(pictures) == 2
+    assert all(Image.open(f"out/{picture}").size == (400, 300) for picture in pictures)
+
+
+def test_scenes_are_always_the_same_and_one_expression_means_nothing(tmp_path):
+    (tmp_path / "other").mkdir()
+    samples, others = scene_samples(tmp_path), scene_samples(tmp_path / "other")
+    for sample, other in zip(samples, others, strict=True):
+        assert sample.expressions == other.expressions and sample.image.read_bytes() == other.image.read_bytes()
+    assert "the circle which is under the purple small butterfly" in samples[1].expressions
+
+
+def test_another_model_comes_without_pictures(tiny_checkpoint, tmp_path):
+    assert main(["export", str(tmp_path / "out"), "--model", tiny_checkpoint, "--no-check"]) == 0
+    assert "widget" not in ModelCard.load(tmp_path / "out" / "README.md").data.to_dict()
+    assert not (tmp_path / "out" / "samples").exists()
 
 
 @pytest.mark.parametrize(

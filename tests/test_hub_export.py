@@ -17,6 +17,7 @@ from ssp_sam import SspSamModel, hub_check, hub_export
 from ssp_sam.cli import main
 from ssp_sam.cli_export import file_tree
 from ssp_sam.hub_check import check_export
+from ssp_sam.hub_samples import Sample
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -133,7 +134,7 @@ def test_foreign_folders_and_files_are_left_alone(tiny_checkpoint, tmp_path):
 def test_a_failure_leaves_no_half_of_an_export(tiny_checkpoint, tmp_path):
     (broken := tmp_path / "broken.png").write_text("no picture", "utf-8")
     with pytest.raises(OSError, match="broken.png"):
-        export_tiny(tiny_checkpoint, tmp_path / "new", samples=[hub_export.Sample(broken, ("a dog",))])
+        export_tiny(tiny_checkpoint, tmp_path / "new", samples=[Sample(broken, ("a dog",))])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.png", "picture.png"]
 
 

@@ -1,6 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Publishing on a Hub, and loading from it: huggingface_hub itself against a server on this machine."""
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -21,6 +23,7 @@ from ways_of_use import described
 
 from ssp_sam import cli_export, hub_push
 from ssp_sam.hub_push import push_export
+from ssp_sam.training.evaluation_report import FORMAT
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -111,6 +114,19 @@ def test_a_fresh_process_with_an_empty_cache_loads_by_name_and_refuses_false_wei
     cached = tmp_path / "hf" / "hub" / "models--someone--tiny" / "snapshots"
     [snapshot] = cached.iterdir()
     assert (snapshot / "model.safetensors").read_bytes() == hub.files("someone/tiny")["model.safetensors"]
+
+
+def test_a_model_of_the_hub_is_published_with_numbers_of_its_own_weights_alone(script_hub, tmp_path):
+    hub, _ = script_hub
+    digests = [hashlib.sha256(hub.files("someone/tiny")["model.safetensors"]).hexdigest(), "0" * 64]
+    for name, digest in zip(("own", "other"), digests):
+        report = {"format": FORMAT, "model": {"weights_sha256": digest}}
+        (tmp_path / f"{name}.json").write_text(json.dumps(report), "utf-8")
+    words = ["--repo-id", "someone/again", "--model", "someone/tiny", "--dry-run", "--report"]
+    assert run_script(tmp_path, hub, *words, "own.json").returncode == 0
+    refused = run_script(tmp_path, hub, *words, "other.json")
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+    assert all(digest in refused.stderr for digest in digests)
 
 
 def test_what_the_hub_refuses_is_one_line(hub, tiny_checkpoint, monkeypatch, capsys):

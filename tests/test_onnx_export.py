@@ -112,7 +112,7 @@ def test_clicks_and_box_beside_words_give_the_masks_of_the_model(exported, promp
     )
     sizes = inputs.pop("original_sizes")
     inputs.pop("reshaped_input_sizes")
-    expected = processor.post_process_referring_segmentation(run(model, **inputs), sizes)
+    expected = processor.post_process_referring_segmentation(run(model, **inputs), sizes, clicked=[True, True])
     given = segmenter(
         picture,
         texts,
@@ -123,6 +123,7 @@ def test_clicks_and_box_beside_words_give_the_masks_of_the_model(exported, promp
     assert [answer["score"] for answer in given] == pytest.approx([row["score"] for row in expected], abs=1e-4)
     for wanted, answer in zip(expected, given, strict=True):
         np.testing.assert_array_equal(answer["mask"], wanted["mask"].numpy())
+        assert answer["box_xyxy"] == wanted["box_xyxy"]
 
 
 @NEEDS_ONNX

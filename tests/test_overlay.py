@@ -5,7 +5,7 @@ import pytest
 from conftest import make_image
 from PIL import Image, ImageDraw
 
-from ssp_sam.overlay import COLOURS, choose_colours, draw_overlay
+from ssp_sam.overlay import COLOURS, choose_colours, draw_overlay, paint_results
 
 
 def result(size, box=None, label="the red car", score=0.9) -> dict:
@@ -70,6 +70,19 @@ def test_colours_differ_from_each_other_and_from_what_they_cover():
     colours = choose_colours(image, results)
     assert sorted(colours) == sorted(COLOURS) and colours[0] != COLOURS[0] and colours[-1] == COLOURS[0]
     assert len(choose_colours(image, results * 3)) == 3 * len(COLOURS)
+
+
+def test_a_small_mask_keeps_its_colours_inside_a_large_one_whichever_comes_first():
+    image = Image.new("RGB", (300, 200), (90, 90, 90))
+    small, large = ({**result(image.size, box), "box": None} for box in ((100, 60, 180, 140), (5, 5, 290, 190)))
+    red, blue = COLOURS[:2]
+    pictures = [
+        np.asarray(paint_results(image, results, colours, tags=False))
+        for results, colours in (([small, large], [red, blue]), ([large, small], [blue, red]))
+    ]
+    assert np.array_equal(*pictures)
+    assert (pictures[0][60:141, 100:181] == red).all(-1).sum() > 200  # its whole contour
+    assert pictures[0][100, 140, 0] > pictures[0][100, 140, 2]
 
 
 def test_a_mask_of_another_size_is_refused():

@@ -192,6 +192,15 @@ def test_an_expression_may_go_without_clicks_and_box(segmenter, image):
     assert same(results[1:], segmenter(image, "a cat", input_points=[[5, 5]]))
 
 
+def test_with_clicks_or_a_box_the_box_is_that_of_the_mask_and_without_that_of_the_box_head(segmenter, image):
+    spatial = {"input_points": [None, [[5, 5]], None], "input_boxes": [None, None, [2, 2, 20, 20]]}
+    plain, clicked, boxed = segmenter(image, ["the dog", "a cat", "the car"], **spatial)
+    for result in (clicked, boxed):
+        assert tuple(result["box"].values()) == result["mask"].getbbox()
+    assert same([plain], segmenter(image, "the dog"))
+    assert tuple(plain["box"].values()) != plain["mask"].getbbox()
+
+
 def test_clicks_of_one_image_leave_the_others_in_its_batch_alone(segmenter):
     requests = [
         {**REQUESTS[0], "input_points": [[[5, 5]], [[6, 6], [7, 7]], [[8, 8]]]},

@@ -122,6 +122,22 @@ def test_a_box_beyond_the_image_is_cut_at_its_border(processor):
     assert answer["box_xyxy"] == [0.0, 0.0, 42.0, 64.0]
 
 
+def test_the_box_of_a_clicked_expression_is_tight_around_its_mask_and_leaves_the_others_alone(processor):
+    masks = torch.full((2, 1, 16, 16), -9.0)
+    masks[:, :, 4:8, 4:8] = 9.0
+    outputs = {"pred_masks": masks, "pred_boxes": torch.tensor([[0.5, 0.5, 1.0, 1.0]] * 2)}
+    clicked, other = processor.post_process_referring_segmentation(outputs, [(64, 64)], clicked=[True, False])
+    rows, columns = clicked["mask"].nonzero().T
+    edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert clicked["box_xyxy"] == [float(edge) for edge in edges] != other["box_xyxy"]
+    assert other["box_xyxy"] == [0.0, 0.0, 64.0, 64.0]
+
+
+def test_clicked_must_be_told_of_every_expression(processor):
+    with pytest.raises(ValueError, match="expected clicked for each of 1 expressions, got 2 values"):
+        processor.post_process_referring_segmentation(constant_outputs(3.0), [(64, 64)], clicked=[True, True])
+
+
 def test_without_a_box_head_the_box_is_tight_around_the_mask(processor):
     logits = torch.full((1, 1, 64, 64), -9.0)
     logits[..., 10:20, 30:50] = 9.0
