@@ -1,6 +1,7 @@
 """The command that compares the main model with each adapter removed."""
 
 import json
+from pathlib import Path
 
 import pytest
 import run_ablation
@@ -10,6 +11,7 @@ from ssp_sam.training.arguments import ModelArguments
 from ssp_sam.training.model_sources import build_model
 from ssp_sam.training.settings import parse_settings
 
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 LETTERS = ("gIoU", "cIoU", "Pr@0.5", "N-acc", "T-acc", "box Acc@0.5")
 
 
@@ -52,3 +54,15 @@ def test_mean_and_spread_stand_beside_the_difference_to_the_main_model():
     main, other = text.splitlines()[-2:]
     assert "| 2 | 0.600 (0.141) |" in main
     assert other == "| single_task | no box head | 1 | 0.400 | 0.400 | 0.400 | 0.400 | 0.400 | – | -0.200 |"
+
+
+def test_the_table_that_is_shown_is_that_of_the_logs():
+    results = {}
+    for row in ("main", "only_LAD_Q_token", "only_VAD_Q_token", "only_Q_token"):
+        logs = [(DOCS / "ablation" / f"{row}-{seed}.jsonl").read_text().splitlines() for seed in range(3)]
+        results[row] = [json.loads(lines[-1])["metrics"]["all"] for lines in logs]
+    assert run_ablation.table(results, "").strip() in (DOCS / "ablation.md").read_text()
+    spread = [f"{value} |" for value in ("0.617 (0.011)", "0.585 (0.011)", "0.585 (0.010)", "0.574 (0.007)")]
+    readme = (DOCS.parent / "README.md").read_text()
+    for line, value in zip(run_ablation.table(results, "").splitlines()[-4:], spread, strict=True):
+        assert value in line and value in readme

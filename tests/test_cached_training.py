@@ -36,7 +36,6 @@ def train(prepared, output, **settings) -> list[dict]:
         "images_per_device": 3,
         "max_steps": 4,
         "warmup_steps": 0,
-        "foreground_loss_weight": 0,
         "iou_loss_weight": 0,
         "log_steps": 1,
         "num_pictures": 0,

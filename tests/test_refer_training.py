@@ -48,7 +48,6 @@ def train(benchmark, model_folder, tmp_path):
             "num_epochs": 1,
             "warmup_steps": 0,
             "learning_rate": 1e-3,
-            "foreground_loss_weight": 0,
             "iou_loss_weight": 0,
             "log_steps": 1,
             "num_pictures": 0,
@@ -263,6 +262,11 @@ def test_a_model_is_built_around_towers_with_the_presets_fields(tmp_path):
         model.text_model.embeddings.word_embeddings.weight, pipe.model.text_model.embeddings.word_embeddings.weight
     )
     assert processor.min_mask_pixels == 50
+
+
+def test_patches_of_another_canvas_are_not_told_what_is_meant(train):
+    with pytest.raises(ValueError, match=r"foreground_loss_weight \(1.0\) needs patches that lie as SAM's canvas does"):
+        train(foreground_loss_weight=1)
 
 
 def test_the_layers_that_must_not_be_split_are_there(model_folder):

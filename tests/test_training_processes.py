@@ -35,7 +35,6 @@ def words(**settings) -> list[str]:
         "images_per_device": 2,
         "warmup_steps": 0,
         "learning_rate": 1e-3,
-        "foreground_loss_weight": 0,
         "iou_loss_weight": 0,
         "log_steps": 1,
         "num_pictures": 0,

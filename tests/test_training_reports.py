@@ -26,7 +26,6 @@ def settings(tmp_path_factory) -> list[str]:
         "images_per_device": 2,
         "num_epochs": 1,
         "warmup_steps": 0,
-        "foreground_loss_weight": 0,
         "iou_loss_weight": 0,
         "log_steps": 1,
     }

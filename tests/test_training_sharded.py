@@ -28,7 +28,6 @@ def common(tmp_path_factory) -> dict:
         "init_from": tiny_model_folder(folder / "model", dropout=False),
         "num_epochs": 2,
         "warmup_steps": 0,
-        "foreground_loss_weight": 0,
         "iou_loss_weight": 0,
         "checkpoint_steps": 3,
         "keep_checkpoints": 9,

@@ -69,5 +69,6 @@ def tiny_scene_settings(scene_cache: Path) -> dict:
         "warmup_steps": 1,
         "learning_rate": 1e-3,
         "log_steps": 1,
+        "foreground_loss_weight": 2.0,
         "find_unused_parameters": True,
     }

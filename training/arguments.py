@@ -226,7 +226,10 @@ class TrainingArguments:
         default=None, metadata={"help": "Its weight at the end (linear in progress); constant when not given."}
     )
     foreground_loss_weight: float = field(
-        default=2.0, metadata={"help": "Weight of 'this patch is meant' in every layer of the prompt generator."}
+        default=0.0,
+        metadata={
+            "help": "Weight of 'this patch is meant' in every layer of the prompt generator; single-tower models only."
+        },
     )
     iou_loss_weight: float = field(
         default=1.0, metadata={"help": "Weight of SAM's estimate of the mask's quality in the referring stage."}

@@ -135,6 +135,9 @@ class ReferringObjective(Objective):
             it out.
         iou_loss_weight: Weight of SAM's estimate of the mask's quality, which the paper does not train.
         box_only: Whether the forward ends before SAM's mask decoder, as in the paper's first stage.
+
+    Raises:
+        ValueError: `foreground_loss_weight` is given for a model with a semantic tower of its own.
     """
 
     def __init__(
@@ -150,6 +153,11 @@ class ReferringObjective(Objective):
         self.box_only = box_only
         self.foreground_loss_weight, self.iou_loss_weight = foreground_loss_weight, iou_loss_weight
         if foreground_loss_weight:
+            if model.vision_model is not None:
+                raise ValueError(
+                    f"foreground_loss_weight ({foreground_loss_weight}) needs patches that lie as SAM's canvas does; "
+                    f"this model's are those of a semantic tower of its own; set it to 0"
+                )
             self.foreground_heads = ForegroundHeads(model)
         # SAM never learns its positional code.
         self.model.sam.shared_image_embedding.requires_grad_(False)
