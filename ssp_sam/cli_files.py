@@ -68,9 +68,9 @@ def plan_results(
     if masks_dir is not None and os.path.isfile(masks_dir):
         raise InputError(f"--masks-dir must be a folder, got the file {masks_dir!r}")
     into_folder = output is not None and (several or os.path.isdir(output))
-    if output is not None and several and os.path.isfile(output):
-        raise InputError(f"--output must be a folder for several images, got the file {output!r}")
-    if output is not None and not into_folder and Path(output).suffix.lower() not in OVERLAY_SUFFIXES:
+    if into_folder and (os.path.isfile(output) or not os.path.isdir(output) and _is_picture_name(output)):
+        raise InputError(f"--output must be a folder with --images or for a folder of them, got {output!r}")
+    if output is not None and not into_folder and not _is_picture_name(output):
         raise InputError(f"--output must end in one of {' '.join(sorted(OVERLAY_SUFFIXES))}, got {output!r}")
 
     plan = {}
@@ -103,6 +103,10 @@ def one_line(error: BaseException) -> str:
     """The message of an error up to its first line break, without a full stop."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _is_picture_name(path: str) -> bool:
+    return Path(path).suffix.lower() in OVERLAY_SUFFIXES
 
 
 def _unique_names(sources: list[str]) -> dict[str, str]:

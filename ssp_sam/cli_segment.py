@@ -82,6 +82,8 @@ def run(options: argparse.Namespace) -> int:
     for word in words:
         if not word.strip():
             raise InputError(f"expected words as expression, got {word!r}")
+        if os.path.isfile(word):
+            raise InputError(f"expected words as expression, got the file {word!r}; several images go after --images")
     if several and (options.point or options.box):
         raise InputError("--point and --box are pixels of one image: give one image file instead of several")
     sources = find_images(named, hint="; expressions go before --images" if options.images is not None else "")

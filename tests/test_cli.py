@@ -142,6 +142,8 @@ def test_a_broken_image_does_not_stop_the_others(run, tmp_path):
         (["photo.png", "a dog", "--output", "photo.png"], "'photo.png' is an input image and would be lost"),
         (["photo.png", "a dog", "--output", "./photo.png"], "is an input image and would be lost"),
         (["photo.png", "a dog", "--output", "o.docx"], "--output must end in one of .bmp"),
+        (["a dog", "--images", "photo.png", "--output", "o.png"], "--output must be a folder with --images or for"),
+        (["photo.png", "photo.png", "a dog"], "got the file 'photo.png'; several images go after --images"),
         (["photo.png", "a dog", "--masks-dir", "photo.png"], "--masks-dir must be a folder, got the file 'photo.png'"),
         (["empty", "a dog"], "no images in the folder 'empty'"),
         (["a dog", "--images", "photo.png", "a cat"], "'a cat'; expressions go before --images"),
