@@ -38,6 +38,7 @@ def words(**settings) -> list[str]:
         "iou_loss_weight": 0,
         "log_steps": 1,
         "num_pictures": 0,
+        "threads_per_process": 1,  # sums over two threads have other last bits
     }
     return [word for key, value in (common | settings).items() for word in (f"--{key}", str(value))]
 
@@ -196,3 +197,44 @@ def test_two_processes_measure_what_one_does_on_the_same_batches(benchmark, tmp_
     for kind, row in one[4]["metrics"].items():
         for name, value in row.items():
             assert two[4]["metrics"][kind][name] == pytest.approx(value, abs=5e-3), (kind, name)
+
+
+class ScalingAccelerator(Accelerator):
+    """Scales losses as fp16 on a GPU does, from so high a scale that the first steps overflow and are passed over."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**126, growth_interval=3)
+
+    def unscale_gradients(self, optimizer=None):
+        self.scaler.unscale_(self._optimizers[0].optimizer)
+
+
+def test_a_scaled_run_passes_over_steps_that_overflow_and_resumes_bit_for_bit(benchmark, tmp_path, monkeypatch):
+    monkeypatch.setattr("ssp_sam.training.train.Accelerator", ScalingAccelerator)
+    settings = {
+        "dataset": benchmark,
+        "init_from": tiny_model_folder(tmp_path / "model"),
+        "images_per_device": 4,
+        "num_epochs": 4,
+        "checkpoint_steps": 6,
+        "keep_checkpoints": 9,
+    }
+    main(words(**settings, output_dir=tmp_path / "whole"))
+    log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    norms = [entry["grad_norm"] for entry in log if entry["event"] == "train"]
+    assert norms[0] is None and any(norms), "the first step must overflow, and not every one"
+    scales = [
+        torch.load(tmp_path / "whole" / f"checkpoint-{step}" / "scaler.pt", weights_only=True)["scale"]
+        for step in (6, 12)
+    ]
+    assert scales[0] != scales[1] and max(scales) < 2.0**126
+
+    (tmp_path / "parts").mkdir()
+    shutil.copytree(tmp_path / "whole" / "checkpoint-6", tmp_path / "parts" / "checkpoint-6")
+    main(words(**settings, output_dir=tmp_path / "parts", resume="auto"))
+    whole, parts = (tmp_path / name / "checkpoint-12" for name in ("whole", "parts"))
+    for name in ("scaler.pt", "optimizer.bin"):
+        assert_equal(*(torch.load(folder / name, weights_only=True) for folder in (whole, parts)), name)
+    name = "model/model.safetensors"
+    assert_equal(load_file(whole / name), load_file(parts / name), name)

@@ -115,6 +115,12 @@ def test_a_dataset_that_is_not_there_is_named(settings, tmp_path, capsys):
     assert "there is no folder" in capsys.readouterr().err
 
 
+def test_fp16_without_a_gpu_is_refused(settings, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    assert run([*settings, "--mixed_precision", "fp16", "--output_dir", str(tmp_path / "run")]) == 2
+    assert "mixed_precision 'fp16' needs a GPU, got a CPU" in capsys.readouterr().err
+
+
 def test_settings_that_divided_weights_do_not_allow_are_refused():
     sharded, deepspeed = (
         SimpleNamespace(distributed_type=way) for way in (DistributedType.FSDP, DistributedType.DEEPSPEED)

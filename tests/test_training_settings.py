@@ -143,7 +143,7 @@ def test_bad_settings_give_one_sentence(config, changes, message):
 
 
 def test_a_run_needs_a_model():
-    with pytest.raises(ValueError, match="init_from .* or model_config .*, got neither"):
+    with pytest.raises(ValueError, match="init_from .* or model_config .*, got none of them"):
         ModelArguments()
 
 

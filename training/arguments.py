@@ -52,7 +52,7 @@ class ModelArguments:
         if self.init_from is None and not any((self.init_from_towers, self.preset, self.model_config)):
             raise ValueError(
                 "give init_from (a model folder), init_from_towers, preset or model_config (fields of SspSamConfig), "
-                "got neither"
+                "got none of them"
             )
 
     def config_fields(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 """What a run tells, on the main process: a log file, lines, a progress bar, trackers, and a summary."""
 
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -86,7 +87,7 @@ class RunLog:
         if "epoch" in state:
             place["epoch"] = state["epoch"]
         with open(self.folder / LOG_FILE, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(place | entry) + "\n")
+            stream.write(json.dumps(place | _finite(entry), allow_nan=False) + "\n")
         tqdm.write(short_line(place | entry), file=sys.stdout)
         sys.stdout.flush()
         if self.accelerator.trackers:
@@ -122,6 +123,11 @@ def short_line(entry: dict) -> str:
         f"{name} {value:.3f}" for name, value in entry.items() if name not in (*NO_CURVES, "lr", "rate", "minutes_left")
     )
     return f"{head} {entry['rate']:.0f}/s {entry['minutes_left']:.0f} min left lr {entry['lr']:.1e} {parts}"
+
+
+def _finite(entry: dict) -> dict:
+    """Writes `None` for what JSON has no number for, such as the gradient norm of a step that overflowed in fp16."""
+    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in entry.items()}
 
 
 def _step_of(line: str) -> int:

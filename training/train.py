@@ -67,6 +67,8 @@ def build_accelerator(settings: Settings) -> Accelerator:
         project_dir=training.output_dir,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=training.find_unused_parameters)],
     )
+    if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise ValueError("mixed_precision 'fp16' needs a GPU, got a CPU, which would compute in float32; use bf16")
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         # DeepSpeed wants to know what it would otherwise read off a loader and a clipping of its own.
         plugin = accelerator.state.deepspeed_plugin
