@@ -65,4 +65,5 @@ def test_the_readmes_example_learns_a_look_the_embedded_checkpoint_has_not_seen(
     before, *_, after = (entry["metrics"]["all"]["gIoU"] for entry in log if entry["event"] == "eval")
     assert before == pytest.approx(float(example[2]), abs=0.02)
     # Another processor rounds otherwise, and training widens such differences: the README's figure is not asked for.
-    assert before < 0.2 < 0.35 < after <= float(example[3]) + 0.1, (before, after)
+    # Any shape for any sentence would be 0.39.
+    assert before < 0.2 < 0.42 < after <= float(example[3]) + 0.1, (before, after)
