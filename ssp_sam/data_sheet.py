@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from .overlay import FILL_OPACITY, PANEL_BACKGROUND, PANEL_MUTED, PANEL_TEXT, choose_colours
+from .overlay import FILL_OPACITY, PANEL_BACKGROUND, PANEL_MUTED, PANEL_TEXT, choose_colours, wrap_text
 from .training.run_lengths import decode
 
 CELL_WIDTH = 380
@@ -62,7 +62,7 @@ def _draw_cell(row: Mapping[str, Any], font: ImageFont.FreeTypeFont | ImageFont.
     if len(row["expressions"]) > len(shown):
         lines.append((f"and {len(row['expressions']) - len(shown)} more", PANEL_MUTED))
     probe = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    wrapped = [(part, colour) for text, colour in lines for part in _wrapped(probe, text, font, width)]
+    wrapped = [(part, colour) for text, colour in lines for part in wrap_text(probe, text, font, width)]
     line_height = round(FONT_SIZE * 1.35)
     cell = Image.new("RGB", (CELL_WIDTH, PICTURE_HEIGHT + 3 * MARGIN + line_height * len(wrapped)), PANEL_BACKGROUND)
     cell.paste(picture, (MARGIN + (width - picture.width) // 2, MARGIN + (PICTURE_HEIGHT - picture.height) // 2))
@@ -113,20 +113,3 @@ def _dashed_rectangle(draw: ImageDraw.ImageDraw, box: tuple[float, float, float,
     for start in range(top, bottom, 2 * dash):
         for x in (left, right):
             draw.line((x, start, x, min(start + dash, bottom)), fill=(255, 255, 255), width=2)
-
-
-def _wrapped(draw: ImageDraw.ImageDraw, text: str, font, room: int) -> list[str]:
-    """Lines of at most `room` pixels, broken between words, or inside a word that alone is too long."""
-    lines, line = [], ""
-    for word in text.split():
-        candidate = f"{line} {word}" if line else word
-        if draw.textlength(candidate, font=font) <= room:
-            line = candidate
-            continue
-        lines += [line] if line else []
-        while draw.textlength(word, font=font) > room and len(word) > 1:
-            cut = max(1, int(len(word) * room / draw.textlength(word, font=font)))
-            lines.append(word[:cut])
-            word = word[cut:]
-        line = word
-    return [*lines, line]
