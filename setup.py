@@ -1,13 +1,17 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Installs the four layers of the repository under one import name, `ssp_sam`."""
 
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
 LAYERS = ("configuration", "processing", "modeling_ssp_sam", "training")
-PACKAGES = ["ssp_sam", *(f"ssp_sam.{layer}" for layer in LAYERS)]
+ROOMS = ("cli", "demo", "deployment", "hub")  # sub-packages of ssp_sam/ itself
+PACKAGES = ["ssp_sam", *(f"ssp_sam.{room}" for room in ROOMS)]
+for layer in LAYERS:  # never find_packages("ssp_sam"): it would follow the links to the layers
+    PACKAGES += [f"ssp_sam.{layer}", *(f"ssp_sam.{layer}.{room}" for room in find_packages(str(ROOT / layer)))]
 
 EXTRAS = {
     "data": ["pycocotools>=2.0.8"],
@@ -44,7 +48,7 @@ setup(
             "assets/**/*",
             "checkpoints/**/*",
             "*configs/**/*",
-            "referring_segmentation/*",
+            "referring_segmentation/*.py",
         ]
         for package in PACKAGES
     },
@@ -63,7 +67,7 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["ssp-sam = ssp_sam.cli:main"]},
+    entry_points={"console_scripts": ["ssp-sam = ssp_sam.cli.main:main"]},
     classifiers=[
         "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",

@@ -8,8 +8,8 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, CLIPVisionConfig, PreTrainedConfig, SamConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from .hub_fields_ssp_sam import read_hub_fields, without_hub_fields
-from .presets_ssp_sam import preset_fields
+from .hub_fields import read_hub_fields, without_hub_fields
+from .presets import preset_fields
 
 _COUNTS = (
     "projection_dim",

@@ -22,7 +22,7 @@ from .attention_adapters import (
     places_with_words_first,
     take_places,
 )
-from .loss_ssp_sam import ssp_sam_loss
+from .losses import ssp_sam_loss
 from .mask_decoding import decode_masks
 from .model_inputs import check_expressions, check_image_index, check_labels, check_shape
 from .model_outputs import SspSamImageFeatures, SspSamOutput, SspSamTextFeatures
@@ -36,7 +36,7 @@ from .semantic_encoder import (
     read_clip_sentence,
     similarity_map,
 )
-from .towers_ssp_sam import TowerSource, build_from_towers, build_text_tower
+from .towers import TowerSource, build_from_towers, build_text_tower
 
 
 class SspSamModel(SspSamPreTrainedModel):

@@ -13,7 +13,7 @@ from transformers import Pipeline
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
-from ..configuration.hub_fields_ssp_sam import IS_REMOTE_CODE, add_pipeline
+from ..configuration.hub_fields import IS_REMOTE_CODE, add_pipeline
 from .segmentation_requests import SPATIAL_KEYS, as_request, given, is_text, texts_per_image
 
 OUTPUT_KEYS = ("pred_masks", "pred_boxes", "iou_scores", "no_target_logits")

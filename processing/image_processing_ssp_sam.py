@@ -21,10 +21,10 @@ from transformers.utils.constants import (
     OPENAI_CLIP_STD,
 )
 
-from ..configuration.hub_fields_ssp_sam import without_hub_fields
-from .canvas_geometry_ssp_sam import CanvasPlacement, centred_offset, fit_segmenter, fit_semantic, shifted_offset
-from .image_inputs_ssp_sam import flatten_images, lay_on_white, read_rgb
-from .training_labels_ssp_sam import flatten_labels, make_labels
+from ..configuration.hub_fields import without_hub_fields
+from .canvas_geometry import CanvasPlacement, centred_offset, fit_segmenter, fit_semantic, shifted_offset
+from .image_inputs import flatten_images, lay_on_white, read_rgb
+from .training_labels import flatten_labels, make_labels
 
 
 class SspSamImageProcessorKwargs(ImagesKwargs, total=False):

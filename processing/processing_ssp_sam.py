@@ -14,11 +14,11 @@ from transformers.image_utils import ImageInput
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 from transformers.utils import logging
 
-from .canvas_geometry_ssp_sam import fit_segmenter
-from .expressions_ssp_sam import align, count_per_image, flatten_text, stack_boxes, stack_masks, stack_points
-from .image_inputs_ssp_sam import flatten_images
+from .canvas_geometry import fit_segmenter
+from .expressions import align, count_per_image, flatten_text, stack_boxes, stack_masks, stack_points
+from .image_inputs import flatten_images
 from .image_processing_ssp_sam import SspSamImageProcessor, SspSamImageProcessorKwargs
-from .post_processing_ssp_sam import read_answer, upsample_logits
+from .post_processing import read_answer, upsample_logits
 
 logger = logging.get_logger(__name__)
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Rebuild the files of `training/assets` that generated scenes are drawn from.
+"""Rebuild the files of `training/scenes/assets` that generated scenes are drawn from.
 
 The sprite atlas needs the Noto colour emoji font (Debian package `fonts-noto-color-emoji`); the photograph crops need
 scikit-image, whose bundled pictures they are cut from. Generating scenes needs neither.
@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from ssp_sam.training.scene_objects import ASSETS, ATLAS_COLUMNS, ATLAS_PATH, SPRITES, TILE_PX  # noqa: E402
+from ssp_sam.training.scenes.objects import ASSETS, ATLAS_COLUMNS, ATLAS_PATH, SPRITES, TILE_PX  # noqa: E402
 
 FONT_PATH = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 FONT_PX = 109  # the only bitmap size the font has

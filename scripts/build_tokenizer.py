@@ -8,8 +8,8 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from ssp_sam.training.scenes import VOCABULARY_WORDS
-from ssp_sam.training.word_tokenizer import build_word_tokenizer
+from ssp_sam.training.scenes.tokenizer import build_word_tokenizer
+from ssp_sam.training.scenes.words import VOCABULARY_WORDS
 
 
 def main(argv: list[str] | None = None):

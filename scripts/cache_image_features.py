@@ -25,15 +25,15 @@ from accelerate.utils import broadcast_object_list
 from torch.utils.data import ConcatDataset
 from transformers.utils import logging
 
-from ssp_sam.cli_files import InputError, find_images, one_line
+from ssp_sam.cli.files import InputError, find_images, one_line
 from ssp_sam.modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ssp_sam.processing.processing_ssp_sam import SspSamProcessor
-from ssp_sam.training.encoder_identity import identity_name
-from ssp_sam.training.feature_cache import FeatureCache
-from ssp_sam.training.feature_encoding import encode_images, verify_cache
-from ssp_sam.training.feature_index import DTYPES, FeatureCacheError, FeatureIndex
-from ssp_sam.training.feature_shards import check_room, resume_index, writing_to
-from ssp_sam.training.image_scan import ImageScan, scan_images
+from ssp_sam.training.feature_cache.cache import FeatureCache
+from ssp_sam.training.feature_cache.encoding import encode_images, verify_cache
+from ssp_sam.training.feature_cache.identity import identity_name
+from ssp_sam.training.feature_cache.index import DTYPES, FeatureCacheError, FeatureIndex
+from ssp_sam.training.feature_cache.scan import ImageScan, scan_images
+from ssp_sam.training.feature_cache.shards import check_room, resume_index, writing_to
 from ssp_sam.training.image_sources import PictureFiles, PreparedImages, SceneImages
 
 COMPUTED_IN = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}

@@ -24,10 +24,10 @@ import torch
 from transformers.utils import logging
 
 from ssp_sam import EMBEDDED_CHECKPOINT, SspSamModel, SspSamProcessor
-from ssp_sam.quantize import quantize_linear_layers
-from ssp_sam.training.evaluation_run import predicted_batches
-from ssp_sam.training.evaluation_samples import SceneImages
-from ssp_sam.training.scenes import SPLITS
+from ssp_sam.deployment.quantize import quantize_linear_layers
+from ssp_sam.training.evaluation.run import predicted_batches
+from ssp_sam.training.evaluation.samples import SceneImages
+from ssp_sam.training.scenes.generator import SPLITS
 
 PRECISIONS = ("float32", "bfloat16", "float16", "autocast bfloat16", "int8 linear layers")
 REQUIRED_IOU = {"bfloat16": 0.98, "int8 linear layers": 0.95}

@@ -22,12 +22,13 @@ import torch
 
 from ssp_sam.modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ssp_sam.processing.processing_ssp_sam import SspSamProcessor
-from ssp_sam.training.evaluation_protocols import EvaluationProtocol, EvaluationTally
-from ssp_sam.training.evaluation_report import markdown_table
-from ssp_sam.training.evaluation_run import evaluate_model
-from ssp_sam.training.evaluation_samples import SceneImages
-from ssp_sam.training.scenes import KINDS, SPLITS
-from ssp_sam.training.threshold_fit import fit_thresholds
+from ssp_sam.training.evaluation.protocols import EvaluationProtocol, EvaluationTally
+from ssp_sam.training.evaluation.report import markdown_table
+from ssp_sam.training.evaluation.run import evaluate_model
+from ssp_sam.training.evaluation.samples import SceneImages
+from ssp_sam.training.evaluation.thresholds import fit_thresholds
+from ssp_sam.training.scenes.expressions import KINDS
+from ssp_sam.training.scenes.generator import SPLITS
 
 COLUMNS = ("gIoU", "cIoU", "Pr@0.5", "Pr@0.7", "Pr@0.9", "N-acc", "T-acc", "box Acc@0.5")
 

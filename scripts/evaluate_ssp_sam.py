@@ -32,11 +32,16 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from ssp_sam import EMBEDDED_CHECKPOINT, ReferringSegmentationPipeline, __version__
-from ssp_sam.cli_files import InputError, one_line, write_picture
-from ssp_sam.cli_model import load_pipeline
-from ssp_sam.training.contact_sheet import Case, choose_cases, draw_contact_sheet
-from ssp_sam.training.evaluation_protocols import EvaluationProtocol, EvaluationTally, prediction_record
-from ssp_sam.training.evaluation_report import (
+from ssp_sam.cli.files import InputError, one_line, write_picture
+from ssp_sam.cli.model import load_pipeline
+from ssp_sam.processing.visualization.comparison import Case, choose_cases, draw_contact_sheet
+from ssp_sam.training.data.masks import decode
+from ssp_sam.training.data.prepared import shards_by_split
+from ssp_sam.training.evaluation.metrics import FAMILIES
+from ssp_sam.training.evaluation.predictions import PredictionWriter, SavedPredictions
+from ssp_sam.training.evaluation.predictor import predict_expressions, prepare_images
+from ssp_sam.training.evaluation.protocols import EvaluationProtocol, EvaluationTally, prediction_record
+from ssp_sam.training.evaluation.report import (
     build_report,
     choose_family,
     markdown_table,
@@ -44,14 +49,9 @@ from ssp_sam.training.evaluation_report import (
     model_identity,
     write_report,
 )
-from ssp_sam.training.evaluation_run import evaluate_model, evaluate_predictions
-from ssp_sam.training.evaluation_samples import PreparedImages, SceneImages
-from ssp_sam.training.metrics import FAMILIES
-from ssp_sam.training.prediction_files import PredictionWriter, SavedPredictions
-from ssp_sam.training.refer_data import shards_by_split
-from ssp_sam.training.referring_predictor import predict_expressions, prepare_images
-from ssp_sam.training.run_lengths import decode
-from ssp_sam.training.scenes import SPLITS
+from ssp_sam.training.evaluation.run import evaluate_model, evaluate_predictions
+from ssp_sam.training.evaluation.samples import PreparedImages, SceneImages
+from ssp_sam.training.scenes.generator import SPLITS
 
 # The canvas of SAM, which predictions of another model say nothing about; the true masks go through it.
 SAM_CANVAS = 1024

@@ -5,7 +5,7 @@ Makes the example picture of the README and of `make demo`: a photograph with ob
     python scripts/make_example.py
 
 The same bytes come out every time. The photograph is public domain, the objects are glyphs of the Noto colour emoji
-font; see training/assets/LICENSES.md.
+font; see training/scenes/assets/LICENSES.md.
 """
 
 import argparse
@@ -17,8 +17,8 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import numpy as np  # noqa: E402
 from PIL import Image, ImageFilter, ImageOps  # noqa: E402
 
-from ssp_sam.training.scene_backgrounds import PHOTOGRAPH_FOLDER  # noqa: E402
-from ssp_sam.training.scene_objects import draw_object  # noqa: E402
+from ssp_sam.training.scenes.backgrounds import PHOTOGRAPH_FOLDER  # noqa: E402
+from ssp_sam.training.scenes.objects import draw_object  # noqa: E402
 
 SIZE_WH = (512, 384)
 PHOTOGRAPH, DARK, LIGHT = "grass", (16, 44, 14), (186, 214, 120)  # a grey picture, and what makes it green

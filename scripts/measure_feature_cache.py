@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ssp_sam.training.encoder_identity import weights_digest
-from ssp_sam.training.feature_cache import FeatureCache
-from ssp_sam.training.feature_index import FeatureIndex
-from ssp_sam.training.feature_shards import write_shard
+from ssp_sam.training.feature_cache.cache import FeatureCache
+from ssp_sam.training.feature_cache.identity import weights_digest
+from ssp_sam.training.feature_cache.index import FeatureIndex
+from ssp_sam.training.feature_cache.shards import write_shard
 
 SHAPES = {"image_embeddings": [256, 64, 64], "patch_features": [196, 512]}
 IMAGES_PER_SHARD = 64

@@ -1,10 +1,10 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Measures the preparation of a set of RefCOCO's size: writes one of tiny pictures and prepares it.
 
     python scripts/measure_preparation.py --folder preparation --processes 2
 
 The set has as many pictures, references and sentences per split as RefCOCO (UNC), so that the published counts are met.
 """
-# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 
 import argparse
 import io

@@ -1,10 +1,10 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Prepares a benchmark of referring segmentation, or data of your own, for training and evaluation.
 
     python scripts/prepare_refer_dataset.py refcoco --annotations data --images coco/train2014 --output prepared/refcoco
 
 docs/data.md says where the files come from and what the result holds.
 """
-# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 
 import argparse
 import os
@@ -14,9 +14,9 @@ import time
 
 from tqdm import tqdm
 
-from ssp_sam.training.preparation_report import describe
-from ssp_sam.training.raw_references import PreparationError
-from ssp_sam.training.refer_preparation import ALIASES, BENCHMARKS, PreparationSettings, prepare
+from ssp_sam.training.preparation.prepare import ALIASES, BENCHMARKS, PreparationSettings, prepare
+from ssp_sam.training.preparation.readers.records import PreparationError
+from ssp_sam.training.preparation.report import describe
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -20,10 +20,10 @@ if __name__ == "__main__":
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
-from ssp_sam.cli_export import add_export_options, check_from_options, export_from_options, file_tree
-from ssp_sam.cli_files import InputError, one_line
-from ssp_sam.cli_model import find_model
-from ssp_sam.hub_push import push_export
+from ssp_sam.cli.export import add_export_options, check_from_options, export_from_options, file_tree
+from ssp_sam.cli.files import InputError, one_line
+from ssp_sam.cli.model import find_model
+from ssp_sam.hub.push import push_export
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,8 +9,8 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from ssp_sam.training.scene_data import render_scenes
-from ssp_sam.training.scenes import SPLITS
+from ssp_sam.training.scenes.dataset import render_scenes
+from ssp_sam.training.scenes.generator import SPLITS
 
 
 def main(argv: list[str] | None = None):

@@ -21,9 +21,9 @@ if __name__ == "__main__":
 
 from accelerate import PartialState
 
-from ssp_sam.configuration.presets_ssp_sam import ABLATIONS
+from ssp_sam.configuration.presets import ABLATIONS
+from ssp_sam.training.config_files import merge, parse_settings
 from ssp_sam.training.run_log import SUMMARY_FILE
-from ssp_sam.training.settings import merge, parse_settings
 from ssp_sam.training.train import main as train
 
 MAIN_ROW = "main"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from ssp_sam.endpoint_handler import EndpointHandler
+from ssp_sam.deployment.endpoint_handler import EndpointHandler
 
 MAX_BODY_BYTES = 64 * 2**20
 

@@ -1,9 +1,9 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Why a model answers as it does: its similarity map, its verification map and the weight of every word, as a picture.
 
 segment = pipeline("referring-segmentation")
 draw_explanation(explain(segment, "examples/scene.png", "the red car")).save("explain.png")
 """
-# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .explain_panels import DIVIDER, draw_answer, draw_map, draw_words, fit_in_panel, place_in_row
 from .modeling_ssp_sam.pipeline_ssp_sam import as_result
-from .overlay import PANEL_BACKGROUND
-from .processing.canvas_geometry_ssp_sam import CanvasPlacement
-from .processing.image_inputs_ssp_sam import read_rgb
+from .processing.canvas_geometry import CanvasPlacement
+from .processing.image_inputs import read_rgb
 from .processing.processing_ssp_sam import SspSamProcessor
+from .processing.visualization.explanation_panels import (
+    DIVIDER,
+    draw_answer,
+    draw_map,
+    draw_words,
+    fit_in_panel,
+    place_in_row,
+)
+from .processing.visualization.overlay import PANEL_BACKGROUND
 
 
 @dataclass(frozen=True)

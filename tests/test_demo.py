@@ -1,3 +1,4 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """The example picture, and what the embedded checkpoint makes of it."""
 
 import runpy

@@ -1,7 +1,11 @@
-"""The house rules of the source tree: which layer may import which, and what makes files fit for the Hub."""
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""The house rules of the source tree: which room may import which, what goes to the Hub, what a wheel must hold."""
 
 import ast
+import re
 from collections import Counter
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from sys import stdlib_module_names as STANDARD_LIBRARY
 
@@ -9,21 +13,48 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("configuration", "processing", "modeling_ssp_sam", "training")
-EXPORTED_LAYERS = ("configuration", "processing", "modeling_ssp_sam")
+EXPORTED_LAYERS = LAYERS[:3]
 EXPORTED_LIBRARIES = {"torch", "transformers", "huggingface_hub", "numpy", "PIL"}
-MAY_IMPORT = {
-    "configuration": {"configuration"},
-    "processing": {"configuration", "processing"},
-    "modeling_ssp_sam": {"configuration", "modeling_ssp_sam"},
-    "pipeline": {"configuration", "processing", "modeling_ssp_sam"},
-    "training": set(LAYERS),
-}
-# A launched script's folder is first on sys.path, so these file names would hide a library.
-LIBRARY_NAMES = {"accelerate", "datasets", "evaluate", "torch", "transformers", "tokenizers", "numpy", "PIL"}
+# From left to right: a file imports from its own room and from those before it, never from one beside or after it.
+LINE = (
+    ("configuration",),
+    ("processing",),
+    ("processing.visualization",),
+    ("modeling_ssp_sam",),
+    ("modeling_ssp_sam.conversion",),
+    ("training.scenes", "training.feature_cache"),
+    ("training.data",),
+    ("training.preparation.readers",),
+    ("training.preparation", "training.evaluation"),
+    ("training",),
+    ("",),  # files of ssp_sam/ itself
+    ("hub", "deployment", "demo"),
+    ("cli",),
+)
+RANKS = {room: rank for rank, rooms in enumerate(LINE) for room in rooms}
+# A launched script's folder is first on sys.path, so these names in it would hide a library.
+LIBRARY_NAMES = {"accelerate", "datasets", "evaluate", "torch", "transformers", "tokenizers", "numpy", "onnx", "PIL"}
 
 
-def files_of(layer: str) -> list[Path]:
-    return sorted(path for path in (ROOT / layer).rglob("*.py") if "__pycache__" not in path.parts)
+def modules_of(*folders: str) -> dict[str, Path]:
+    """The modules of folders by their dotted names below `ssp_sam`; links to the layers are not followed."""
+    found = {}
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            inside = path.relative_to(ROOT / "ssp_sam" if folder.startswith("ssp_sam") else ROOT)
+            if not (folder == "ssp_sam" and inside.parts[0] in LAYERS):
+                found[".".join(inside.with_suffix("").parts).removesuffix("__init__").rstrip(".")] = path
+    return found
+
+
+MODULES = modules_of(*LAYERS, "ssp_sam")
+# Loaded by `evaluate` from its file, so it stands alone, and its folder is a package of that name.
+MODULES = {name: path for name, path in MODULES.items() if not name.endswith("referring_segmentation")}
+
+
+def room_of(module: str) -> str:
+    """The room with the longest name that a module lies in."""
+    return max((room for room in RANKS if f"{module}.".startswith(f"{room}." if room else "")), key=len)
 
 
 def imports_of(path: Path) -> list[ast.Import | ast.ImportFrom]:
@@ -31,47 +62,67 @@ def imports_of(path: Path) -> list[ast.Import | ast.ImportFrom]:
     return [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
-def layers_imported_by(path: Path, layer: str) -> set[str]:
-    """The layers a file imports from, by relative imports or through `ssp_sam`; "face" is the package itself."""
-    found = set()
+def own_modules(path: Path, module: str) -> Iterator[str]:
+    """The modules of this project that a file imports, by their dotted names below `ssp_sam`."""
+    package = f"ssp_sam.{module}".rstrip(".").split(".")
+    package = package if path.name == "__init__.py" else package[:-1]
     for node in imports_of(path):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
-            found.add(layer)
-        elif isinstance(node, ast.ImportFrom) and node.level == 2:
-            found.add((node.module or "face").split(".")[0])
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
         else:
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-            for name in names:
-                if name.split(".")[0] == "ssp_sam":
-                    found.add(name.split(".")[1] if "." in name else "face")
-    return found
+            base = package[: len(package) - node.level + 1] if node.level else []
+            target = ".".join([*base, *filter(None, [node.module])])
+            targets = [f"{target}.{alias.name}" for alias in node.names]
+        for target in targets:
+            below = target.removeprefix("ssp_sam").lstrip(".")
+            if target.split(".")[0] == "ssp_sam":
+                yield below if below in MODULES else below.rpartition(".")[0]
 
 
-SOURCES = [pytest.param(path, layer, id=f"{layer}/{path.name}") for layer in LAYERS for path in files_of(layer)]
+SOURCES = [pytest.param(path, name, id=name or "ssp_sam") for name, path in MODULES.items()]
 EXPORTED = [
-    pytest.param(path, id=f"{layer}/{path.name}")
-    for layer in EXPORTED_LAYERS
-    for path in files_of(layer)
-    if path.name != "__init__.py"
+    pytest.param(path, name, id=name)
+    for name, path in MODULES.items()
+    if name.count(".") == 1 and name.split(".")[0] in EXPORTED_LAYERS and path.name != "__init__.py"
 ]
 
 
-@pytest.mark.parametrize("path, layer", SOURCES)
-def test_dependencies_point_one_way(path, layer):
-    allowed = MAY_IMPORT["pipeline" if path.name.startswith("pipeline") else layer]
-    assert layers_imported_by(path, layer) <= allowed
+@pytest.mark.parametrize("path, module", SOURCES)
+def test_imports_run_down_the_line(path, module):
+    room = room_of(module)
+    for target in own_modules(path, module):
+        other = room_of(target)
+        assert other == room or RANKS[other] < RANKS[room], f"{module} imports {target}"
 
 
-@pytest.mark.parametrize("path, layer", SOURCES)
-def test_no_layer_imports_the_public_face_or_a_script(path, layer):
+@pytest.mark.parametrize("path, module", SOURCES)
+def test_the_package_imports_no_script_and_no_test(path, module):
     for node in imports_of(path):
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
         assert not any(name.split(".")[0] in ("scripts", "tests") for name in names)
-    assert "face" not in layers_imported_by(path, layer)
 
 
-@pytest.mark.parametrize("path", EXPORTED)
-def test_exported_files_import_modules_and_few_libraries(path):
+def test_the_public_face_imports_configuration_processing_and_modeling_alone():
+    rooms = {room_of(target) for target in own_modules(MODULES[""], "")}
+    assert rooms <= {"configuration", "processing", "modeling_ssp_sam"}
+
+
+@pytest.mark.parametrize("path, module", EXPORTED)
+def test_in_the_model_only_the_pipeline_reads_the_processing(path, module):
+    if module.startswith("modeling_ssp_sam") and "pipeline" not in module:
+        assert "processing" not in {room_of(target) for target in own_modules(path, module)}
+
+
+def test_no_files_import_each_other_in_a_circle():
+    graph = {name: set(own_modules(path, name)) - {name, ""} for name, path in MODULES.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("path, module", EXPORTED)
+def test_exported_files_import_modules_and_few_libraries(path, module):
     for node in imports_of(path):
         if isinstance(node, ast.ImportFrom) and node.level:
             parts = (node.module or "").split(".")
@@ -84,8 +135,8 @@ def test_exported_files_import_modules_and_few_libraries(path):
             assert not outside, f"line {node.lineno}: {outside} would have to be installed beside a model of the Hub"
 
 
-@pytest.mark.parametrize("path", EXPORTED)
-def test_no_docstring_line_of_exported_files_looks_like_a_relative_import(path):
+@pytest.mark.parametrize("path, module", EXPORTED)
+def test_no_docstring_line_of_exported_files_looks_like_a_relative_import(path, module):
     lines = path.read_text("utf-8").splitlines()
     statements = {line for node in imports_of(path) for line in range(node.lineno, (node.end_lineno or 0) + 1)}
     for number, line in enumerate(lines, start=1):
@@ -93,16 +144,43 @@ def test_no_docstring_line_of_exported_files_looks_like_a_relative_import(path):
 
 
 def test_names_of_exported_files_are_unique_since_the_hub_has_one_folder():
-    names = Counter(path.name for layer in EXPORTED_LAYERS for path in files_of(layer) if path.name != "__init__.py")
+    names = Counter(parameter.values[0].name for parameter in EXPORTED)
     assert [name for name, count in names.items() if count > 1] == []
 
 
 @pytest.mark.parametrize("folder", ["training", "scripts"])
 def test_no_launched_folder_hides_a_library(folder):
-    assert not {path.stem for path in files_of(folder)} & LIBRARY_NAMES
+    assert not {path.stem for path in (ROOT / folder).iterdir()} & LIBRARY_NAMES
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_checkout_imports_without_being_installed(layer):
     link = ROOT / "ssp_sam" / layer
     assert link.resolve() == ROOT / layer
+
+
+@pytest.mark.parametrize("path, module", SOURCES)
+def test_the_licence_stands_first_and_then_what_the_file_is_for(path, module):
+    text = path.read_text("utf-8")
+    assert text.startswith("# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.\n")
+    assert ast.get_docstring(ast.parse(text)), "a file says in its first sentence what it is for"
+
+
+@pytest.mark.parametrize("path, module", SOURCES)
+def test_files_and_functions_stay_short(path, module):
+    text = path.read_text("utf-8")
+    limit = 480 if module == "modeling_ssp_sam.modeling_ssp_sam" else 350
+    assert len(text.splitlines()) <= limit, "one file, one idea"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            documented = ast.get_docstring(node, clean=False)
+            lines = node.end_lineno - node.lineno + 1 - len((documented or "").splitlines())
+            assert lines <= 60, f"{node.name} has {lines} lines without its docstring"
+
+
+def test_every_folder_of_code_is_a_package_that_setup_names():
+    folders = {path.parent for path in MODULES.values()}
+    assert [str(folder) for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []
+    rooms = {path.name for path in (ROOT / "ssp_sam").iterdir() if path.is_dir() and (path / "__init__.py").is_file()}
+    named = re.search(r"^ROOMS = \((.+)\)", (ROOT / "setup.py").read_text("utf-8"), re.M)[1]
+    assert rooms - set(LAYERS) == set(re.findall(r"\w+", named))

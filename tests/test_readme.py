@@ -1,11 +1,12 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """The README's examples, executed as they are written."""
 
 import re
 
 import pytest
-from readme_examples import ROOT, TEXT, checkout_for_reading, run_in_shell
 
 from ssp_sam import EMBEDDED_CHECKPOINT
+from tests.helpers.readme_examples import ROOT, TEXT, checkout_for_reading, run_in_shell
 
 # A block after a line `<!-- not run: reason -->` is shown only.
 BLOCK = re.compile(

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..configuration.presets_ssp_sam import PRESETS
+from ..configuration.presets import PRESETS
 
 TOWERS = ("sam", "vision", "text")
 

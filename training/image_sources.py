@@ -9,8 +9,8 @@ import datasets
 from PIL import Image
 from torch.utils.data import Dataset
 
-from .refer_data import load_prepared, shards_by_split
-from .scene_data import SceneDataset
+from .data.prepared import load_prepared, shards_by_split
+from .scenes.dataset import SceneDataset
 
 
 class PreparedImages(Dataset):

@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from .arguments import TrainingArguments
 from .checkpointing import SHARDED, save_checkpoint
-from .evaluation import to_device
+from .evaluation.validation import to_device
 from .run_log import RunLog
 from .schedule import Schedule
 

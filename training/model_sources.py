@@ -8,12 +8,12 @@ import torch
 from transformers import AutoTokenizer, SamModel
 
 from ..configuration.configuration_ssp_sam import SspSamConfig
-from ..configuration.presets_ssp_sam import preset_fields
+from ..configuration.presets import preset_fields
 from ..modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ..processing.processing_ssp_sam import SspSamProcessor
 from .arguments import ModelArguments
-from .scenes import VOCABULARY_WORDS
-from .word_tokenizer import build_word_tokenizer
+from .scenes.tokenizer import build_word_tokenizer
+from .scenes.words import VOCABULARY_WORDS
 
 FUSION_GAIN = 6.0
 

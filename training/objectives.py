@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..modeling_ssp_sam.loss_ssp_sam import dice_loss, focal_loss
+from ..modeling_ssp_sam.losses import dice_loss, focal_loss
 from ..modeling_ssp_sam.model_outputs import SspSamImageFeatures
-from .dense_supervision import DenseHeads, ForegroundHeads
+from .auxiliary_heads import DenseHeads, ForegroundHeads
 
 # SAM's own proportion of focal to dice loss (arXiv 2304.02643, appendix A), and the weight of its IoU estimate.
 FOCAL_TO_DICE = 20.0

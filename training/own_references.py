@@ -8,8 +8,8 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 
 from .arguments import DataArguments
-from .refer_data import load_prepared, shards_by_split
-from .refer_preparation import PreparationSettings, prepare
+from .data.prepared import load_prepared, shards_by_split
+from .preparation.prepare import PreparationSettings, prepare
 
 
 def open_own_references(data: DataArguments, folder: Path, *, renew: bool, seed: int) -> tuple[Dataset, Dataset]:

@@ -28,6 +28,7 @@ from accelerate.utils import set_seed
 
 from ssp_sam.modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ssp_sam.training.arguments import TrainingArguments
+from ssp_sam.training.auxiliary_heads import DenseHeads
 from ssp_sam.training.checkpointing import (
     best_checkpoint,
     find_checkpoint,
@@ -40,17 +41,16 @@ from ssp_sam.training.checkpointing import (
     skip_unsharded_weights,
     split_state,
 )
-from ssp_sam.training.collator import NUM_COLOUR_CLASSES, NUM_NOUN_CLASSES
-from ssp_sam.training.dense_supervision import DenseHeads
+from ssp_sam.training.config_files import Settings, parse_settings
+from ssp_sam.training.data_sources import open_data
 from ssp_sam.training.loop import NEW_RUN, Trainer, check_distribution
 from ssp_sam.training.model_sources import build_model
 from ssp_sam.training.objectives import Objective, ReferringObjective, TowersObjective
 from ssp_sam.training.optimizers import build_optimizer
 from ssp_sam.training.publishing import publish
-from ssp_sam.training.run_data import open_data
 from ssp_sam.training.run_log import RunLog
+from ssp_sam.training.scenes.collator import NUM_COLOUR_CLASSES, NUM_NOUN_CLASSES
 from ssp_sam.training.schedule import Schedule
-from ssp_sam.training.settings import Settings, parse_settings
 
 
 def build_accelerator(settings: Settings) -> Accelerator:

@@ -6,7 +6,7 @@ import os
 from transformers import pipeline
 
 from ssp_sam import EMBEDDED_CHECKPOINT
-from ssp_sam.demo_app import build_demo, launch_demo
+from ssp_sam.demo.app import build_demo, launch_demo
 
 page = build_demo(pipeline("referring-segmentation", model=os.environ.get("SSP_SAM_MODEL", str(EMBEDDED_CHECKPOINT))))
 

@@ -1,0 +1,155 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""The towers a checkpoint of the original may leave out: CLIP and SAM's encoders, read from their own files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoConfig, CLIPModel, SamModel
+
+from .checkpoint_files import read_weights
+from .sizes import Shapes
+from .weight_map import (
+    CLIP_RULES,
+    HF_CLIP_RULES,
+    HF_SAM_RULES,
+    SAM_RULES,
+    original_names,
+    rename_weights,
+    shortened,
+)
+
+CLIP_PARTS = ("vision_model.", "text_model.")
+SAM_PARTS = ("sam.vision_encoder.", "sam.prompt_encoder.", "sam.shared_image_embedding.")
+SAM_WIDTHS = {768: "ViT-B", 1024: "ViT-L", 1280: "ViT-H"}
+
+
+@dataclass
+class NamedWeights:
+    """Tensors by their names in this model, with where each of them came from.
+
+    Args:
+        source (`str`): What to call the file in messages.
+        tensors (`dict[str, torch.Tensor]`): Views of the files' tensors.
+        origins (`dict[str, str]`): For messages: the original name, and the file.
+        dropped (`list[str]`): Original names of what the weight map drops.
+    """
+
+    source: str
+    tensors: dict[str, torch.Tensor]
+    origins: dict[str, str]
+    dropped: list[str]
+
+    @classmethod
+    def of(cls, weights: Mapping[str, torch.Tensor], rules, source: str) -> "NamedWeights":
+        tensors = rename_weights(weights, rules, source)
+        names = original_names(weights, rules)
+        dropped = sorted(set(weights) - set(names.values()))
+        return cls(source, tensors, {ours: f"{name} of {source}" for ours, name in names.items()}, dropped)
+
+    def has(self, prefix: str) -> bool:
+        return any(name.startswith(prefix) for name in self.tensors)
+
+    def shapes(self) -> Shapes:
+        return Shapes({name: tuple(tensor.shape) for name, tensor in self.tensors.items()}, self.source)
+
+    def described(self, name: str) -> str:
+        return f"{self.origins[name]} {tuple(self.tensors[name].shape)}"
+
+    def fill(self, other: "NamedWeights", parts: tuple[str, ...]):
+        """Takes whole parts that are missing here from `other`; what both have must agree in shape."""
+        for name, tensor in other.tensors.items():
+            if name in self.tensors and self.tensors[name].shape != tensor.shape:
+                raise ValueError(
+                    f"{other.described(name)} does not have the shape of {self.described(name)}; "
+                    f"give the file that this checkpoint was trained with"
+                )
+        for part in [part for part in parts if not self.has(part)]:
+            for name in [name for name in other.tensors if name.startswith(part)]:
+                self.tensors[name], self.origins[name] = other.tensors[name], other.origins[name]
+
+
+def add_clip(weights: NamedWeights, clip, clip_model) -> dict[str, Any]:
+    """Fills missing CLIP towers and returns the configuration fields that a `CLIPModel` knows beyond its shapes."""
+    filled = [part for part in CLIP_PARTS if not weights.has(part)]
+    if clip is None and clip_model is None:
+        if filled:
+            raise ValueError(
+                f"{weights.source} holds no CLIP (no name begins with encoder.); give --clip or --clip-model"
+            )
+        return {}
+    fields: dict[str, Any] = {}
+    if clip is not None:
+        given = NamedWeights.of(read_weights(clip), CLIP_RULES, str(clip))
+    elif filled:
+        model = load_hub_model(CLIPModel, clip_model)
+        given = NamedWeights.of(model.state_dict(), HF_CLIP_RULES, clip_model)
+        kept = ("num_attention_heads", "hidden_act", "layer_norm_eps")
+        for part in ("vision_config", "text_config"):
+            fields[part] = {name: getattr(getattr(model.config, part), name) for name in kept}
+    else:
+        return {}  # only its tokenizer is wanted
+    if filled:
+        check_clip_fits(weights, given)
+    weights.fill(given, CLIP_PARTS)
+    return fields
+
+
+def check_clip_fits(weights: NamedWeights, clip: NamedWeights):
+    """Raises a `ValueError` if the adapters were trained on another CLIP."""
+    expected, given = weights.shapes(), clip.shapes()
+    learned = 1 + expected["prompt_generator.prompt_tokens.weight"][0]
+    projection, words = "vision_model.visual_projection.weight", "text_model.text_model.final_layer_norm.weight"
+    patches = "vision_model.vision_model.embeddings.position_embedding.weight"
+    for tower, size, adapter, wanted in (
+        (projection, given[projection][0], "visual_adapter.layers.0.weight", lambda shape: shape[1]),
+        (words, given[words][0], "word_projection.weight", lambda shape: shape[1]),
+        (patches, given[patches][0] - 1, "prompt_generator.positions.weight", lambda shape: shape[0] - learned),
+    ):
+        if size != wanted(expected[adapter]):
+            raise ValueError(
+                f"{clip.described(tower)} does not fit {weights.described(adapter)}: the adapters were trained on a "
+                f"CLIP with {wanted(expected[adapter])} there, not {size}"
+            )
+
+
+def add_sam(weights: NamedWeights, sam, sam_model, allow_other_sam: bool):
+    """Fills missing encoders of SAM; the mask decoder is always the checkpoint's own."""
+    missing = [part for part in SAM_PARTS if not weights.has(part)]
+    if sam is None and (sam_model is None or not missing):
+        if missing:
+            raise ValueError(f"{weights.source} holds no {shortened(missing)} of SAM; give --sam or --sam-model")
+        if sam_model is not None:
+            print(f"{weights.source} holds all of SAM, so {sam_model} was not read")
+        return
+    if sam is not None:
+        given = NamedWeights.of(read_weights(sam), SAM_RULES, str(sam))
+    else:
+        given = NamedWeights.of(load_hub_model(SamModel, sam_model).state_dict(), HF_SAM_RULES, sam_model)
+    positions, decoder = "sam.vision_encoder.pos_embed", "sam.mask_decoder.iou_token.weight"
+    width = given.shapes()[positions][-1]
+    if positions not in weights.tensors and width in SAM_WIDTHS and width != 1280 and not allow_other_sam:
+        raise ValueError(
+            f"{given.described(positions)} is SAM {SAM_WIDTHS[width]}, but SSP-SAM is trained on ViT-H, whose last "
+            f"size is 1280; give that, or --allow-other-sam if {weights.source} was trained on this one"
+        )
+    if decoder not in weights.tensors:
+        raise ValueError(f"{weights.source} holds no mask decoder of SAM (no name begins with sam.mask_decoder.)")
+    weights.fill(given, SAM_PARTS)
+
+
+def load_hub_model(model_class, identifier: str):
+    """Loads a folder or hub id and checks that it is a whole model of this class."""
+    expected = f"expected the folder or hub id of a {model_class.__name__}"
+    try:
+        model_type = AutoConfig.from_pretrained(identifier).model_type
+        if model_type == model_class.config_class.model_type:
+            model, info = model_class.from_pretrained(identifier, dtype="auto", output_loading_info=True)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot load {identifier}, {expected}: {str(error).strip().splitlines()[0]}") from error
+    if model_type != model_class.config_class.model_type:
+        raise ValueError(f"{identifier} is a model of type {model_type!r}; {expected}")
+    if info["missing_keys"]:
+        raise ValueError(f"{identifier} lacks weights of a {model_class.__name__}: {shortened(info['missing_keys'])}")
+    return model

@@ -1,0 +1,101 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""From the logits of one expression to what a caller reads: a mask at image size, a probability, a box.
+
+Letters: H, W image height and width; h, w sides of the low-resolution logits.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from .canvas_geometry import CanvasPlacement, tight_box_xyxy
+
+
+def upsample_logits(
+    low_resolution_logits: torch.Tensor,
+    canvas_hw: tuple[int, int],
+    resized_hw: tuple[int, int],
+    size_hw: tuple[int, int],
+) -> torch.Tensor:
+    """Brings mask logits (h, w) to the image: bilinear to SAM's canvas, padding cut off, bilinear to the image.
+
+    Args:
+        low_resolution_logits (`torch.Tensor`): (h, w), before the sigmoid, over the whole canvas.
+        canvas_hw, resized_hw, size_hw: Size of SAM's canvas, of the image on it, and of the image.
+
+    Returns:
+        `torch.Tensor`: (H, W) float32 logits.
+
+    Source: segment-anything, `postprocess_masks`.
+    """
+    logits = low_resolution_logits.detach().float()[None, None]
+    logits = nn.functional.interpolate(logits, size=canvas_hw, mode="bilinear", align_corners=False)
+    logits = logits[..., : resized_hw[0], : resized_hw[1]]
+    if tuple(resized_hw) != tuple(size_hw):
+        logits = nn.functional.interpolate(logits, size=size_hw, mode="bilinear", align_corners=False)
+    return logits[0, 0]
+
+
+def calibrate(probability: float, temperature: float, bias: float) -> float:
+    """Returns `sigmoid(logit(probability) / temperature + bias)`."""
+    probability = min(max(probability, 1e-6), 1 - 1e-6)
+    logit = math.log(probability / (1 - probability))
+    return 0.5 + 0.5 * math.tanh((logit / temperature + bias) / 2)
+
+
+def read_answer(
+    logits: torch.Tensor,
+    no_target_probability: float | None,
+    box_cxcywh: Any,
+    placement: CanvasPlacement,
+    *,
+    mask_threshold: float,
+    no_target_threshold: float,
+    min_mask_pixels: int,
+    score_temperature: float,
+    score_bias: float,
+) -> dict[str, Any]:
+    """Decides what one expression means in the image.
+
+    Let p be the probability of no target (0 without a head), f the mean probability of the pixels above
+    `mask_threshold` (of the best pixel, where there is none) and c = sigmoid(logit(f) / score_temperature +
+    score_bias). Nothing is meant if p exceeds `no_target_threshold`, or if the mask is empty or has fewer than
+    `min_mask_pixels` pixels. The score is the probability that the answer is right: (1 - p) c for a mask, p where the
+    head says that nothing is meant, 1 - (1 - p) c where the pixels say so.
+
+    Args:
+        logits (`torch.Tensor`): (H, W) mask logits at image size.
+        no_target_probability (`float`, *optional*): p in 0..1.
+        box_cxcywh (*optional*): (4,) in fractions of the canvas of `placement`.
+        placement (`CanvasPlacement`): Where the image lies on that canvas.
+
+    Returns:
+        `dict`: `mask` (H, W) bool, `score` float in 0..1, `box_xyxy` four floats in image pixels or None, `no_target`.
+
+    Raises:
+        `ValueError`: If the logits hold NaN.
+    """
+    highest = float(logits.max())
+    if math.isnan(highest):
+        raise ValueError("expected finite mask logits, got NaN; run the model in float32 or bfloat16")
+    threshold = torch.logit(torch.tensor(float(mask_threshold), dtype=torch.float64)).item()
+    mask = logits > threshold
+    n_pixels = int(mask.count_nonzero())
+    if n_pixels:
+        foreground = logits.sigmoid().mul_(mask).sum() / n_pixels
+    else:
+        foreground = torch.tensor(highest).sigmoid()
+    confidence = calibrate(float(foreground), score_temperature, score_bias)
+    found = (1 - (no_target_probability or 0.0)) * confidence
+
+    by_head = no_target_probability is not None and no_target_probability > no_target_threshold
+    if by_head or n_pixels < max(1, min_mask_pixels):
+        score = no_target_probability if by_head else 1 - found
+        return {"mask": torch.zeros_like(mask), "score": score, "box_xyxy": None, "no_target": True}
+    if box_cxcywh is None:
+        box = tight_box_xyxy(mask.cpu().numpy())
+    else:
+        box = placement.to_image(box_cxcywh, (mask.shape[0], mask.shape[1]))
+    return {"mask": mask, "score": found, "box_xyxy": box, "no_target": False}

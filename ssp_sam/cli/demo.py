@@ -1,0 +1,53 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""`ssp-sam demo`: opens a page on this machine to try a model with the mouse."""
+
+import argparse
+
+from .files import InputError, one_line
+from .model import add_model_options, load_pipeline
+
+
+def add_parser(commands):
+    """Adds the subcommand to those of `ssp-sam`."""
+    parser = commands.add_parser(
+        "demo",
+        help="try a model in the browser",
+        description="Serves a page on which pictures are dropped, expressions written and answers corrected by clicks. "
+        "Only this machine can reach it, unless --host says otherwise. Needs gradio: pip install ssp-sam[demo]",
+    )
+    add_model_options(parser)
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=_port, metavar="PORT", help="port to listen on (the first free from 7860 on)")
+    parser.add_argument("--open", action="store_true", help="also open the page in the browser")
+    parser.set_defaults(run=run)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text!r}")
+    return int(text)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serves the page until it is interrupted; returns 0."""
+    from ..demo.app import build_demo, import_gradio, launch_demo  # gradio takes seconds to import
+
+    try:
+        import_gradio()
+    except ImportError as error:
+        raise InputError(str(error)) from error
+    page = build_demo(load_pipeline(options))
+    try:
+        address = launch_demo(
+            page, options.host, options.port, inbrowser=options.open, quiet=True, prevent_thread_lock=True
+        )
+    except OSError as error:
+        raise InputError(
+            f"cannot serve on {options.host}:{options.port or '7860 to 7959'}: {one_line(error)}"
+        ) from error
+    print(f"Open {address} in a browser; stop with Ctrl-C", flush=True)
+    try:
+        page.block_thread()
+    except KeyboardInterrupt:
+        page.close(verbose=False)
+    return 0

@@ -1,0 +1,63 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""`ssp-sam explain`: draws what the model saw and which words counted on its way to an answer."""
+
+import argparse
+import os
+from pathlib import Path
+
+from ..explain import Explanation, draw_explanation, explain
+from ..processing.image_inputs import read_rgb
+from .files import InputError, find_images, one_line, plan_results, write_picture
+from .model import add_model_options, load_pipeline
+
+
+def add_parser(commands):
+    """Adds the subcommand to those of `ssp-sam`."""
+    parser = commands.add_parser(
+        "explain",
+        help="draw the maps and word weights behind an answer",
+        description="Draws, for each expression, the answer, the similarity map, the verification map and the weight "
+        "of each word, and prints answers and weights.",
+    )
+    parser.add_argument("image", metavar="IMAGE", help="an image file or URL")
+    parser.add_argument("expressions", nargs="+", metavar="EXPRESSION", help="what to find in it")
+    add_model_options(parser)
+    parser.add_argument("--output", metavar="FILE", default="explain.png", help="picture to write (explain.png)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Explains the answers for one image; returns 0."""
+    if os.path.isdir(options.image):
+        raise InputError(f"expected one image, got the folder {options.image!r}")
+    for expression in options.expressions:
+        if not expression.strip():
+            raise InputError(f"expected words as expression, got {expression!r}")
+    source = find_images([options.image])[0]
+    output = options.output
+    if os.path.isdir(output):
+        output = os.path.join(output, f"{Path(source.split('?')[0]).stem or 'image'}_explain.png")
+    plan_results([source], options.expressions, several=False, output=output, masks_dir=None)
+    try:
+        image, _ = read_rgb(source)
+    except (ValueError, OSError) as error:
+        raise InputError(one_line(error)) from error
+    segmenter = load_pipeline(options)
+    try:
+        explanations = explain(segmenter, image, options.expressions)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{source}: {one_line(error)}") from error
+    write_picture(draw_explanation(explanations), output)
+    print(f"{source} ({image.width} x {image.height})")
+    for number, explanation in enumerate(explanations, start=1):
+        result = explanation.result
+        verdict = f"{'nothing found' if result['no_target'] else 'found'}, score {result['score']:.2f}"
+        print(f"  {number}. {result['label']}: {verdict}{_weights(explanation)}")
+    print(f"  picture {output}")
+    return 0
+
+
+def _weights(explanation: Explanation) -> str:
+    """The words with their shares of 1, or nothing where the model does not weigh them."""
+    words = [f"{word.text} {word.weight:.2f}" for word in explanation.words if word.weight is not None]
+    return f"; weights: {', '.join(words)}" if words else ""

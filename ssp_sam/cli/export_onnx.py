@@ -1,0 +1,40 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""`ssp-sam export-onnx`: writes a model as ONNX graphs with a script that runs them without torch."""
+
+import argparse
+
+import torch
+
+from ..deployment.onnx_export import COMPONENTS, RUNTIME, export_onnx
+from .files import InputError, one_line
+from .model import load_pipeline
+
+
+def add_parser(commands):
+    """Adds the subcommand to those of `ssp-sam`."""
+    export = commands.add_parser(
+        "export-onnx",
+        help="write a model as ONNX graphs",
+        description="Writes image encoder and mask decoder as ONNX graphs, with the processor and a script that "
+        "segments by ONNX Runtime without torch.",
+    )
+    export.add_argument("folder", metavar="DIR", help="folder to write into")
+    export.add_argument("--model", metavar="ID_OR_DIR", help="Hub id or folder of a model (default: the embedded one)")
+    export.add_argument(
+        "--dtype", choices=("float32", "float16"), default="float32", help="precision of the graphs; float16 for GPUs"
+    )
+    export.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exports the model and prints what was written."""
+    segmenter = load_pipeline(argparse.Namespace(model=options.model, device="cpu", dtype="float32"))
+    try:
+        folder = export_onnx(segmenter.model, segmenter.processor, options.folder, getattr(torch, options.dtype))
+    except (ValueError, ImportError, OSError) as error:
+        raise InputError(one_line(error)) from error
+    for component in COMPONENTS:
+        size = sum(path.stat().st_size for path in folder.glob(f"{component}.onnx*"))
+        print(f"{folder / component}.onnx: {size / 1e6:.1f} MB with its weights")
+    print(f'Try: python {folder / RUNTIME.name} photo.jpg "the red car" --output overlay.png')
+    return 0

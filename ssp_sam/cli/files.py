@@ -1,0 +1,126 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""Which files the command `ssp-sam` reads and writes."""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+OVERLAY_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+class InputError(Exception):
+    """Something the user gave cannot be used; the message says what, in one line."""
+
+
+@dataclass
+class ResultFiles:
+    """
+    The files that one image's results go into.
+
+    Args:
+        overlay: path of the overlay, None where none is wanted.
+        masks: path of the mask of each expression, empty where none are wanted.
+    """
+
+    overlay: str | None = None
+    masks: list[str] = field(default_factory=list)
+
+
+def find_images(names: list[str], hint: str = "") -> list[str]:
+    """
+    Returns files and URLs as they are, and for each folder the images in it by name; nothing twice.
+
+    Raises:
+        InputError: for a name that is none of these, followed by `hint`, and for a folder without images.
+    """
+    sources: list[str] = []
+    for name in names:
+        if os.path.isdir(name):
+            inside = sorted(str(path) for path in Path(name).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+            if not inside:
+                raise InputError(f"no images in the folder {name!r}; looked for {' '.join(sorted(IMAGE_SUFFIXES))}")
+            sources += inside
+        elif os.path.isfile(name) or name.startswith(("http://", "https://")):
+            sources.append(name)
+        else:
+            raise InputError(f"no image file or folder at {name!r}{hint}")
+    return list(dict.fromkeys(sources))
+
+
+def plan_results(
+    sources: list[str], expressions: list[str], *, several: bool, output: str | None, masks_dir: str | None
+) -> dict[str, ResultFiles]:
+    """
+    Decides the files of every image before anything is computed.
+
+    Args:
+        several: whether `output` names a folder for many overlays rather than one file.
+        output: file or folder of the overlays, None for no overlays.
+        masks_dir: folder of the masks, None for no masks.
+
+    Raises:
+        InputError: if a name cannot be written to, or if an input image would be overwritten.
+    """
+    if masks_dir is not None and os.path.isfile(masks_dir):
+        raise InputError(f"--masks-dir must be a folder, got the file {masks_dir!r}")
+    into_folder = output is not None and (several or os.path.isdir(output))
+    if into_folder and (os.path.isfile(output) or not os.path.isdir(output) and _is_picture_name(output)):
+        raise InputError(f"--output must be a folder with --images or for a folder of them, got {output!r}")
+    if output is not None and not into_folder and not _is_picture_name(output):
+        raise InputError(f"--output must end in one of {' '.join(sorted(OVERLAY_SUFFIXES))}, got {output!r}")
+
+    plan = {}
+    for source, name in _unique_names(sources).items():
+        files = ResultFiles(os.path.join(output, f"{name}_overlay.png") if into_folder and output else output)
+        if masks_dir is not None:
+            files.masks = [
+                os.path.join(masks_dir, f"{name}_{number}_{_slug(expression)}.png")
+                for number, expression in enumerate(expressions, start=1)
+            ]
+        plan[source] = files
+    inputs = {os.path.realpath(source) for source in sources}
+    for files in plan.values():
+        for path in (files.overlay, *files.masks):
+            if path is not None and os.path.realpath(path) in inputs:
+                raise InputError(f"the result {path!r} is an input image and would be lost; choose another name")
+    return plan
+
+
+def write_picture(picture: Image.Image, path: str) -> None:
+    """Writes a picture, and the folders above it where they are missing."""
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        picture.save(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path!r}: {one_line(error)}") from error
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error up to its first line break, without a full stop."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _is_picture_name(path: str) -> bool:
+    return Path(path).suffix.lower() in OVERLAY_SUFFIXES
+
+
+def _unique_names(sources: list[str]) -> dict[str, str]:
+    """A file name without suffix for the results of each image, distinct where images share theirs."""
+    names: dict[str, str] = {}
+    for source in sources:
+        stem = re.sub(r"[^\w.-]+", "-", Path(source.split("?")[0]).stem) or "image"
+        name, number = stem, 2
+        while name in names.values():
+            name, number = f"{stem}_{number}", number + 1
+        names[source] = name
+    return names
+
+
+def _slug(expression: str) -> str:
+    words = re.sub(r"\W+", "-", expression.lower()).strip("-")
+    return words[:40].strip("-") or "expression"

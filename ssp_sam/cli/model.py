@@ -1,0 +1,74 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""The model that a subcommand of `ssp-sam` works with."""
+
+import argparse
+import os
+import re
+
+import torch
+from transformers import AutoConfig, pipeline
+from transformers.utils import logging
+
+from .. import EMBEDDED_CHECKPOINT
+from ..configuration.configuration_ssp_sam import SspSamConfig
+from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
+from .files import InputError, one_line
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def add_model_options(parser: argparse.ArgumentParser):
+    """Adds `--model`, `--device` and `--dtype`."""
+    parser.add_argument("--model", metavar="ID_OR_DIR", help="Hub id or folder of a model (default: the embedded one)")
+    parser.add_argument("--device", metavar="NAME", help="such as cpu, cuda or cuda:1 (default: an accelerator if any)")
+    parser.add_argument("--dtype", choices=DTYPES, default="auto", help="precision to compute in")
+
+
+def find_model(model: str | None) -> str:
+    """
+    Returns the folder or Hub id of a model, the embedded one where none is named.
+
+    Raises:
+        InputError: If it can be neither.
+    """
+    if model is None:
+        if not EMBEDDED_CHECKPOINT.is_dir():
+            missing = str(EMBEDDED_CHECKPOINT)
+            raise InputError(f"the embedded checkpoint is missing at {missing!r}; reinstall ssp-sam or pass --model")
+        return str(EMBEDDED_CHECKPOINT)
+    if not os.path.isdir(model) and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model):
+        raise InputError(f"--model must be a folder or a Hub id such as owner/name, got {model!r}")
+    if os.path.isdir(model) and not os.path.isfile(os.path.join(model, "config.json")):
+        raise InputError(f"no config.json in the folder --model {model!r}")
+    return model
+
+
+def load_pipeline(options: argparse.Namespace) -> ReferringSegmentationPipeline:
+    """
+    Loads the pipeline that the options of `add_model_options` ask for.
+
+    Raises:
+        InputError: If there is no such model or device.
+    """
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    model = find_model(options.model)
+    if options.device is not None:
+        try:
+            torch.zeros(1, device=options.device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"cannot use the device {options.device!r} ({one_line(error)}); try cpu") from error
+    try:
+        config = AutoConfig.from_pretrained(model)
+        if config.model_type != SspSamConfig.model_type:
+            raise InputError(f"expected a model of type 'ssp_sam' at {model!r}, got type {config.model_type!r}")
+        return pipeline(  # pyright: ignore[reportCallIssue]
+            "referring-segmentation",  # pyright: ignore[reportArgumentType]
+            model=model,
+            config=config,
+            device=options.device,
+            dtype=options.dtype,
+            pipeline_class=ReferringSegmentationPipeline,
+        )
+    except (OSError, ValueError, TypeError, RuntimeError, KeyError, ImportError) as error:
+        raise InputError(f"cannot load {model!r}: {one_line(error)}") from error

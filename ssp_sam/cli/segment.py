@@ -1,0 +1,177 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""`ssp-sam segment`: draws the mask of each expression over an image."""
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from ..processing.image_inputs import read_rgb
+from ..processing.visualization.overlay import draw_overlay
+from .files import InputError, ResultFiles, find_images, one_line, plan_results, write_picture
+from .model import add_model_options, load_pipeline
+
+USAGE = """ssp-sam segment IMAGE EXPRESSION [EXPRESSION ...] [options]
+       ssp-sam segment EXPRESSION [EXPRESSION ...] --images IMAGE [IMAGE ...] [options]"""
+
+
+def add_parser(commands):
+    """Adds the subcommand to those of `ssp-sam`."""
+    segment = commands.add_parser(
+        "segment",
+        usage=USAGE,
+        help="draw the mask of each expression over an image",
+        description="Segments what each expression refers to, draws the masks over the image and prints scores and "
+        "boxes. IMAGE is a file, a URL, or a folder, which stands for all images in it.",
+    )
+    segment.add_argument("words", nargs="+", metavar="IMAGE EXPRESSION", help="an image and what to find in it")
+    segment.add_argument("--images", nargs="+", metavar="IMAGE", help="several images; then all words are expressions")
+    add_model_options(segment)
+    segment.add_argument(
+        "--output",
+        metavar="FILE",
+        help="overlay to write; for a folder or --images the folder to write overlays into (default: overlay.png, "
+        "or overlays/; nothing when --json or --masks-dir is given)",
+    )
+    segment.add_argument("--masks-dir", metavar="DIR", help="write each mask as black and white PNG into this folder")
+    segment.add_argument("--json", action="store_true", help="print one JSON object per image, one per line")
+    segment.add_argument(
+        "--point",
+        action="append",
+        type=_point,
+        metavar="X,Y,LABEL",
+        help="a click in pixels of the image, label 1 on what is meant, 0 beside it; may be repeated",
+    )
+    segment.add_argument("--box", type=_box, metavar="X1,Y1,X2,Y2", help="a box in pixels of the image")
+    segment.set_defaults(run=run)
+
+
+def _point(text: str) -> tuple[float, float, int]:
+    try:
+        x, y, label = (float(value) for value in text.split(","))
+    except ValueError:
+        x = y = label = -1.0
+    if not (x >= 0 and y >= 0 and label in (0, 1)):
+        raise argparse.ArgumentTypeError(f"expected x,y,label with label 0 or 1, such as 120,80,1, got {text!r}")
+    return x, y, int(label)
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    try:
+        x1, y1, x2, y2 = (float(value) for value in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected x1,y1,x2,y2, such as 10,20,200,180, got {text!r}") from None
+    if not (0 <= x1 < x2 and 0 <= y1 < y2):
+        raise argparse.ArgumentTypeError(f"expected 0 <= x1 < x2 and 0 <= y1 < y2, got {text!r}")
+    return x1, y1, x2, y2
+
+
+def run(options: argparse.Namespace) -> int:
+    """Segments the images that were named; returns 0, or 2 if one of several could not be read."""
+    # 1. What is asked for, checked before the model is loaded.
+    words = list(options.words)
+    several = options.images is not None or os.path.isdir(words[0])
+    named = options.images if options.images is not None else [words.pop(0)]
+    if not words:
+        raise InputError(f"expected an image and at least one expression, got {options.words[0]!r} alone")
+    for word in words:
+        if not word.strip():
+            raise InputError(f"expected words as expression, got {word!r}")
+        if os.path.isfile(word):
+            raise InputError(f"expected words as expression, got the file {word!r}; several images go after --images")
+    if several and (options.point or options.box):
+        raise InputError("--point and --box are pixels of one image: give one image file instead of several")
+    sources = find_images(named, hint="; expressions go before --images" if options.images is not None else "")
+    output = options.output
+    if output is None and not options.json and options.masks_dir is None:
+        output = "overlays" if several else "overlay.png"
+    files = plan_results(sources, words, several=several, output=output, masks_dir=options.masks_dir)
+    segmenter = load_pipeline(options)
+
+    # 2. Image by image; in a series, one that cannot be read does not stop the others.
+    failures = 0
+    for source in tqdm(sources, unit="image", disable=not several, file=sys.stderr):
+        try:
+            record, text = _segment_one(segmenter, source, words, files[source], options)
+        except InputError as error:
+            if not several:
+                raise
+            failures += 1
+            record, text = {"image": source, "error": str(error)}, None
+            tqdm.write(f"ssp-sam: {error}", file=sys.stderr)
+        if options.json:
+            tqdm.write(json.dumps(record, ensure_ascii=False), file=sys.stdout)
+        elif text:
+            tqdm.write(text, file=sys.stdout)
+    if failures:
+        print(f"ssp-sam: {failures} of {len(sources)} images could not be segmented", file=sys.stderr)
+    return 2 if failures else 0
+
+
+def _segment_one(
+    segmenter, source: str, expressions: list[str], files: ResultFiles, options: argparse.Namespace
+) -> tuple[dict[str, Any], str]:
+    """Segments one image and writes its files; returns the record for `--json` and the lines for a reader."""
+    try:
+        image, _ = read_rgb(source)
+    except (ValueError, OSError) as error:
+        raise InputError(one_line(error)) from error
+    try:
+        results = segmenter(image, expressions, **_spatial(options, image))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{source}: {one_line(error)}") from error
+    for path, result in zip(files.masks, results):
+        write_picture(result["mask"], path)
+    if files.overlay is not None:
+        write_picture(draw_overlay(image, results), files.overlay)
+
+    record = {"image": source, "width": image.width, "height": image.height, "overlay": files.overlay}
+    masks = [{"file": path} for path in files.masks] or [run_lengths(result["mask"]) for result in results]
+    record["results"] = [
+        {"expression": result["label"], **{key: result[key] for key in ("score", "box", "no_target")}, "mask": mask}
+        for result, mask in zip(results, masks)
+    ]
+    lines = [f"{source} ({image.width} x {image.height})"]
+    lines += [f"  {number}. {result['label']}: {_found(result)}" for number, result in enumerate(results, start=1)]
+    lines += [f"  mask {path}" for path in files.masks]
+    lines += [f"  overlay {files.overlay}"] if files.overlay is not None else []
+    return record, "\n".join(lines)
+
+
+def _found(result: dict[str, Any]) -> str:
+    if result["no_target"]:
+        return "nothing found"
+    box = result["box"]
+    place = f", box {box['xmin']},{box['ymin']},{box['xmax']},{box['ymax']}" if box else ""
+    return f"score {result['score']:.2f}{place}"
+
+
+def run_lengths(mask: Image.Image) -> dict[str, list[int]]:
+    """COCO's uncompressed run lengths of a mask: column by column, counting zeros first; `size` is height, width."""
+    column_major = (np.asarray(mask.convert("L")) > 127).T.ravel()
+    borders = np.flatnonzero(np.diff(column_major)) + 1
+    counts = np.diff(np.concatenate([[0], borders, [column_major.size]])).tolist()
+    starts_inside = [0] if column_major[0] else []
+    return {"size": [mask.height, mask.width], "counts": starts_inside + counts}
+
+
+def _spatial(options: argparse.Namespace, image: Image.Image) -> dict[str, Any]:
+    """Clicks and box as the pipeline takes them, after checking that they lie in the image."""
+    spatial: dict[str, Any] = {}
+    for x, y, _ in options.point or ():
+        if x >= image.width or y >= image.height:
+            raise InputError(f"--point {x:g},{y:g} lies outside the image of {image.width} x {image.height} pixels")
+    if options.point:
+        spatial["input_points"] = [[x, y] for x, y, _ in options.point]
+        spatial["input_labels"] = [label for _, _, label in options.point]
+    if options.box:
+        if options.box[2] > image.width or options.box[3] > image.height:
+            given = ",".join(f"{value:g}" for value in options.box)
+            raise InputError(f"--box {given} reaches outside the image of {image.width} x {image.height} pixels")
+        spatial["input_boxes"] = list(options.box)
+    return spatial

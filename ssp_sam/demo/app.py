@@ -1,0 +1,296 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""The page of `ssp-sam demo` and of a Hugging Face Space: picture, expressions, masks, clicks to refine them."""
+
+import html
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from PIL import Image
+
+from .session import DemoSegmenter, DemoState, describe_state, draw_state
+from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
+from ..training.scenes.generator import generate_scene
+
+logger = logging.getLogger(__name__)
+
+EXAMPLE_PICTURE = Path(__file__).resolve().parents[2] / "examples" / "scene.png"
+EXAMPLE_SEEDS = (11, 24)
+MAX_FILE_SIZE = "20mb"
+FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+FAULT = "Something went wrong on this side; the log of the demo says more."
+INTRODUCTION = """# SSP-SAM: say it, segment it
+Drop a picture, write what to find, and see the mask of each expression, or that nothing there fits it."""
+CLICK_HELP = (
+    "Click on the picture above to correct the answer: a point on what is meant, beside it, or a box by two corners."
+)
+CLICK_KINDS = (("Point on it", "inside"), ("Point beside it", "outside"), ("Box", "box"))
+EXPLANATION_HELP = (
+    "Where the model saw a resemblance to the sentence, what its verification kept of it, and how much each word "
+    "counted. For the words alone, without clicks."
+)
+CSS = """
+.gradio-container { width: 100% !important; max-width: 1240px !important; margin: 0 auto !important; }
+#introduction h1 { margin-bottom: 0.1em; }
+.ssp-notice { padding: 10px 14px; border-radius: 8px; border: 1px solid #d97706; background: #fef3c7; color: #78350f;
+  overflow-wrap: anywhere; }
+.ssp-legend { list-style: none; margin: 0; padding: 0; }
+.ssp-legend li { display: flex; align-items: baseline; gap: 10px; padding: 6px 4px; margin: 0; }
+.ssp-legend li + li { border-top: 1px solid var(--border-color-primary); }
+.ssp-legend i { flex: none; width: 14px; height: 14px; border: 3px solid; border-radius: 4px; align-self: flex-start;
+  margin-top: 0.3em; }
+.ssp-legend em { flex: 1; min-width: 0; font-style: normal; overflow-wrap: anywhere; }
+.ssp-legend small { flex: none; font-size: 0.9em; }
+.ssp-legend .missing { opacity: 0.65; }
+#answer img { cursor: crosshair; }
+#answer .image-container, #maps .image-container { padding-top: 34px; }  /* room for the buttons over the picture */
+#target .info-text { color: var(--body-text-color); opacity: 0.75; }
+#examples td { white-space: pre-line; text-align: left; }
+@media (max-width: 700px) {
+  #maps .image-container { overflow-x: auto; justify-content: flex-start; }
+  #maps .image-container * { justify-content: flex-start; }
+  #maps img { min-width: 860px; }
+}
+"""
+
+
+def build_demo(pipeline: ReferringSegmentationPipeline):
+    """
+    Returns the page as `gradio.Blocks`.
+
+    Raises:
+        ImportError: If gradio is not installed.
+    """
+    gr = import_gradio()
+    steps = DemoSteps(gr, DemoSegmenter(pipeline))
+    with gr.Blocks(title="SSP-SAM", analytics_enabled=False) as page:
+        # 1. What is seen.
+        state = gr.State(DemoState())
+        gr.Markdown(INTRODUCTION, elem_id="introduction")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=320):
+                ask = _lay_out_question(gr)
+            with gr.Column(scale=6, min_width=320):
+                tell = _lay_out_answer(gr)
+        shown = [state, tell.answer, tell.legend, tell.notice, tell.target, tell.refine, tell.undoing]
+        page.example_files = tempfile.TemporaryDirectory(prefix="ssp-sam-demo-")  # removed together with the page
+        examples = find_examples(page.example_files.name)
+        # Not `gr.Examples`, which replaces the components it fills.
+        choices = gr.Dataset(
+            components=[ask.picture, ask.text],
+            headers=["Picture", "Expressions"],
+            samples=examples,
+            type="index",
+            label="Examples",
+            elem_id="examples",
+        )
+
+        # 2. What happens.
+        def click(state, target, kind, event: gr.SelectData):  # the annotation makes gradio pass the place
+            return steps.click(state, target, kind, event.index)
+
+        def segment(*asked):
+            return [*steps.segment(*asked), gr.Tabs(selected="answer")]
+
+        def choose(index):
+            path, text = examples[index]
+            return [path, text, *segment(DemoState(), path, text, None)]
+
+        quiet = {"api_visibility": "private", "show_progress": "minimal"}
+        gr.on([ask.picture.upload, ask.picture.clear], steps.open, ask.picture, shown, **quiet)
+        asked = [state, ask.picture, ask.text, tell.target]
+        gr.on([ask.segment.click, ask.text.submit], segment, asked, [*shown, tell.tabs], **quiet)
+        choices.click(choose, choices, [ask.picture, ask.text, *shown, tell.tabs], **quiet)
+        tell.answer.select(click, [state, tell.target, tell.kind], shown, **quiet)
+        tell.undo.click(steps.undo, [state, tell.target], shown, **quiet)
+        tell.clear.click(steps.clear, [state, tell.target], shown, **quiet)
+        tell.explaining.select(steps.explain, state, [tell.maps, tell.notice], api_visibility="private")
+    return page
+
+
+def _lay_out_question(gr) -> SimpleNamespace:
+    picture = gr.Image(
+        label="Picture",
+        type="filepath",
+        image_mode=None,
+        sources=["upload", "clipboard"],
+        buttons=[],
+        height=260,
+        elem_id="picture",
+    )
+    # Files reach the app as they are, which says itself what is wrong with them. No subclass: gradio would write a file
+    # of its signatures beside this one.
+    picture.preprocess = lambda payload: None if payload is None else payload.path
+    text = gr.Textbox(
+        label="Expressions, one per line",
+        placeholder="the red car\nthe dog on the left",
+        lines=3,
+        max_lines=8,
+        elem_id="expressions",
+    )
+    segment = gr.Button("Segment", variant="primary", elem_id="segment")
+    return SimpleNamespace(picture=picture, text=text, segment=segment)
+
+
+def _lay_out_answer(gr) -> SimpleNamespace:
+    output: dict[str, Any] = {"show_label": False, "interactive": False, "buttons": ["download", "fullscreen"]}
+    notice = gr.HTML(visible=False, elem_id="notice")
+    with gr.Tabs(selected="answer") as tabs:
+        with gr.Tab("Answer", id="answer"):
+            answer = gr.Image(elem_id="answer", **output)
+            legend = gr.HTML(elem_id="legend")
+            with gr.Group(visible=False) as refine:
+                target = gr.Radio(label="Refine", elem_id="target", info=CLICK_HELP)
+                kind = gr.Radio(list(CLICK_KINDS), value="inside", label="A click is", elem_id="kind")
+            with gr.Row(visible=False) as undoing:
+                undo = gr.Button("Undo click", size="sm", elem_id="undo")
+                clear = gr.Button("Clear clicks", size="sm", elem_id="clear")
+        with gr.Tab("What the model saw", id="explanation") as explaining:
+            gr.Markdown(EXPLANATION_HELP)
+            maps = gr.Image(elem_id="maps", **output)
+    return SimpleNamespace(
+        notice=notice,
+        tabs=tabs,
+        answer=answer,
+        legend=legend,
+        refine=refine,
+        target=target,
+        kind=kind,
+        undoing=undoing,
+        undo=undo,
+        clear=clear,
+        explaining=explaining,
+        maps=maps,
+    )
+
+
+class DemoSteps:
+    """What happens on each event of the page; wrong input becomes a notice in it."""
+
+    def __init__(self, gr, segmenter: DemoSegmenter):
+        self.gr = gr
+        self.segmenter = segmenter
+
+    def open(self, path: str | None):
+        return self._show(DemoState(), lambda: self.segmenter.open(path), None)
+
+    def segment(self, state: DemoState, path: str | None, text: str | None, target: str | None):
+        def step():
+            current = state
+            if state.source != path:  # another file, which may still hold the same picture
+                opened = self.segmenter.open(path)
+                current = replace(state, source=path) if opened.image == state.image else opened
+            return self.segmenter.segment(current, text or "")
+
+        return self._show(state, step, target)
+
+    def click(self, state: DemoState, target: str | None, kind: str, shown_xy: tuple[float, float]):
+        return self._show(state, lambda: self.segmenter.click(state, target, kind, shown_xy), target)
+
+    def undo(self, state: DemoState, target: str | None):
+        return self._show(state, lambda: self.segmenter.undo(state, target), target)
+
+    def clear(self, state: DemoState, target: str | None):
+        return self._show(state, lambda: self.segmenter.clear(state), target)
+
+    def explain(self, state: DemoState):
+        try:
+            return self.segmenter.explain(state), self._notice("")
+        except ValueError as error:
+            return None, self._notice(str(error))
+
+    def _show(self, state: DemoState, step, target: str | None) -> list[Any]:
+        """The page after a step; after a step that failed, as it was, with a notice."""
+        message = ""
+        try:
+            state = step()
+        except ValueError as error:
+            message = str(error)
+        except Exception:
+            logger.exception("the demo could not answer")
+            message = FAULT
+        target = target if target in state.expressions else next(iter(state.expressions), None)
+        has_answer = bool(state.results)
+        return [
+            state,
+            draw_state(state),
+            describe_state(state),
+            self._notice(message),
+            self.gr.Radio(choices=state.expressions, value=target),
+            self.gr.Group(visible=has_answer),
+            self.gr.Row(visible=any(state.marks.values())),
+        ]
+
+    def _notice(self, message: str):
+        return self.gr.HTML(f'<div class="ssp-notice" role="alert">{html.escape(message)}</div>', visible=bool(message))
+
+
+def launch_demo(page, host: str | None = "127.0.0.1", port: int | None = None, **options) -> str:
+    """
+    Serves the page and returns its address; ends only with the process unless `prevent_thread_lock` is given.
+
+    Args:
+        host: address to listen on; None leaves it to gradio's environment variables, as on a Space.
+        port: None for the first free one from 7860 on.
+
+    Raises:
+        OSError: If the port is taken.
+    """
+    gr = import_gradio()
+    theme = gr.themes.Default(
+        primary_hue="blue", neutral_hue="zinc", font=FONTS, font_mono=["ui-monospace", "monospace"]
+    )
+    _, address, _ = page.launch(
+        server_name=host,
+        server_port=port,
+        share=False,
+        theme=theme,
+        css=CSS,
+        footer_links=[],
+        max_file_size=MAX_FILE_SIZE,
+        enable_monitoring=False,
+        ssr_mode=False,
+        **options,
+    )
+    return address
+
+
+def import_gradio():
+    """
+    Returns gradio, told not to report its use to anybody.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio
+    except ImportError as error:
+        raise ImportError("the demo needs gradio, which is not installed: pip install ssp-sam[demo]") from error
+    return gradio
+
+
+def find_examples(folder: str) -> list[list[str]]:
+    """
+    Pictures with expressions: that of the repository where there is one, and generated scenes.
+
+    Args:
+        folder: where to put the pictures, one that gradio may serve from.
+    """
+    examples = []
+    if EXAMPLE_PICTURE.is_file():
+        examples.append([shutil.copy(EXAMPLE_PICTURE, folder), "the red car\nthe dog\nthe penguin"])
+    for seed in EXAMPLE_SEEDS:
+        scene = generate_scene(seed, split="test", size_hw=(300, 400))
+        expressions = [
+            f"the {item.colour} {item.noun}" if item.colour else f"the {item.noun}" for item in scene.objects
+        ]
+        path = Path(folder) / f"scene_{seed}.png"
+        Image.fromarray(scene.image).save(path)
+        examples.append([str(path), "\n".join(dict.fromkeys(expressions))])
+    return examples

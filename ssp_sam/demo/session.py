@@ -1,0 +1,243 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""What the demo does with a picture, expressions and clicks, apart from the page that shows it."""
+
+import hashlib
+import html
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image, ImageDraw
+
+from ..explain import draw_explanation, explain
+from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
+from ..processing.visualization.overlay import choose_colours, paint_results
+from ..processing.image_inputs import read_rgb
+
+MAX_EXPRESSIONS = 20
+CACHED_IMAGES = 8
+# The long side of the picture in the page, in pixels: lines stay readable on small ones, large ones load fast.
+MIN_SHOWN, MAX_SHOWN = 640, 1280
+MARK_COLOURS = {1: (34, 197, 94), 0: (239, 68, 68)}  # on what is meant, beside it
+BOX_COLOUR = (250, 204, 21)
+
+
+class Mark(NamedTuple):
+    """
+    What one click, or two for a box, said about an expression; in pixels of the image.
+
+    Args:
+        kind: "inside" or "outside" for a point, "corner" for a box that lacks its second corner, or "box".
+        xy: two numbers for a point or corner, left, top, right and bottom for a box.
+    """
+
+    kind: str
+    xy: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DemoState:
+    """
+    One visitor's picture, expressions, marks and answers.
+
+    Args:
+        image: the upright picture, RGB; None before there is one.
+        results: what the pipeline returned for each expression, in order.
+        colours: one per expression, which stay while answers are refined.
+        marks: per expression, in order of clicking.
+        source: the file that the picture came from.
+    """
+
+    image: Image.Image | None = None
+    results: tuple[dict[str, Any], ...] = ()
+    colours: tuple[tuple[int, int, int], ...] = ()
+    marks: Mapping[str, tuple[Mark, ...]] = field(default_factory=dict)
+    source: str | None = None
+
+    @property
+    def expressions(self) -> list[str]:
+        return [result["label"] for result in self.results]
+
+    @property
+    def scale(self) -> float:
+        """Shown pixels per pixel of the image."""
+        if self.image is None:
+            return 1.0
+        side = max(self.image.size)
+        return min(max(side, MIN_SHOWN), MAX_SHOWN) / side
+
+
+class DemoSegmenter:
+    """
+    Answers for all visitors; each picture is encoded once, as long as it is among the last `CACHED_IMAGES`.
+
+    Wrong input raises a ValueError whose message is meant for the visitor.
+    """
+
+    def __init__(self, pipeline: ReferringSegmentationPipeline):
+        self.pipeline = pipeline
+        self._features: OrderedDict[str, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def open(self, path: str | None) -> DemoState:
+        """A state with the picture of a file, or without one."""
+        if path is None:
+            return DemoState()
+        try:
+            image, _ = read_rgb(path)
+        except ValueError as error:
+            raise ValueError(
+                "This file cannot be read as a picture; choose another one, such as PNG or JPEG."
+            ) from error
+        return DemoState(image=image, source=path)
+
+    def segment(self, state: DemoState, text: str) -> DemoState:
+        """Answers for the expressions in `text`, one per line; marks stay with expressions that stay."""
+        if state.image is None:
+            raise ValueError("There is no picture yet: drop one above, or choose an example.")
+        expressions = list(dict.fromkeys(" ".join(line.split()) for line in text.splitlines() if line.strip()))
+        if not expressions:
+            raise ValueError("There is nothing to look for yet: write an expression such as “the red car”.")
+        if len(expressions) > MAX_EXPRESSIONS:
+            raise ValueError(
+                f"Please ask for at most {MAX_EXPRESSIONS} expressions at once; these are {len(expressions)}."
+            )
+        marks = {expression: state.marks[expression] for expression in expressions if expression in state.marks}
+        state = self._answer(replace(state, marks=marks), expressions)
+        return replace(state, colours=tuple(choose_colours(state.image, state.results)))
+
+    def click(self, state: DemoState, expression: str | None, kind: str, shown_xy: tuple[float, float]) -> DemoState:
+        """
+        Adds a mark to an expression and answers again.
+
+        Args:
+            kind: "inside", "outside" or "box"; of a box, the first click gives one corner and the second the other.
+            shown_xy: the place in the shown picture.
+        """
+        if expression not in state.expressions or state.image is None:
+            raise ValueError("There is no answer to refine yet: write an expression and press Segment first.")
+        x, y = (
+            min(max(value / state.scale, 0.0), float(side))
+            for value, side in zip(shown_xy, state.image.size, strict=True)
+        )
+        marks = state.marks.get(expression, ())
+        corners = marks[-1].xy if marks and marks[-1].kind == "corner" else None
+        if corners is not None:
+            marks = marks[:-1]
+        if kind != "box":
+            return self._mark(state, expression, (*marks, Mark(kind, (x, y))))
+        if corners is None:
+            return replace(state, marks={**state.marks, expression: (*marks, Mark("corner", (x, y)))})
+        box = (min(corners[0], x), min(corners[1], y), max(corners[0], x), max(corners[1], y))
+        if box[0] == box[2] or box[1] == box[3]:
+            raise ValueError("A box needs two corners that are apart from each other; click somewhere else.")
+        return self._mark(state, expression, (*marks, Mark("box", box)))
+
+    def undo(self, state: DemoState, expression: str | None) -> DemoState:
+        """Takes the expression's last mark back and answers again."""
+        marks = state.marks.get(expression or "", ())
+        return self._mark(state, expression, marks[:-1]) if expression and marks else state
+
+    def clear(self, state: DemoState) -> DemoState:
+        """Takes all marks back and answers again."""
+        return self._answer(replace(state, marks={}), state.expressions) if any(state.marks.values()) else state
+
+    def explain(self, state: DemoState) -> Image.Image:
+        """The maps and word weights behind the answers; marks play no part in them."""
+        if state.image is None or not state.results:
+            raise ValueError("There is no answer to look behind yet: write an expression and press Segment first.")
+        with self._lock:
+            return draw_explanation(explain(self.pipeline, state.image, state.expressions))
+
+    def _mark(self, state: DemoState, expression: str, marks: tuple[Mark, ...]) -> DemoState:
+        return self._answer(replace(state, marks={**state.marks, expression: marks}), state.expressions)
+
+    def _answer(self, state: DemoState, expressions: list[str]) -> DemoState:
+        points, labels, boxes = [], [], []
+        for expression in expressions:
+            marks = state.marks.get(expression, ())
+            clicks = [mark for mark in marks if mark.kind in ("inside", "outside")]
+            points.append([list(mark.xy) for mark in clicks] or None)
+            labels.append([int(mark.kind == "inside") for mark in clicks] or None)
+            boxes.append(next((list(mark.xy) for mark in reversed(marks) if mark.kind == "box"), None))
+        request: dict[str, Any] = {"image": state.image, "text": expressions}
+        if any(points):
+            request.update(input_points=points, input_labels=labels)
+        if any(boxes):
+            request.update(input_boxes=boxes)
+        with self._lock:
+            inputs = self.pipeline.preprocess(request)
+            outputs = self.pipeline.forward({**inputs, "image_features": self._encode(state.image, inputs)})
+            results = self.pipeline.postprocess(outputs)
+        return replace(state, results=tuple(results))
+
+    def _encode(self, image: Image.Image, inputs: dict[str, Any]) -> Any:
+        key = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+        if key not in self._features:
+            model = self.pipeline.model
+            pixels = {
+                name: inputs[name].to(model.device)
+                for name in ("pixel_values", "semantic_pixel_values")
+                if name in inputs
+            }
+            with torch.no_grad():
+                self._features[key] = model.get_image_features(**pixels)
+            while len(self._features) > CACHED_IMAGES:
+                self._features.popitem(last=False)
+        self._features.move_to_end(key)
+        return self._features[key]
+
+
+def draw_state(state: DemoState) -> Image.Image | None:
+    """The picture with masks, boxes and marks, `DemoState.scale` times as large; None without one."""
+    if state.image is None:
+        return None
+    size = (max(1, round(state.image.width * state.scale)), max(1, round(state.image.height * state.scale)))
+    picture = state.image.resize(size, Image.Resampling.LANCZOS)
+    if state.results:
+        picture = paint_results(picture, state.results, state.colours, (state.scale, state.scale))
+    draw = ImageDraw.Draw(picture)
+    radius = max(size) / 90
+    for marks in state.marks.values():
+        for mark in marks:
+            _draw_mark(draw, mark.kind, [value * state.scale for value in mark.xy], radius)
+    return picture
+
+
+def _draw_mark(draw: ImageDraw.ImageDraw, kind: str, xy: list[float], radius: float) -> None:
+    line = max(2, round(radius / 3))
+    if kind == "box":
+        draw.rectangle(xy, outline="black", width=line + 2)
+        draw.rectangle([xy[0] + 1, xy[1] + 1, xy[2] - 1, xy[3] - 1], outline=BOX_COLOUR, width=line)
+        return
+    x, y = xy
+    if kind == "corner":
+        for width, colour in ((line + 2, "black"), (line, BOX_COLOUR)):
+            draw.line([x - 2 * radius, y, x + 2 * radius, y], fill=colour, width=width)
+            draw.line([x, y - 2 * radius, x, y + 2 * radius], fill=colour, width=width)
+        return
+    inside = kind == "inside"
+    draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=MARK_COLOURS[inside], outline="white", width=2)
+    draw.line([x - radius / 2, y, x + radius / 2, y], fill="white", width=line)
+    if inside:
+        draw.line([x, y - radius / 2, x, y + radius / 2], fill="white", width=line)
+
+
+def describe_state(state: DemoState) -> str:
+    """The legend as HTML: per expression its colour, its number, its words, and its score or "nothing found"."""
+    if not state.results:
+        return ""
+    rows = []
+    for number, (result, colour) in enumerate(zip(state.results, state.colours), start=1):
+        missing = result["no_target"]
+        rgb = "rgb({},{},{})".format(*colour)
+        swatch = f"border-color:{rgb}" + ("" if missing else f";background:{rgb}")
+        note = f"{'nothing found' if missing else 'found'} <b>{result['score']:.2f}</b>"
+        rows.append(
+            f'<li class="{"missing" if missing else "found"}"><i style="{swatch}"></i><span>{number}</span>'
+            f"<em>{html.escape(result['label'])}</em><small title='how sure the model is'>{note}</small></li>"
+        )
+    return f'<ol class="ssp-legend">{"".join(rows)}</ol>'

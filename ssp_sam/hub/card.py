@@ -1,0 +1,257 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""The model card of an exported repository, made of facts: what is not known is called not measured or not stated."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from safetensors import safe_open
+
+from .. import __version__
+from .results import NOT_DEFINED, NOT_MEASURED, Evaluation
+from .samples import Sample
+
+TEMPLATE = Path(__file__).resolve().parent / "card_template.md"
+TAGS = ["referring-expression-segmentation", "referring-segmentation", "sam", "ssp-sam", "vision", "custom_code"]
+# Settings of the processor that change what is measured.
+THRESHOLDS = ("mask_threshold", "no_target_threshold", "min_mask_pixels")
+# The families of metrics for readers: what they are called, and what the columns of a table mean.
+PRECISION = "Pr@X is the share of expressions whose IoU is above X"
+FAMILY_TEXTS = {
+    "res": ("RES metrics", f"mIoU is the mean IoU, oIoU all intersections over all unions, {PRECISION}"),
+    "gres": (
+        "GRES metrics",
+        "gIoU is the mean IoU, which is 1 where nothing is meant and nothing was found, cIoU all intersections over "
+        f"all unions, {PRECISION} among those that mean something, N-acc the share of expressions without a target for "
+        "which nothing was found, T-acc the share of those with a target for which something was",
+    ),
+    "phrasecut": ("PhraseCut's metrics", f"mIoU is the mean IoU, cIoU all intersections over all unions, {PRECISION}"),
+}
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """
+    What a model card says that the model itself does not tell. Each may be left out; the card then says so.
+
+    Args:
+        name: name of the model.
+        repo_id: where it will be published, as owner/name; examples in the card use it.
+        licence: identifier of the licence of the weights, as the Hub spells it.
+        languages: two-letter codes of the languages of expressions.
+        base_models: Hub ids of the models that it was trained from.
+        datasets: Hub ids of training data that are on the Hub.
+        training_data: a paragraph about the training data.
+        intended_use: a paragraph about what it is for.
+        limits: sentences about what it cannot do.
+        hardware: what it was trained on.
+        training_hours: hours of training on it.
+        energy_kwh: measured energy of training, kilowatt hours.
+        emissions_kg: measured emissions of training, kilograms of CO2 equivalent.
+        emissions_source: how they were measured.
+    """
+
+    name: str | None = None
+    repo_id: str | None = None
+    licence: str | None = None
+    languages: list[str] = field(default_factory=list)
+    base_models: list[str] = field(default_factory=list)
+    datasets: list[str] = field(default_factory=list)
+    training_data: str | None = None
+    intended_use: str | None = None
+    limits: list[str] = field(default_factory=list)
+    hardware: str | None = None
+    training_hours: float | None = None
+    energy_kwh: float | None = None
+    emissions_kg: float | None = None
+    emissions_source: str | None = None
+
+    def __post_init__(self):
+        for name in ("languages", "base_models", "datasets", "limits"):
+            if not isinstance(getattr(self, name), list):
+                raise ValueError(f"{name} of a model's facts must be a list, got {getattr(self, name)!r}")
+        for name in ("training_hours", "energy_kwh", "emissions_kg"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, (int, float)) and value >= 0):
+                raise ValueError(f"{name} of a model's facts must be a number of at least 0, got {value!r}")
+
+
+def read_facts(path: str | os.PathLike) -> ModelFacts:
+    """
+    Reads facts from a YAML file whose keys are the arguments of [`ModelFacts`].
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is no such file.
+    """
+    with open(path, encoding="utf-8") as file:
+        try:
+            content = yaml.safe_load(file)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{os.fspath(path)!r} is no YAML: {' '.join(str(error).split())}") from error
+    names = [entry.name for entry in dataclasses.fields(ModelFacts)]
+    unknown = sorted(map(str, set(content) - set(names))) if isinstance(content, dict) else [repr(content)[:40]]
+    if unknown:
+        raise ValueError(f"{os.fspath(path)!r} holds {', '.join(unknown)}; a model's facts are {', '.join(names)}")
+    return ModelFacts(**content)
+
+
+def make_card(folder: Path, facts: ModelFacts, samples: Sequence[Sample], evaluations: Sequence[Evaluation]) -> str:
+    """
+    Makes the model card of an exported folder.
+
+    Args:
+        folder: the folder, with configuration, processor and weights already in it.
+        facts: what people say about the model.
+        samples: pictures of the widget.
+        evaluations: what was measured.
+
+    Returns:
+        The text of `README.md`, with its YAML block.
+
+    Raises:
+        ValueError: If an evaluation was made with other thresholds than the model is exported with.
+    """
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    processor = json.loads((folder / "processor_config.json").read_text("utf-8"))
+    for evaluation in evaluations:
+        _check_thresholds(evaluation, processor)
+    families = {evaluation.family for evaluation in evaluations}
+    name = facts.name or (facts.repo_id or folder.name).split("/")[-1]
+    data = ModelCardData(
+        language=facts.languages or None,
+        license=facts.licence or "unknown",
+        library_name="transformers",
+        pipeline_tag="image-segmentation",
+        tags=TAGS,
+        datasets=facts.datasets or None,
+        base_model=facts.base_models or None,
+        model_name=name,
+        eval_results=[result for evaluation in evaluations for result in _index(evaluation)] or None,
+        widget=_widget(samples) or None,
+        co2_eq_emissions=_emissions(facts),
+    )
+    if data.eval_results is None:
+        data.model_name = None
+    card = ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
+        name=name,
+        facts=facts,
+        repo_id=facts.repo_id or "owner/name",
+        version=__version__,
+        architecture=_architecture(folder, config),
+        thresholds={name: processor[name] for name in THRESHOLDS},
+        evaluations=[(evaluation, _table(evaluation)) for evaluation in evaluations],
+        titles={family: title for family, (title, _) in FAMILY_TEXTS.items()},
+        definitions=[text for family, (_, text) in FAMILY_TEXTS.items() if family in families],
+        not_measured=NOT_MEASURED,
+        samples=[(sample.path, sample.expressions) for sample in samples],
+        weights=config["weights_sha256"],
+    )
+    return f"{str(card).rstrip()}\n"
+
+
+def _check_thresholds(evaluation: Evaluation, processor: dict[str, Any]):
+    for name in THRESHOLDS:
+        measured_with = evaluation.settings.get(name)
+        if measured_with is not None and measured_with != processor[name]:
+            raise ValueError(
+                f"the evaluation on {evaluation.dataset} was made with {name} {measured_with}, but the model is "
+                f"exported with {processor[name]}; evaluate it again"
+            )
+
+
+def _index(evaluation: Evaluation) -> list[EvalResult]:
+    """The entries of `model-index`: one per number, none for what was not measured."""
+    return [
+        EvalResult(
+            task_type="image-segmentation",
+            task_name="Referring segmentation",
+            dataset_type=evaluation.dataset_type,
+            dataset_name=evaluation.dataset,
+            dataset_split=evaluation.split,
+            dataset_revision=evaluation.fingerprint,
+            metric_type=name.replace(" ", "_"),
+            metric_name=name,
+            metric_value=round(value, 4),
+        )
+        for name, value in evaluation.measured().items()
+    ]
+
+
+def _widget(samples: Sequence[Sample]) -> list[dict[str, str]]:
+    return [
+        {"src": sample.path, "text": expression, "example_title": expression}
+        for sample in samples
+        for expression in sample.expressions
+    ]
+
+
+def _emissions(facts: ModelFacts) -> dict[str, Any] | None:
+    """The block that the Hub reads; nothing without a measurement."""
+    if facts.emissions_kg is None:
+        return None
+    block = {
+        "emissions": facts.emissions_kg * 1000,  # the Hub counts grams
+        "source": facts.emissions_source,
+        "training_type": "fine-tuning" if facts.base_models else "pre-training",
+        "hardware_used": facts.hardware,
+    }
+    return {name: value for name, value in block.items() if value is not None}
+
+
+def _architecture(folder: Path, config: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the exported files themselves tell, as lines of a table."""
+    count, sizes = 0, set()
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 - no mapping
+                tensor = weights.get_slice(name)
+                values = 1
+                for side in tensor.get_shape():
+                    values *= side
+                count += values
+                sizes.add(tensor.get_dtype())
+    vision = config.get("vision_config")
+    side = config["sam_config"]["vision_config"].get("image_size", 1024)
+    return [
+        ("parameters", f"{count:,} ({', '.join(sorted(sizes))})"),
+        ("segmenter", f"SAM at {side} x {side} pixels"),
+        ("semantic image tower", "SAM's own" if vision is None else vision.get("model_type", "clip_vision_model")),
+        ("text tower", config["text_config"].get("model_type", "bert")),
+        ("can answer that nothing is meant", "yes" if config.get("use_no_target_head", True) else "by mask size alone"),
+    ]
+
+
+def _table(evaluation: Evaluation) -> str | None:
+    """The metrics as Markdown, a line per group after all expressions; `None` where it is not told which they are."""
+    if not evaluation.metrics:
+        return None
+    rows = {"all": {}, **evaluation.rows}
+    if evaluation.original:
+        rows["all, original protocol"] = evaluation.original
+    columns = ["expressions", *evaluation.metrics]
+    lines = [f"| {evaluation.breakdown} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for group, row in rows.items():
+        cells = [_count(row), *(_cell(row, name) for name in evaluation.metrics)]
+        lines.append(f"| {group.replace('|', ' ')} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _count(row: dict[str, float | None]) -> str:
+    """How many expressions a row is about."""
+    return str(row["samples"]) if isinstance(row.get("samples"), int) else "not stated"
+
+
+def _cell(row: dict[str, float | None], name: str) -> str:
+    if name not in row:
+        return NOT_MEASURED
+    value = row[name]
+    return NOT_DEFINED if value is None else f"{value:.3f}"

@@ -1,0 +1,192 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""Writes a model as a self-contained repository for the Hub, which needs no more than transformers to be used."""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers.dynamic_module_utils import get_relative_imports
+from transformers.utils import cached_file
+
+from ..configuration.configuration_ssp_sam import SspSamConfig
+from ..configuration.hub_fields import add_pipeline
+from ..modeling_ssp_sam.modeling_ssp_sam import SspSamModel
+from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
+from ..modeling_ssp_sam.weight_checksums import file_sha256
+from ..processing.image_processing_ssp_sam import SspSamImageProcessor
+from ..processing.processing_ssp_sam import SspSamProcessor
+from ..training.evaluation.report import model_identity
+from .card import ModelFacts, make_card
+from .results import Evaluation, check_weights
+from .samples import Sample, write_samples
+
+PACKAGE = Path(__file__).resolve().parents[1]
+EXPORTED_LAYERS = ("configuration", "processing", "modeling_ssp_sam")
+# Copied under another name where it is part of this version: the entry point of Inference Endpoints.
+ENDPOINT_HANDLER = PACKAGE / "deployment" / "endpoint_handler.py"
+# What an endpoint installs; setup.py asks for the same versions.
+REQUIREMENTS = ("torch>=2.6", "transformers>=5.23,<6", "pillow>=11", "numpy>=2.0")
+TWO_DOT_IMPORT = re.compile(r"^(\s*)from \.\.\w+\.(\w+) import ", re.M)
+
+
+def export_model(
+    source: str | os.PathLike,
+    folder: str | os.PathLike,
+    *,
+    facts: ModelFacts | None = None,
+    samples: Sequence[Sample] = (),
+    evaluations: Sequence[Evaluation] = (),
+    max_shard_size: int | str = "5GB",
+    overwrite: bool = False,
+) -> Path:
+    """
+    Writes a model repository: weights, configuration, processor, code, pipeline, endpoint handler, model card.
+
+    The folder appears when it is complete, or not at all.
+
+    Args:
+        source: folder or Hub id of the model.
+        folder: where to write.
+        facts: what the model card says beyond what the model itself tells.
+        samples: pictures with expressions for the widget.
+        evaluations: measurements for the model card.
+        max_shard_size: size above which the weights are split into several files.
+        overwrite: whether a folder that holds an earlier export may be replaced.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: If the folder holds something else, or an earlier export and `overwrite` is not set.
+        OSError, ValueError: If there is no such model or sample, or an evaluation is one of other weights or settings.
+    """
+    folder = Path(folder)
+    check_target(folder, overwrite)
+    model = SspSamModel.from_pretrained(source, dtype="auto")
+    processor = SspSamProcessor.from_pretrained(source)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as staging:
+        new = Path(staging) / folder.name
+        model.save_pretrained(new, max_shard_size=max_shard_size)
+        processor.save_pretrained(new)
+        for path in new.iterdir():
+            path.chmod(0o644)  # safetensors keeps its files from everybody else
+        digests = [digest for place in (_folder_of(source), new) if (digest := _digest(place, model)) is not None]
+        for evaluation in evaluations:
+            check_weights(evaluation, digests)
+        write_code(new)
+        write_settings(new)
+        write_samples(new, samples)
+        (new / "README.md").write_text(make_card(new, facts or ModelFacts(), samples, evaluations), "utf-8")
+        if folder.exists():
+            folder.rename(Path(staging) / "previous")
+        new.rename(folder)
+    return folder
+
+
+def _folder_of(source: str | os.PathLike) -> Path:
+    """The folder of a model; for one of the Hub, that of the cache where loading it has put its files."""
+    config = cached_file(os.fspath(source), "config.json")
+    return Path(config).parent
+
+
+def _digest(folder: Path, model: SspSamModel) -> str | None:
+    """The digest of a folder's weights as evaluation reports have it."""
+    return model_identity(str(folder), model)["weights_sha256"]
+
+
+def check_target(folder: Path, overwrite: bool):
+    """Raises a `FileExistsError` unless the folder may be written: new, empty, or an export that may be replaced."""
+    if folder.is_dir() and any(folder.iterdir()):
+        if not _is_export(folder):
+            raise FileExistsError(f"{str(folder)!r} holds other files and is left alone; name a new folder")
+        if not overwrite:
+            raise FileExistsError(
+                f"{str(folder)!r} holds an earlier export; name a new folder or allow to overwrite it"
+            )
+    elif folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"expected a folder to write into, got the file {str(folder)!r}")
+
+
+def _is_export(folder: Path) -> bool:
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return config.get("model_type") == SspSamConfig.model_type and "auto_map" in config
+
+
+# ---- code -----------------------------------------------------------------------------------------------------------
+
+
+def write_code(folder: Path):
+    """
+    Writes the modules that the repository needs, all into one folder as remote code must lie, and what they require.
+
+    Only modules that the entry points import, directly or through others, are written.
+    """
+    sources = {path.name: path for layer in EXPORTED_LAYERS for path in (PACKAGE / layer).glob("*.py")}
+    entries = [reference.split(".")[0] for reference in _references().values()]
+    if ENDPOINT_HANDLER.is_file():
+        sources["handler.py"] = ENDPOINT_HANDLER
+        entries.append("handler")
+    wanted, written = [f"{entry}.py" for entry in entries], set()
+    while wanted:
+        name = wanted.pop()
+        if name in written:
+            continue
+        code = TWO_DOT_IMPORT.sub(r"\1from .\2 import ", sources[name].read_text("utf-8"))
+        (folder / name).write_text(code, "utf-8")
+        written.add(name)
+        wanted += [f"{module}.py" for module in get_relative_imports(folder / name)]
+    (folder / "requirements.txt").write_text("\n".join(REQUIREMENTS) + "\n", "utf-8")
+
+
+def _references() -> dict[str, str]:
+    """The entry points of the remote code, as `module.Class`."""
+    classes = {
+        "AutoConfig": SspSamConfig,
+        "AutoModel": SspSamModel,
+        "AutoProcessor": SspSamProcessor,
+        "AutoImageProcessor": SspSamImageProcessor,
+        "pipeline": ReferringSegmentationPipeline,
+    }
+    return {name: f"{own.__module__.rsplit('.', 1)[-1]}.{own.__name__}" for name, own in classes.items()}
+
+
+# ---- settings -------------------------------------------------------------------------------------------------------
+
+
+def write_settings(folder: Path):
+    """Adds to the saved settings where the code lies, and what the weight files hold."""
+    references = _references()
+    weights = sorted(folder.glob("*.safetensors"))
+    _edit_json(
+        folder / "config.json",
+        auto_map={name: references[name] for name in ("AutoConfig", "AutoModel")},
+        weights_sha256={path.name: file_sha256(path) for path in weights},
+    )
+    add_pipeline(folder, references["pipeline"])
+    settings = json.loads((folder / "processor_config.json").read_text("utf-8"))
+    image_processor = {
+        **settings["image_processor"],
+        "auto_map": {"AutoImageProcessor": references["AutoImageProcessor"]},
+    }
+    _edit_json(
+        folder / "processor_config.json",
+        auto_map={"AutoProcessor": references["AutoProcessor"]},
+        image_processor=image_processor,
+    )
+    # Where the tokenizer was loaded from is of no interest to others.
+    _edit_json(folder / "tokenizer_config.json", is_local=None, local_files_only=None)
+
+
+def _edit_json(path: Path, **entries: Any):
+    """Sets entries of a JSON file; `None` takes one out."""
+    content = {**json.loads(path.read_text("utf-8")), **entries}
+    content = {name: content[name] for name in sorted(content) if name not in entries or content[name] is not None}
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")

@@ -1,0 +1,68 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""Pictures for the widget of a model's page, given or generated."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..training.scenes.generator import draw_referrals, generate_scene
+
+# Scenes of the generator's test split, which no training has seen; one of the expressions means nothing there.
+SCENE_SEEDS = (24, 13)
+SCENE_SIZE_HW = (300, 400)
+EXPRESSIONS_PER_SCENE = 3
+
+
+@dataclass(frozen=True)
+class Sample:
+    """
+    A picture for the widget of the model's page.
+
+    Args:
+        image: file of the picture.
+        expressions: what to look for in it.
+    """
+
+    image: Path
+    expressions: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """Where it lies in the repository."""
+        return f"samples/{Path(self.image).name}"
+
+
+def scene_samples(folder: Path) -> list[Sample]:
+    """
+    Generated scenes with expressions of their own, always the same.
+
+    Args:
+        folder: where to put the pictures.
+    """
+    samples = []
+    for seed in SCENE_SEEDS:
+        scene = generate_scene(seed, split="test", size_hw=SCENE_SIZE_HW)
+        referrals = draw_referrals(scene, np.random.default_rng(seed), EXPRESSIONS_PER_SCENE, split="test")
+        path = folder / f"scene_{seed}.png"
+        Image.fromarray(scene.image).save(path)
+        samples.append(Sample(path, tuple(referral.expression for referral in referrals)))
+    return samples
+
+
+def write_samples(folder: Path, samples: Sequence[Sample]):
+    """
+    Copies pictures into a repository.
+
+    Raises:
+        OSError: If a file is no picture.
+    """
+    for sample in samples:
+        with Image.open(sample.image) as picture:
+            picture.verify()
+        target = folder / sample.path
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(sample.image, target)

@@ -1,0 +1,205 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""The command `ssp-sam segment`."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from transformers import BertConfig, pipeline
+
+import ssp_sam
+from ssp_sam.cli.main import main
+from ssp_sam.cli.segment import run_lengths
+from tests.helpers.models import make_image
+
+
+@pytest.fixture
+def run(tiny_checkpoint, tmp_path, monkeypatch, capsys):
+    """Runs the command on a tiny model in an empty folder; returns exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    make_image(48, 36).save("photo.png")
+
+    def run_once(*words: str, model: bool = True):
+        code = main(["segment", *words, *(["--model", tiny_checkpoint] if model else [])])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run_once
+
+
+def decoded(run_length: dict) -> np.ndarray:
+    values = np.repeat(np.arange(len(run_length["counts"])) % 2, run_length["counts"])
+    return values.reshape(run_length["size"][::-1]).T.astype(bool)
+
+
+# ---- one image ------------------------------------------------------------------------------------------------------
+
+
+def test_one_image_writes_an_overlay_and_says_where(run, tmp_path):
+    code, out, err = run("photo.png", "the red car", "a dog")
+    assert (code, err) == (0, "")
+    assert "photo.png (48 x 36)" in out and "1. the red car: score" in out and "overlay overlay.png" in out
+    with Image.open(tmp_path / "overlay.png") as overlay:
+        assert overlay.format == "PNG" and overlay.width == 512 and overlay.height > 384
+
+
+def test_the_overlay_goes_where_it_is_asked_for(run, tmp_path):
+    assert run("photo.png", "a dog", "--output", "deep/down/result.jpg")[0] == 0
+    with Image.open(tmp_path / "deep/down/result.jpg") as overlay:
+        assert overlay.format == "JPEG"
+    assert run("photo.png", "a dog", "--output", "deep")[0] == 0
+    assert (tmp_path / "deep/photo_overlay.png").is_file()
+
+
+def test_masks_are_written_at_image_size(run, tmp_path):
+    code, out, _ = run("photo.png", "The Red car!", "a dog", "--masks-dir", "masks")
+    assert code == 0 and not (tmp_path / "overlay.png").exists()
+    names = sorted(path.name for path in (tmp_path / "masks").iterdir())
+    assert names == ["photo_1_the-red-car.png", "photo_2_a-dog.png"]
+    with Image.open(tmp_path / "masks" / names[0]) as mask:
+        assert mask.mode == "L" and mask.size == (48, 36) and set(np.unique(np.asarray(mask))) <= {0, 255}
+
+
+def test_json_carries_what_the_pipeline_returns(run, tiny_checkpoint, tmp_path):
+    code, out, err = run("photo.png", "the red car", "a dog", "--json")
+    assert (code, err) == (0, "") and not (tmp_path / "overlay.png").exists()
+    record = json.loads(out)
+    assert (record["image"], record["width"], record["height"]) == ("photo.png", 48, 36)
+    expected = pipeline("referring-segmentation", model=tiny_checkpoint)("photo.png", ["the red car", "a dog"])
+    for result, other in zip(record["results"], expected, strict=True):
+        assert result["expression"] == other["label"]
+        assert result["score"] == pytest.approx(other["score"], abs=1e-5)
+        assert result["box"] == other["box"] and result["no_target"] == other["no_target"]
+        assert np.array_equal(decoded(result["mask"]), np.asarray(other["mask"]) > 0)
+
+
+def test_json_names_mask_files_and_overlay_where_they_are_written(run):
+    _, out, _ = run("photo.png", "a dog", "--json", "--masks-dir", "masks", "--output", "o.png")
+    record = json.loads(out)
+    assert record["results"][0]["mask"] == {"file": "masks/photo_1_a-dog.png"} and record["overlay"] == "o.png"
+
+
+def test_clicks_and_boxes_reach_the_model(run):
+    def score(*words):
+        return json.loads(run("photo.png", "a dog", "--json", *words)[1])["results"][0]["score"]
+
+    plain, clicked = score(), score("--point", "5,5,1", "--point", "30.5,20,0")
+    boxed = score("--box", "2,2,20,20")
+    assert plain != clicked != boxed != plain
+
+
+@pytest.mark.parametrize("pixels", [[[1, 1], [1, 0]], [[0, 0], [0, 0]], [[0, 1], [1, 1]], [[1, 1], [1, 1]]])
+def test_run_lengths_decode_to_the_mask(pixels):
+    mask = np.array(pixels, dtype=bool)
+    lengths = run_lengths(Image.fromarray(mask.astype(np.uint8) * 255))
+    assert sum(lengths["counts"]) == 4 and np.array_equal(decoded(lengths), mask)
+
+
+# ---- several images -------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_means_all_its_images(run, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name in ("b.png", "a.png", "a.jpg"):
+        make_image(20, 20).save(tmp_path / "photos" / name)
+    (tmp_path / "photos/notes.txt").write_text("no image")
+    code, out, err = run("photos", "a dog")
+    assert code == 0 and "3/3" in err  # the progress bar
+    names = sorted(path.name for path in (tmp_path / "overlays").iterdir())
+    assert names == ["a_2_overlay.png", "a_overlay.png", "b_overlay.png"]
+    assert out.count("1. a dog: ") == 3
+
+
+def test_several_files_follow_the_expressions(run, tmp_path):
+    make_image(20, 20).save("second.png")
+    code, out, _ = run("a dog", "a cat", "--json", "--images", "photo.png", "second.png")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and [record["image"] for record in records] == ["photo.png", "second.png"]
+    assert [result["expression"] for result in records[1]["results"]] == ["a dog", "a cat"]
+
+
+def test_a_broken_image_does_not_stop_the_others(run, tmp_path):
+    (tmp_path / "broken.png").write_bytes((tmp_path / "photo.png").read_bytes()[:300])
+    code, out, err = run("a dog", "--json", "--images", "broken.png", "photo.png")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert code == 2 and "broken.png" in records[0]["error"] and "results" in records[1]
+    assert "1 of 2 images could not be segmented" in err
+
+
+# ---- bad usage and input --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["photo.png"], "expected an image and at least one expression, got 'photo.png' alone"),
+        (["nowhere.png", "a dog"], "no image file or folder at 'nowhere.png'"),
+        (["photo.png", "  "], "expected words as expression, got '  '"),
+        (["photo.png", "a dog", "--model", "no/such/model"], "--model must be a folder or a Hub id"),
+        (["photo.png", "a dog", "--model", "."], "no config.json in the folder --model '.'"),
+        (["photo.png", "a dog", "--output", "photo.png"], "'photo.png' is an input image and would be lost"),
+        (["photo.png", "a dog", "--output", "./photo.png"], "is an input image and would be lost"),
+        (["photo.png", "a dog", "--output", "o.docx"], "--output must end in one of .bmp"),
+        (["a dog", "--images", "photo.png", "--output", "o.png"], "--output must be a folder with --images or for"),
+        (["photo.png", "photo.png", "a dog"], "got the file 'photo.png'; several images go after --images"),
+        (["photo.png", "a dog", "--masks-dir", "photo.png"], "--masks-dir must be a folder, got the file 'photo.png'"),
+        (["empty", "a dog"], "no images in the folder 'empty'"),
+        (["a dog", "--images", "photo.png", "a cat"], "'a cat'; expressions go before --images"),
+        (["photo.png", "a dog", "--point", "5,5,7"], "expected x,y,label with label 0 or 1, such as 120,80,1, got"),
+        (["photo.png", "a dog", "--point", "500,5,1"], "--point 500,5 lies outside the image of 48 x 36 pixels"),
+        (["photo.png", "a dog", "--box", "9,9,5,5"], "expected 0 <= x1 < x2 and 0 <= y1 < y2, got '9,9,5,5'"),
+        (["photo.png", "a dog", "--box", "1,2,3"], "expected x1,y1,x2,y2, such as 10,20,200,180, got '1,2,3'"),
+        (["photo.png", "a dog", "--box", "0,0,49,10"], "--box 0,0,49,10 reaches outside the image of 48 x 36"),
+        (["empty", "a dog", "--box", "0,0,9,9"], "--point and --box are pixels of one image"),
+        (["photo.png", "a dog", "--model", "other"], "expected a model of type 'ssp_sam' at 'other', got type 'bert'"),
+        (["a dog", "--images", "photo.png", "--point", "1,1,1"], "--point and --box are pixels of one image"),
+        (["photo.png", "a dog", "--device", "toaster"], "cannot use the device 'toaster'"),
+        (["photo.png", "a dog", "--dtype", "int8"], "invalid choice: 'int8'"),
+        (["text.png", "a dog"], "could not read an image from 'text.png'"),
+        ([], "the following arguments are required"),
+    ],
+)
+def test_bad_input_exits_with_2_and_one_line(run, tmp_path, words, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.png").write_text("not an image")
+    BertConfig(architectures=["BertModel"]).save_pretrained(tmp_path / "other")
+    before = (tmp_path / "photo.png").read_bytes()
+    code, out, err = run(*words, model="--model" not in words)
+    assert code == 2 and message in err and out == ""
+    assert err.startswith("ssp-sam") and err.count("\n") == 1
+    assert (tmp_path / "photo.png").read_bytes() == before
+
+
+def test_a_fault_of_the_program_is_one_line_with_its_own_exit_code(run, monkeypatch):
+    def fail(*_, **__):
+        raise ZeroDivisionError("so it goes")
+
+    monkeypatch.setattr("ssp_sam.cli.segment.draw_overlay", fail)
+    assert run("photo.png", "a dog") == (1, "", "ssp-sam: unexpected ZeroDivisionError: so it goes\n")
+
+
+def test_results_never_replace_an_input(run, tmp_path):
+    make_image(20, 20).save("photo_1_a-dog.png")
+    code, _, err = run("a dog", "--masks-dir", ".", "--images", "photo.png", "photo_1_a-dog.png")
+    assert code == 2 and "is an input image and would be lost" in err
+
+
+def test_an_expression_may_be_long_or_unknown_or_not_latin(run):
+    for expression in ("the red car " * 50, "zyzzyva", "红色的汽车", "🚗"):
+        assert run("photo.png", expression, "--masks-dir", "masks", "--output", "o.png")[0] == 0
+
+
+# ---- the installed command ------------------------------------------------------------------------------------------
+
+
+def test_the_command_runs_as_a_process(tiny_checkpoint, tmp_path):
+    make_image(20, 20).save(tmp_path / "photo.png")
+    command = [sys.executable, "-m", "ssp_sam.cli.main"]
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert version.stdout.strip() == f"ssp-sam {ssp_sam.__version__}"
+    words = ["segment", "photo.png", "a dog", "--model", tiny_checkpoint, "--output", "out.png"]
+    done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and (tmp_path / "out.png").is_file()

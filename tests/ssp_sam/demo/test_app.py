@@ -1,0 +1,357 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""The page of the demo: its steps without a browser, and in headless Chromium as a visitor uses it."""
+
+import re
+import shutil
+import socket
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.helpers.models import make_image, make_pipeline
+from PIL import Image
+
+from ssp_sam.cli.main import main
+from ssp_sam.demo.session import DemoSegmenter, DemoState
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def gradio():
+    return pytest.importorskip("gradio", reason="gradio is not installed: pip install ssp-sam[demo]")
+
+
+@pytest.fixture(scope="module")
+def tiny_pipeline():
+    return make_pipeline()
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("pictures") / "picture.png"
+    make_image(64, 48).save(path)
+    return str(path)
+
+
+# ---- steps ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def steps(gradio, tiny_pipeline):
+    from ssp_sam.demo.app import DemoSteps
+
+    return DemoSteps(gradio, DemoSegmenter(tiny_pipeline))
+
+
+def test_a_step_shows_picture_legend_and_choices(steps, picture):
+    state, shown, legend, notice, target, refine, undoing = steps.segment(DemoState(), picture, "a dog\na cat", None)
+    assert state.expressions == ["a dog", "a cat"] and shown.size == (640, 480)
+    assert legend.count("<li") == 2 and not notice.visible
+    assert (target.value, refine.visible, undoing.visible) == ("a dog", True, False)
+    clicked = steps.click(state, "a cat", "inside", (100, 100))
+    assert clicked[4].value == "a cat" and clicked[6].visible
+    assert not np.array_equal(np.asarray(clicked[1]), np.asarray(shown))
+
+
+def test_a_failed_step_leaves_the_page_and_adds_a_notice(steps, picture):
+    state = steps.segment(DemoState(), picture, "a dog", None)[0]
+    after, _, legend, notice, *_ = steps.segment(state, picture, "  ", "a dog")
+    assert after is state and "a dog" in legend
+    assert notice.visible and "nothing to look for yet" in notice.value and 'role="alert"' in notice.value
+
+
+def test_a_fault_of_the_program_is_admitted_without_a_traceback(steps, picture, monkeypatch, caplog):
+    monkeypatch.setattr(steps.segmenter, "segment", lambda *_: 1 / 0)
+    notice = steps.segment(DemoState(), picture, "a dog", None)[3]
+    assert "Something went wrong" in notice.value and "ZeroDivisionError" in caplog.text
+
+
+def test_a_new_picture_is_read_even_if_its_upload_was_missed(steps, picture, tmp_path):
+    make_image(30, 40, seed=5).save(tmp_path / "second.png")
+    state = steps.segment(DemoState(), picture, "a dog", None)[0]
+    assert steps.segment(state, str(tmp_path / "second.png"), "a dog", None)[0].image.size == (30, 40)
+    assert steps.segment(state, None, "a dog", None)[3].visible  # it was taken away
+
+
+def test_clicks_stay_where_the_same_picture_comes_as_another_file(steps, picture, tmp_path):
+    state = steps.segment(DemoState(), picture, "a dog", None)[0]
+    state = steps.click(state, "a dog", "inside", (100, 100))[0]
+    copy = shutil.copy(picture, tmp_path)
+    assert steps.segment(state, copy, "a dog", None)[0].marks == state.marks
+
+
+def test_an_unreadable_picture_takes_the_old_answer_away(steps, picture, tmp_path):
+    (tmp_path / "notes.png").write_text("no picture")
+    state, shown, legend, notice, *_ = steps.open(str(tmp_path / "notes.png"))
+    assert (state, shown, legend) == (DemoState(), None, "") and "cannot be read as a picture" in notice.value
+
+
+def test_examples_are_pictures_with_expressions(gradio, tmp_path):
+    from ssp_sam.demo.app import find_examples
+
+    examples = find_examples(str(tmp_path))
+    assert len(examples) >= 2
+    for path, expressions in examples:
+        assert Image.open(path).width >= 300 and all(line.startswith("the ") for line in expressions.splitlines())
+
+
+def test_the_page_reports_to_nobody_and_leaves_no_files_in_the_package(gradio, tiny_pipeline, monkeypatch):
+    from ssp_sam.demo.app import build_demo
+
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "True")
+    page = build_demo(tiny_pipeline)
+    assert not page.analytics_enabled and not gradio.analytics.analytics_enabled()
+    assert list((ROOT / "ssp_sam").glob("*.pyi")) == []
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_names_the_extra_where_gradio_is_missing(tiny_checkpoint, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)  # importing it raises ImportError
+    assert main(["demo", "--model", tiny_checkpoint]) == 2
+    assert capsys.readouterr().err == (
+        "ssp-sam: the demo needs gradio, which is not installed: pip install ssp-sam[demo]\n"
+    )
+
+
+@pytest.mark.parametrize("port", ["0", "70000", "http"])
+def test_the_command_refuses_what_is_no_port(port, capsys):
+    assert main(["demo", "--port", port]) == 2
+    assert f"expected a port from 1 to 65535, got '{port}'" in capsys.readouterr().err
+
+
+def test_the_command_says_when_a_port_is_taken(gradio, tiny_checkpoint, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["demo", "--model", tiny_checkpoint, "--port", str(port)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"ssp-sam: cannot serve on 127.0.0.1:{port}: ") and error.count("\n") == 1
+
+
+def test_the_space_is_the_same_page():
+    text = (ROOT / "scripts/space/app.py").read_text("utf-8")
+    assert "build_demo(" in text and "launch_demo(page" in text and len(text.splitlines()) < 20
+    compile(text, "app.py", "exec")
+
+
+# ---- the browser ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def address(gradio, tiny_pipeline):
+    from ssp_sam.demo.app import build_demo, launch_demo
+
+    page = build_demo(tiny_pipeline)
+    yield launch_demo(page, quiet=True, prevent_thread_lock=True)
+    page.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install selenium")
+    programs = [shutil.which("chromium"), shutil.which("chromedriver")]
+    if None in programs:
+        pytest.skip("chromium and chromedriver are not installed: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    for flag in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
+    yield Visitor(driver)
+    driver.quit()
+
+
+class Visitor:
+    """What a person does with the page."""
+
+    def __init__(self, driver):
+        self.driver = driver
+
+    def visit(self, address: str, width: int = 1400):
+        size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.driver.get(address)
+        self.wait(lambda: self.all("#segment") and self.all("#picture input[type=file]"))
+
+    def all(self, selector: str) -> list:
+        return self.driver.find_elements("css selector", selector)
+
+    def wait(self, condition, seconds: float = 60):
+        """Waits until a condition is true, over the moments in which the page replaces its parts."""
+        from selenium.common.exceptions import StaleElementReferenceException
+
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                value = condition()
+            except StaleElementReferenceException:
+                value = None
+            if value:
+                return value
+            time.sleep(0.1)
+        raise AssertionError(f"waited {seconds} s in vain; the page says {self.notice()!r}, {self.legend()}")
+
+    def press(self, selector: str):
+        element = self.all(selector)[0]
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
+
+    def upload(self, path: str):
+        self.all("#picture input[type=file]")[0].send_keys(path)
+
+    def write(self, text: str):
+        field = self.all("#expressions textarea")[0]
+        field.clear()
+        field.send_keys(text)
+
+    def legend(self) -> list[str]:
+        return [item.text.replace("\n", " ") for item in self.all(".ssp-legend li")]
+
+    def notice(self) -> str:
+        return " ".join(item.text for item in self.all(".ssp-notice"))
+
+    def answer(self) -> str:
+        """The address of the shown picture, another one for each answer; empty before it is loaded."""
+        images = self.all("#answer img")
+        loaded = images and self.driver.execute_script("return arguments[0].naturalWidth > 0", images[0])
+        return images[0].get_attribute("src") if loaded else ""
+
+    def click_answer(self, x: float, y: float):
+        """Clicks at fractions of the width and height of the answer, and waits for the next one."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        before, image = self.answer(), self.all("#answer img")[0]
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", image)
+        offset = round((x - 0.5) * image.size["width"]), round((y - 0.5) * image.size["height"])
+        ActionChains(self.driver).move_to_element_with_offset(image, *offset).click().perform()
+        self.wait(lambda: self.answer() not in ("", before))
+
+    def hosts(self) -> set[str]:
+        """Whom the page has talked to since this was last asked."""
+        log = [entry["message"] for entry in self.driver.get_log("performance")]
+        request = re.compile(r'Network\.requestWillBeSent".*?"url":"(?:https?|wss?)://([^/"]+)')
+        return {match[1] for match in map(request.search, log) if match}
+
+
+def test_a_visitor_gets_masks_and_refines_them(browser, address, picture):
+    browser.visit(address)
+    browser.upload(picture)
+    browser.wait(browser.answer)
+    browser.write("a dog\nthe red car")
+    plain = browser.answer()
+    browser.press("#segment")
+    browser.wait(lambda: len(browser.legend()) == 2)
+    legend = browser.legend()
+    assert legend[0].startswith("1 a dog found 0.") and legend[1].startswith("2 the red car found 0.")
+    browser.wait(lambda: browser.answer() not in ("", plain))
+    browser.click_answer(0.3, 0.4)
+    browser.wait(lambda: browser.legend() != legend)
+    assert browser.legend()[1] == legend[1]  # the click was for the dog
+    browser.press("#undo")
+    browser.wait(lambda: browser.legend() == legend)
+    assert browser.notice() == ""
+
+
+def test_an_empty_expression_gets_a_message(browser, address, picture):
+    browser.visit(address)
+    browser.press("#segment")
+    browser.wait(lambda: "There is no picture yet" in browser.notice())
+    browser.upload(picture)
+    browser.wait(lambda: browser.answer() and not browser.notice())
+    browser.press("#segment")
+    browser.wait(lambda: "There is nothing to look for yet" in browser.notice())
+    assert browser.legend() == []
+
+
+def test_a_file_that_is_no_picture_gets_a_message(browser, address, tmp_path):
+    (tmp_path / "notes.png").write_text("no picture")
+    browser.visit(address)
+    browser.upload(str(tmp_path / "notes.png"))
+    browser.wait(lambda: "cannot be read as a picture" in browser.notice())
+
+
+def test_an_example_answers_and_can_be_looked_behind(browser, address, tmp_path):
+    browser.visit(address)
+    browser.wait(lambda: browser.all("#examples tbody tr"))
+    browser.press("#examples tbody td")
+    browser.wait(browser.legend)
+    browser.press("button[role=tab]:nth-of-type(2)")
+    browser.wait(lambda: browser.all("#maps img"))
+    # After an example, files of one's own are read as before.
+    (tmp_path / "notes.png").write_text("no picture")
+    browser.press("#picture button[aria-label='Remove Image']")
+    browser.wait(lambda: browser.all("#picture input[type=file]") and not browser.legend())
+    browser.upload(str(tmp_path / "notes.png"))
+    browser.wait(lambda: "cannot be read as a picture" in browser.notice())
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+def test_nothing_hangs_over_the_edge_of_wide_and_narrow_windows(browser, address, picture, width):
+    browser.visit(address, width)
+    browser.upload(picture)
+    browser.wait(browser.answer)
+    browser.write("a dog\n" + "the red car on the left of the green apple " * 3)
+    browser.press("#segment")
+    browser.wait(browser.legend)
+    page, window = browser.driver.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    assert page <= window == width
+    for selector in ("#picture", "#expressions", "#segment", "#answer", "#legend", "#target", "#kind"):
+        box = browser.all(selector)[0].rect
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width and box["height"] > 0, selector
+
+
+def test_no_button_covers_the_answer_and_each_swatch_is_beside_the_first_line_of_its_words(browser, address, picture):
+    browser.visit(address, 420)
+    browser.upload(picture)
+    browser.wait(browser.answer)
+    browser.write("the red car on the left of the green apple " * 3)
+    browser.press("#segment")
+    browser.wait(browser.legend)
+    buttons, image, swatch, number, words = (
+        browser.wait(lambda selector=selector: browser.all(selector))[0].rect
+        for selector in ("#answer .icon-button-wrapper", "#answer img", "#legend i", "#legend span", "#legend em")
+    )
+    assert buttons["height"] > 0 and buttons["y"] + buttons["height"] <= image["y"]
+    assert words["height"] > 2 * number["height"]
+    assert abs(swatch["y"] + swatch["height"] / 2 - number["y"] - number["height"] / 2) < number["height"] / 3
+
+
+def test_the_maps_can_be_scrolled_from_end_to_end_on_narrow_windows(browser, address):
+    browser.visit(address, 420)
+    browser.wait(lambda: browser.all("#examples tbody td"))
+    browser.press("#examples tbody td")
+    browser.wait(browser.legend)
+    browser.press("button[role=tab]:nth-of-type(2)")
+    browser.wait(lambda: browser.all("#maps img"))
+    left, right, frame = browser.wait(
+        lambda: browser.driver.execute_script(
+            "const frame = document.querySelector('#maps .image-container'), image = frame?.querySelector('img');"
+            "if (!image || !image.naturalWidth) return null;"
+            "const x = image.getBoundingClientRect(), y = frame.getBoundingClientRect();"
+            "return [x.left - y.left, x.right - y.left, frame.scrollWidth]"
+        )
+    )
+    assert left >= 0 and right - left >= 860 and frame >= right - 1
+
+
+def test_the_page_talks_to_this_machine_alone(browser, address):
+    browser.hosts()
+    browser.visit(address)
+    time.sleep(1)
+    assert {host.split(":")[0] for host in browser.hosts()} == {"127.0.0.1"}
+    assert address.startswith("http://127.0.0.1:")

@@ -1,0 +1,100 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""The three ways in which a fresh process uses an exported model, and exports of earlier versions."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from transformers import pipeline
+
+from ssp_sam import ReferringSegmentationPipeline, SspSamModel
+from tests.helpers.hub_fixtures import EXPRESSIONS, export_tiny, use_in_fresh_process
+from tests.helpers.ways_of_use import WAYS, described
+
+FIRST_EXPORT = Path(__file__).resolve().parents[2] / "fixtures" / "first_export.zip"
+ABSENT, IMPORTED, BOTH = WAYS
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_checkpoint, tmp_path_factory) -> Path:
+    return export_tiny(tiny_checkpoint, tmp_path_factory.mktemp("export") / "tiny-model")
+
+
+@pytest.fixture(scope="module")
+def first_export(tmp_path_factory) -> Path:
+    """What `export_model` of version 0.1.0 wrote, and beside it `answers.json`, what that version answered."""
+    folder = tmp_path_factory.mktemp("first-export")
+    with zipfile.ZipFile(FIRST_EXPORT) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def used(request, exported, first_export, tmp_path_factory) -> tuple[str, dict]:
+    """The way of use, and what happened in a fresh process."""
+    plan = {
+        "repository": str(exported),
+        "picture": str(exported / "samples" / "picture.png"),
+        "expressions": EXPRESSIONS,
+        "others": {"first export": str(first_export / "export")},
+    }
+    return request.param, use_in_fresh_process(request.param, plan, tmp_path_factory.mktemp("use"))
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_checkpoint, exported) -> list[dict]:
+    """The answers of the checkpoint that was exported."""
+    segment = pipeline("referring-segmentation", model=tiny_checkpoint, device="cpu")
+    return described(segment(str(exported / "samples" / "picture.png"), EXPRESSIONS))
+
+
+def test_every_form_gives_the_answers_of_the_model_that_was_exported(used, expected):
+    _, report = used
+    assert len({result["mask"] for result in expected}) > 1
+    for form in ("named task", "no task", "saved again"):
+        assert report["answers"][form] == expected, form
+
+
+def test_the_repositorys_code_runs_only_where_the_package_is_absent(used):
+    way, report = used
+    package = "transformers_modules" if way == ABSENT else "ssp_sam"
+    assert {module.split(".")[0] for module in report["modules"].values()} == {package}
+    assert len(report["modules"]) == 8
+
+
+def test_without_package_and_trust_the_error_says_what_to_do(used):
+    way, report = used
+    if way == ABSENT:
+        assert report["package"].startswith("ModuleNotFoundError")
+        for name in ("trust unset", "trust refused"):
+            assert report["refusals"][name].startswith("ValueError")
+            assert "Please pass the argument `trust_remote_code=True`" in report["refusals"][name]
+    else:
+        assert report["refusals"] == {}
+
+
+def test_an_export_of_the_first_version_answers_as_it_did_then(used, first_export):
+    _, report = used
+    then = json.loads((first_export / "answers.json").read_text("utf-8"))
+    for result, earlier in zip(report["answers"]["first export"], then, strict=True):
+        assert (result["label"], result["no_target"]) == (earlier["label"], earlier["no_target"])
+        assert result["score"] == pytest.approx(earlier["score"], abs=1e-3)
+        # Another processor may round a pixel at the border the other way.
+        assert (int(result["mask"], 16) ^ int(earlier["mask"], 16)).bit_count() <= 3
+
+
+def test_an_export_of_the_first_version_loads_every_weight(first_export):
+    _, info = SspSamModel.from_pretrained(first_export / "export", output_loading_info=True)
+    assert not any(info[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+
+
+def test_what_the_installed_package_saves_names_no_code_that_is_not_there(exported, tmp_path):
+    segment = pipeline("referring-segmentation", model=str(exported), device="cpu")
+    assert type(segment) is ReferringSegmentationPipeline
+    segment.save_pretrained(tmp_path)
+    for path in tmp_path.glob("*.json"):
+        assert "auto_map" not in path.read_text("utf-8"), path.name
+    config = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    assert not {"custom_pipelines", "weights_sha256"} & set(config)
+    assert not list(tmp_path.glob("*.py"))

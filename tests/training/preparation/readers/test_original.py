@@ -1,0 +1,159 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""The annotation files of the original project, and its merge for box training."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ssp_sam.training.data.prepared import decode_masks
+from ssp_sam.training.preparation.readers.original import find_annotations, read_merge, read_original
+from ssp_sam.training.preparation.readers.records import PreparationError
+from tests.helpers.raw_benchmarks import (
+    bad_records,
+    coco_name,
+    rectangle,
+    rows_of,
+    write_array,
+    write_coco_pictures,
+    write_picture,
+)
+
+
+def write_annotations(root, dataset, **splits):
+    path = root / "anns" / f"{dataset}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(splits))
+    return path
+
+
+def entry(**changes):
+    return {"iid": 581857, "bbox": [2, 3, 10, 10], "cat_id": 0, "refs": ["the lady"], "mask_id": 0, **changes}
+
+
+@pytest.fixture
+def images(tmp_path):
+    return write_coco_pictures(tmp_path / "images")
+
+
+def test_every_field_of_refcoco(tmp_path, images):
+    # Masks of several polygons are sums: where they overlap they hold a 2.
+    mask = rectangle(30, 40, 2, 3, 12, 13).astype(np.uint8) + rectangle(30, 40, 4, 4, 6, 6)
+    write_array(tmp_path / "masks" / "refcoco" / "0.npy", mask)
+    path = write_annotations(tmp_path, "refcoco", train=[entry(refs=["the lady", "left one"])], val=[])
+    (row,) = rows_of(read_original(path), images)
+    assert row["image"]["path"].endswith(coco_name(581857)) and row["image_id"] == "581857"
+    assert row["expressions"] == ["the lady", "left one"] and row["split"] == "train" and row["ref_id"] == "0"
+    assert (decode_masks(row) == (mask > 0)).all() and row["ann_ids"] == ["0"]
+    assert row["box_xyxy"] == [2, 3, 12, 13] and row["source"] == "original_refcoco" and row["category"] == ""
+
+
+def test_entries_of_one_mask_are_one_reference(tmp_path, images):
+    write_array(tmp_path / "masks" / "refcoco+" / "4.npy", rectangle(30, 40, 2, 3, 12, 13))
+    write_array(tmp_path / "masks" / "refcoco+" / "5.npy", rectangle(30, 40, 0, 0, 1, 1))
+    entries = [entry(mask_id=4, refs=["a"]), entry(mask_id=5, refs=["b"]), entry(mask_id=4, refs=["c"])]
+    rows = rows_of(read_original(write_annotations(tmp_path, "refcoco+", val=entries)), images)
+    assert [(row["ref_id"], row["expressions"]) for row in rows] == [("4", ["a", "c"]), ("5", ["b"])]
+
+
+def test_boxes_of_grefcoco_are_corners_and_category_minus_one_means_nothing(tmp_path, images):
+    write_array(tmp_path / "masks" / "grefcoco" / "1.npy", rectangle(30, 40, 2, 3, 25, 15))
+    write_array(tmp_path / "masks" / "grefcoco" / "2.npy", np.zeros((30, 40), np.uint8))
+    both = entry(mask_id=1, cat_id=[1, 18], bbox=[2, 3, 25, 15])
+    none = entry(mask_id=2, cat_id=[-1], bbox=[0, 0, 0, 0])
+    path = write_annotations(tmp_path, "grefcoco", train=[both, none])
+    row, nothing = rows_of(read_original(path), images)
+    assert row["box_xyxy"] == [2, 3, 25, 15] and row["no_target"] is False
+    assert nothing["no_target"] is True and nothing["box_xyxy"] is None and nothing["masks"] == []
+
+
+def test_phrasecut_names_its_folder_of_pictures(tmp_path):
+    write_array(tmp_path / "masks" / "phrase_cut_mask" / "7_0.npy", rectangle(30, 40, 2, 3, 12, 13))
+    write_picture(tmp_path / "vg" / "VG_100K_2" / "7.jpg", (40, 30))
+    fields = {"iid": 7, "mask_id": "7_0", "img_folder": "VG_100K_2", "task_id": "7", "task_i": 0}
+    path = write_annotations(tmp_path, "phrase_cut", test=[entry(bbox=[2, 3, 12, 13], **fields)])
+    (row,) = rows_of(read_original(path), tmp_path / "vg")
+    assert row["box_xyxy"] == [2, 3, 12, 13] and row["ref_id"] == "7_0" and decode_masks(row).sum() == 100
+
+
+def test_masks_may_lie_elsewhere(tmp_path, images):
+    write_array(tmp_path / "elsewhere" / "0.npy", rectangle(30, 40, 2, 3, 12, 13))
+    path = write_annotations(tmp_path, "refcocog_umd", train=[entry()])
+    with pytest.raises(PreparationError, match="no folder of masks for refcocog_umd.json"):
+        read_original(path)
+    (row,) = rows_of(read_original(path, masks=tmp_path / "elsewhere"), images)
+    assert decode_masks(row).sum() == 100
+
+
+@pytest.mark.parametrize(
+    "changes, reason",
+    [
+        ({"mask_id": "../../secret"}, "leads out of the folder of masks"),
+        ({"mask_id": 99}, "there is no mask"),
+        ({"mask_id": 1}, "has (40, 30) pixels, its picture (30, 40)|the annotation says 40 x 30"),
+        ({"mask_id": 2}, "cannot be read"),
+        ({"mask_id": 3}, "array of two dimensions"),
+        ({"refs": "a sentence"}, "at least one sentence"),
+        ({"bbox": None}, "four numbers"),
+    ],
+)
+def test_an_entry_that_cannot_be_used_is_named_with_its_index(tmp_path, images, changes, reason):
+    masks = tmp_path / "masks" / "refcoco"
+    write_array(masks / "0.npy", rectangle(30, 40, 2, 3, 12, 13))
+    write_array(masks / "1.npy", rectangle(40, 30, 2, 3, 12, 13))
+    np.save(masks / "2.npy", np.array([{"code": 1}]), allow_pickle=True)
+    np.save(masks / "3.npy", np.zeros((2, 3, 4, 5)))
+    path = write_annotations(tmp_path, "refcoco", train=[entry(), entry(**{"mask_id": 8, **changes})])
+    (found,) = bad_records(read_original(path), images)
+    assert found.startswith("1: ") and any(part in found for part in reason.split("|"))
+
+
+def merge_entry(source, name, refs=("a thing",), box=(1, 2, 11, 12)):
+    return {"iid": name, "bbox": list(box), "refs": list(refs), "data_source": source, "cat_id": 0, "mask_id": -1}
+
+
+def test_the_merge_keeps_boxes_sources_and_short_sentences(tmp_path, images):
+    write_picture(images / "flickr" / "1000092795.jpg", (40, 30))
+    write_picture(images / "VG" / "2347567.jpg", (40, 30))
+    write_picture(images / "referit" / "images" / "25.jpg", (40, 30))
+    long = " ".join(["word"] * 41)
+    entries = [
+        merge_entry("coco", "581857.jpg", ["short", long]),
+        merge_entry("flickr", "1000092795.jpg"),
+        merge_entry("vg", "2347567.jpg"),
+        merge_entry("referit", "25.jpg"),
+        merge_entry("vg", "2347567.jpg", [long]),
+    ]
+    benchmark = read_merge(write_annotations(tmp_path, "merge", train=entries), set(), {})
+    rows = rows_of(benchmark, images)
+    assert [row["source"] for row in rows] == ["coco", "flickr", "vg", "referit"]
+    assert [row["image_id"] for row in rows] == ["581857", "1000092795", "2347567", "25"]
+    assert rows[0]["expressions"] == ["short"] and rows[0]["box_xyxy"] == [1, 2, 11, 12]
+    assert all(row["masks"] == [] and row["no_target"] is False for row in rows)
+    assert benchmark.notes["long_sentences_dropped"] == 2
+    assert benchmark.notes["references_with_long_sentences_alone_dropped"] == 1
+    with pytest.raises(ValueError, match="box but no mask"):
+        decode_masks(rows[0])
+
+
+def test_the_merge_leaves_out_held_out_pictures_by_whichever_name(tmp_path, images):
+    write_picture(images / "VG" / "3.jpg", (40, 30))
+    entries = [merge_entry("coco", f"{9:012d}.jpg"), merge_entry("vg", "2347567.jpg"), merge_entry("vg", "3.jpg")]
+    path = write_annotations(tmp_path, "merge", train=entries, val=entries[:1])
+    # Picture 2347567 of Visual Genome is COCO's picture 581857.
+    benchmark = read_merge(path, {"coco:9", "coco:581857"}, {"2347567": "581857"})
+    assert [(row["split"], row["image_id"]) for row in rows_of(benchmark, images)] == [("train", "3"), ("val", "9")]
+    assert benchmark.notes["references_of_held_out_pictures_dropped"] == 2
+
+
+def test_the_annotation_file_must_be_one_of_the_original(tmp_path):
+    path = write_annotations(tmp_path, "refcoco", train=[])
+    assert find_annotations(path) == path and find_annotations(tmp_path / "anns") == path
+    write_annotations(tmp_path, "grefcoco", train=[])
+    with pytest.raises(PreparationError, match="grefcoco.json, refcoco.json"):
+        find_annotations(tmp_path / "anns")
+    with pytest.raises(PreparationError, match="none"):
+        find_annotations(tmp_path)
+    merge = write_annotations(tmp_path / "m", "merge", train=[])
+    with pytest.raises(PreparationError, match="benchmark 'merge'"):
+        read_original(merge)

@@ -1,0 +1,135 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""What a training run tells: trackers, log, summary, errors, and what it publishes."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import pytest
+from accelerate import DistributedType
+from huggingface_hub import RepoUrl
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ssp_sam.training import publishing
+from ssp_sam.training.arguments import TrainingArguments
+from ssp_sam.training.loop import check_distribution
+from ssp_sam.training.run_log import RunLog, curves
+from ssp_sam.training.train import main, run
+from tests.helpers.benchmark import tiny_benchmark, tiny_model_folder
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("data")
+    values = {
+        "dataset": tiny_benchmark(folder / "benchmark", num_train=4, num_eval=2),
+        "init_from": tiny_model_folder(folder / "model", single_tower=True),
+        "images_per_device": 2,
+        "num_epochs": 1,
+        "warmup_steps": 0,
+        "iou_loss_weight": 0,
+        "log_steps": 1,
+    }
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
+def test_trackers_get_curves_and_pictures_and_the_hub_gets_the_result(settings, tmp_path, monkeypatch, capsys):
+    sent = {}
+
+    class Hub:
+        def create_repo(self, repo_id, private, exist_ok):
+            sent.update(private=private)
+            return RepoUrl(f"https://huggingface.co/{repo_id}")
+
+        def upload_folder(self, folder_path, repo_id, commit_message):
+            sent.update(repo_id=repo_id, files={path.name for path in folder_path.iterdir()})
+
+    monkeypatch.setattr(publishing, "HfApi", Hub)
+    words = [*settings, "--output_dir", str(tmp_path), "--trackers", "tensorboard", "--num_pictures", "1"]
+    main([*words, "--push_to_hub", "true", "--hub_model_id", "someone/something", "--hub_private", "true"])
+
+    seen = EventAccumulator(str(tmp_path / "ssp-sam")).Reload()
+    assert {"train/loss", "train/dice", "train/lr", "train/rate", "eval/all/gIoU"} <= set(seen.Tags()["scalars"])
+    assert [event.step for event in seen.Scalars("train/loss")] == [1, 2]
+    assert seen.Tags()["images"] == ["answers/0"]
+
+    assert sent["repo_id"] == "someone/something" and sent["private"] is True
+    assert {"config.json", "model.safetensors", "processor_config.json"} <= sent["files"]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["step"], summary["samples"], summary["epoch"]) == (2, 4, 1.0)
+    printed = capsys.readouterr().out
+    assert "published https://huggingface.co/someone/something" in printed
+    assert "4 items, 2 a step" in printed and "min left" in printed and "summary {" in printed
+
+
+def test_other_processes_write_nothing_and_draw_no_bar(tmp_path):
+    accelerator = SimpleNamespace(is_main_process=False, trackers=[])
+    state = {"step": 0, "minutes": 0.0, "samples": 0}
+    log = RunLog(accelerator, tmp_path, total_steps=9, state=state, progress=0.0)
+    log.train(state | {"samples": 8}, 0.5, {"loss": 1.0})
+    log.evaluation(state, {"all": {"gIoU": 0.5}})
+    log.finish({})
+    assert log._bar.disable and list(tmp_path.iterdir()) == []
+
+
+def test_the_rate_and_the_time_left_follow_the_clock(tmp_path, monkeypatch):
+    now = iter([100.0, 100.0, 130.0, 190.0])
+    monkeypatch.setattr("ssp_sam.training.run_log.time", SimpleNamespace(monotonic=lambda: next(now)))
+    state = {"step": 10, "minutes": 0.0, "samples": 40}
+    log = RunLog(
+        SimpleNamespace(is_main_process=True, trackers=[]), tmp_path, total_steps=None, state=state, progress=0.25
+    )
+    log.train(state | {"samples": 100}, 0.5, {"lr": 1e-4})
+    log.train(state | {"samples": 400}, 0.75, {"lr": 1e-4})
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["rate"] for line in lines] == [2.0, 5.0]
+    assert [line["minutes_left"] for line in lines] == [1.0, 0.8]
+
+
+def test_curves_have_the_names_of_their_groups():
+    assert curves({"event": "train", "step": 3, "loss": 0.5, "lr": 0.1}) == {"train/loss": 0.5, "train/lr": 0.1}
+    flat = curves({"event": "eval", "metrics": {"all": {"gIoU": 0.5, "N-acc": None}, "dice": 0.25}})
+    assert flat == {"eval/all/gIoU": 0.5, "eval/dice": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--preset", "paper_b17"], "preset must be one of .*, got 'paper_b17'"),
+        (["--init_from", "x", "--dataset", "nowhere", "--train_dir", "y"], "give dataset or train_dir, got both"),
+        (["--config", "missing.yaml"], "there is no configuration file 'missing.yaml'"),
+        (["--push_to_hub", "true", "--init_from", "x"], r"push_to_hub needs hub_model_id \(owner/name\), got None"),
+        (["--init_from", "x", "--export_best", "true"], "export_best needs best_metric"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_two(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("train.py: error: ") and error.count("\n") == 1
+    assert re.search(message, error)
+
+
+def test_a_dataset_that_is_not_there_is_named(settings, tmp_path, capsys):
+    words = [*settings, "--dataset", str(tmp_path / "nothing"), "--output_dir", str(tmp_path / "run")]
+    assert run(words) == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_fp16_without_a_gpu_is_refused(settings, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    assert run([*settings, "--mixed_precision", "fp16", "--output_dir", str(tmp_path / "run")]) == 2
+    assert "mixed_precision 'fp16' needs a GPU, got a CPU" in capsys.readouterr().err
+
+
+def test_settings_that_divided_weights_do_not_allow_are_refused():
+    sharded, deepspeed = (
+        SimpleNamespace(distributed_type=way) for way in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+    )
+    with pytest.raises(ValueError, match=r"ema_decay \(0.9\) needs whole weights in every process, got FSDP"):
+        check_distribution(sharded, TrainingArguments(ema_decay=0.9))
+    with pytest.raises(ValueError, match=r"optimizer \('muon'\) cannot be divided over processes, got FSDP; use adamw"):
+        check_distribution(sharded, TrainingArguments(optimizer="muon"))
+    with pytest.raises(ValueError, match=r"mask_decoder_frozen_epochs \(2\) cannot be had under DeepSpeed"):
+        check_distribution(deepspeed, TrainingArguments(mask_decoder_frozen_epochs=2))
+    check_distribution(sharded, TrainingArguments(mask_decoder_frozen_epochs=2))

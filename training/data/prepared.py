@@ -1,0 +1,152 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""
+Prepared benchmarks: one schema for all of them, on disk as parquet that `datasets.load_dataset(folder)` opens.
+
+One row is one reference: what is meant in one picture, and the sentences that mean it. `FEATURES` names the columns;
+`docs/data.md` explains each. `scripts/prepare_refer_dataset.py` writes such folders.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as parquet
+from datasets import Dataset, Features, Image, List, Value, load_dataset
+
+from .masks import decode
+
+REPORT_NAME = "report.json"
+
+FEATURES = Features(
+    {
+        "image": Image(),
+        "image_id": Value("string"),
+        "size_hw": List(Value("int32"), length=2),
+        "ref_id": Value("string"),
+        "ann_ids": List(Value("string")),
+        "category": Value("string"),
+        "expressions": List(Value("string")),
+        "split": Value("string"),
+        "masks": List({"size": List(Value("int32"), length=2), "counts": Value("string")}),
+        "box_xyxy": List(Value("float32")),
+        "no_target": Value("bool"),
+        "source": Value("string"),
+        "licence": Value("string"),
+    }
+)
+
+_SHARD = re.compile(r"(?P<split>.+)-\d{5}-of-\d{5}\.parquet")
+
+
+def shards_by_split(folder: str | Path) -> dict[str, list[Path]]:
+    """
+    Returns the parquet files of a prepared benchmark, in order, by split.
+
+    Raises:
+        ValueError: There is no such folder, it holds no prepared benchmark, or a file of a split is missing.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {str(folder)!r}; scripts/prepare_refer_dataset.py makes one")
+    shards: dict[str, list[Path]] = {}
+    for path in sorted((folder / "data").glob("*.parquet")):
+        named = _SHARD.fullmatch(path.name)
+        if named:
+            shards.setdefault(named["split"], []).append(path)
+    if not shards:
+        raise ValueError(
+            f"no prepared benchmark in {str(folder)!r}: expected data/<split>-00000-of-00001.parquet; "
+            f"scripts/prepare_refer_dataset.py makes it"
+        )
+    for split, paths in shards.items():
+        expected = int(paths[0].stem.rsplit("-", 1)[1])
+        if len(paths) != expected:
+            raise ValueError(
+                f"split {split!r} in {str(folder)!r} has {len(paths)} of {expected} files; prepare it again"
+            )
+    return shards
+
+
+def load_prepared(folder: str | Path, split: str) -> Dataset:
+    """
+    Opens one split of a prepared benchmark; rows are mapped from disk and pictures are read when asked for.
+
+    Args:
+        folder: What `scripts/prepare_refer_dataset.py` wrote.
+        split: As the benchmark names it, such as "train", "val" or "testA".
+
+    Returns:
+        `datasets.Dataset`: with the columns of `FEATURES`.
+
+    Raises:
+        ValueError: There is no such benchmark or split, its columns are others, or its pictures have moved.
+    """
+    shards = shards_by_split(folder)
+    if split not in shards:
+        raise ValueError(f"no split {split!r} in {str(folder)!r}; there are {', '.join(sorted(shards))}")
+    for path in shards[split]:
+        columns = parquet.read_schema(path).names
+        if set(columns) != set(FEATURES):
+            missing, unknown = sorted(set(FEATURES) - set(columns)), sorted(set(columns) - set(FEATURES))
+            raise ValueError(f"{str(path)!r} is no prepared benchmark: columns missing {missing}, unknown {unknown}")
+    files = [str(path) for path in shards[split]]
+    rows = load_dataset("parquet", data_files={split: files}, split=split, features=FEATURES)
+    if len(rows):
+        picture = rows.cast_column("image", Image(decode=False))[0]["image"]
+        if picture["bytes"] is None and not Path(picture["path"]).is_file():
+            raise ValueError(
+                f"the pictures of {str(folder)!r} are no longer where they were, such as {picture['path']!r}; "
+                f"put them back, or prepare the benchmark again"
+            )
+    return rows
+
+
+def decode_masks(row: Mapping[str, Any]) -> np.ndarray:
+    """
+    Returns what a reference means, (height, width) bool, the union of its masks; all False where nothing is meant.
+
+    Args:
+        row: One row of a prepared benchmark.
+
+    Raises:
+        ValueError: A mask is damaged or of another size than the picture, or a target has a box alone and no mask.
+    """
+    height, width = row["size_hw"]
+    if not row["masks"] and not row["no_target"]:
+        raise ValueError(
+            f"reference {row['ref_id']!r} of {row['source']!r} has a box but no mask: it is for box training"
+        )
+    inside = np.zeros((height, width), dtype=bool)
+    for number, rle in enumerate(row["masks"]):
+        if list(rle["size"]) != [height, width]:
+            raise ValueError(
+                f"mask {number} of reference {row['ref_id']!r} has size {list(rle['size'])}, "
+                f"its picture {[height, width]}"
+            )
+        inside |= decode(rle)
+    return inside
+
+
+def dataset_fingerprint(folder: str | Path) -> str:
+    """
+    Returns 16 hexadecimal digits that stand for every row of a prepared benchmark, in order.
+
+    All columns count but the pictures themselves, so that it is the same whether they are stored or pointed to, and
+    into however many files the rows are divided.
+
+    Raises:
+        ValueError: There is no prepared benchmark.
+    """
+    digest = hashlib.sha256()
+    columns = [name for name in FEATURES if name != "image"]
+    for split, paths in sorted(shards_by_split(folder).items()):
+        for path in paths:
+            for batch in parquet.ParquetFile(path).iter_batches(batch_size=1024, columns=columns):
+                for row in batch.to_pylist():
+                    content = [split, *(row[name] for name in columns)]
+                    digest.update(json.dumps(content, separators=(",", ":")).encode())
+    return digest.hexdigest()[:16]

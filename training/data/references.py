@@ -1,0 +1,165 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""
+References of a prepared benchmark as items, and items as batches made by the processor.
+
+Letters: B images, E expressions, H, W height and width of a picture.
+"""
+
+import zlib
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from ...processing.canvas_geometry import fit_semantic, shifted_offset
+from ..feature_cache.cache import FeatureCache
+from ..feature_cache.image_keys import image_key
+from .prepared import decode_masks
+
+TARGET_KINDS = ("none", "one", "many")
+
+
+class ReferDataset(Dataset):
+    """
+    References with one sentence each, drawn anew every epoch, or all their sentences one by one.
+
+    An item is asked for by (epoch, index) and depends on nothing but the seed and that pair.
+
+    Args:
+        rows: Prepared references, as `refer_data.load_prepared` opens them.
+        seed: Seed of the draws.
+        every_expression: Whether each sentence is an item of its own, as in evaluation, instead of each reference.
+        random_offset: Whether items carry a random place on the semantic canvas.
+    """
+
+    def __init__(self, rows, *, seed: int = 0, every_expression: bool = False, random_offset: bool = False):
+        self.rows, self.seed, self.random_offset = rows, seed, random_offset
+        self._sentences: list[tuple[int, int]] | None = None
+        if every_expression:
+            counts = [len(sentences) for sentences in rows["expressions"]]
+            self._sentences = [(row, number) for row, count in enumerate(counts) for number in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.rows) if self._sentences is None else len(self._sentences)
+
+    def pictures(self) -> np.ndarray:
+        """Returns the number of the picture that each reference is in, (references,) int."""
+        return np.unique(self.rows["image_id"], return_inverse=True)[1]
+
+    def __getitem__(self, key: tuple[int, int]) -> dict:
+        epoch, index = key
+        rng = np.random.default_rng((self.seed, epoch, index))
+        if self._sentences is None:
+            row = self.rows[index]
+            number = int(rng.integers(len(row["expressions"])))
+        else:
+            place, number = self._sentences[index]
+            row = self.rows[place]
+        has_mask = not row["no_target"] and len(row["masks"]) > 0
+        return {
+            "key": key,
+            "name": f"{row['source']}/{row['split']}/{row['ref_id']}",
+            "image": row["image"],
+            "expression": row["expressions"][number],
+            "mask": decode_masks(row) if has_mask else None,
+            "box_xyxy": None if row["no_target"] else row["box_xyxy"],
+            "kind": TARGET_KINDS[0 if row["no_target"] else min(2, max(1, len(row["ann_ids"])))],
+            "offset_draws": tuple(rng.random(2)) if self.random_offset else None,
+        }
+
+
+class ReferCollator:
+    """
+    Turns items of `ReferDataset` into model inputs and labels; expressions of one picture share it.
+
+    Args:
+        processor: The model's `SspSamProcessor`.
+        box_only: Whether the boxes are all that is learned, so that items need no mask.
+        with_truth: Whether pictures and masks at full size come along, as evaluation needs them.
+        feature_cache: What frozen encoders say of the pictures, in place of their pixels.
+    """
+
+    def __init__(
+        self,
+        processor,
+        *,
+        box_only: bool = False,
+        with_truth: bool = False,
+        feature_cache: FeatureCache | None = None,
+    ):
+        self.processor, self.box_only, self.with_truth = processor, box_only, with_truth
+        self.feature_cache = feature_cache
+
+    def __call__(self, items: list[dict]) -> dict:
+        """
+        Builds a batch.
+
+        Returns:
+            Inputs and labels of `SspSamModel` by name, `num_samples`, the `names` of the references, and with
+            `with_truth` per expression: `images`, `true_masks` (H, W) bool or `None`, `true_boxes`, `kinds`,
+            `expressions`; per image `original_sizes` and `reshaped_input_sizes`.
+
+        Raises:
+            ValueError: A reference has a target but no mask (with masks) or no box (without), cannot be read, or its
+                picture is not in the feature cache.
+        """
+        # 1. Pictures once each, with their expressions together.
+        groups: dict[Any, list[dict]] = {}
+        for item in items:
+            groups.setdefault((_fingerprint(item["image"]), self._semantic_offset(item)), []).append(item)
+        items = [item for group in groups.values() for item in group]
+        for item in items:
+            self._check(item)
+        # 2. The processor makes the rest.
+        maps = None if self.box_only else [[item["mask"] for item in group] for group in groups.values()]
+        offsets = [offset for _, offset in groups]
+        try:
+            inputs = self.processor(
+                images=[group[0]["image"] for group in groups.values()],
+                text=[[item["expression"] for item in group] for group in groups.values()],
+                segmentation_maps=maps,
+                boxes=[[item["box_xyxy"] for item in group] for group in groups.values()],
+                semantic_offsets=offsets if None not in offsets else None,
+                return_pixel_values=self.feature_cache is None,
+                return_tensors="pt",
+            )
+        except ValueError as error:
+            raise ValueError(f"references {[item['name'] for item in items]} cannot be used: {error}") from error
+        # 3. What the model does not read.
+        batch: dict[str, Any] = {**inputs, "num_samples": len(items), "names": [item["name"] for item in items]}
+        sizes = {name: batch.pop(name) for name in ("original_sizes", "reshaped_input_sizes")}
+        batch.pop("semantic_offsets", None)
+        if self.feature_cache is not None:
+            features = self.feature_cache.batch([image_key(group[0]["image"]) for group in groups.values()])
+            if "patch_features" in features:
+                del batch["semantic_pixel_values"]
+            batch |= features
+        if self.with_truth:
+            batch |= sizes
+            batch["images"] = [item["image"] for item in items]
+            batch["true_masks"] = [item["mask"] for item in items]
+            batch["true_boxes"] = [item["box_xyxy"] for item in items]
+            batch["kinds"] = [item["kind"] for item in items]
+            batch["expressions"] = [item["expression"] for item in items]
+        return batch
+
+    def _check(self, item: dict):
+        if item["kind"] == "none":
+            return
+        missing = item["box_xyxy"] is None if self.box_only else item["mask"] is None
+        if missing:
+            what, remedy = ("box", "give it one") if self.box_only else ("mask", "use it for box_only training")
+            raise ValueError(f"reference {item['name']} has a target but no {what}; {remedy}, or leave it out")
+
+    def _semantic_offset(self, item: dict) -> tuple[int, int] | None:
+        """Returns the item's random (left, top) on the semantic canvas; `None` where it stays in the middle."""
+        side = self.processor.image_processor.semantic_size
+        if side is None or item["offset_draws"] is None:
+            return None
+        resized_hw = fit_semantic((item["image"].height, item["image"].width), side)
+        return shifted_offset(resized_hw, side, item["offset_draws"])
+
+
+def _fingerprint(image) -> tuple:
+    """Tells pictures apart by their pixels; their ids need not be unique where data is someone's own."""
+    return image.size, image.mode, zlib.crc32(image.tobytes())

@@ -1,0 +1,210 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""What a run reads: generated scenes, a prepared benchmark or a folder of own pictures, behind one interface."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ..processing.visualization.validation_pictures import AnswerPictures
+from .arguments import DataArguments
+from .config_files import Settings
+from .data.prepared import load_prepared
+from .data.references import ReferCollator, ReferDataset
+from .data.sampler import StepBatchSampler
+from .evaluation.validation import evaluate_references, evaluate_scenes, evaluate_terms, evaluation_batches
+from .feature_cache.cache import FeatureCache
+from .own_references import open_own_references
+from .scenes.collator import ReferringCollator, TowerCollator
+from .scenes.dataset import SceneDataset, render_scenes
+
+
+@dataclass
+class RunData:
+    """
+    Training items with what makes batches of them, and validation items with what measures on them.
+
+    Args:
+        train_set: Map-style dataset whose items are asked for by (epoch, index).
+        collate: Makes a batch of training items.
+        eval_set: The same for validation.
+        eval_collate: Makes a batch of validation items.
+        measure: Called with (objective, batches, device); returns metrics.
+        groups: Group of each training item, where items of a group are to follow each other.
+        draws_answers: Whether `measure` takes `observe` and hands each answer to it.
+        batch_size: Items in one process's batch.
+        num_workers: Worker processes of the training loader.
+        seed: Seed of the order.
+    """
+
+    train_set: Any
+    collate: Callable
+    eval_set: Any
+    eval_collate: Callable
+    measure: Callable
+    batch_size: int
+    num_workers: int
+    seed: int
+    groups: np.ndarray | None = None
+    draws_answers: bool = False
+
+    def train_batches(self, accelerator, first_batch: int):
+        """Returns an endless iterator over this process's training batches from a given one on."""
+        sampler = StepBatchSampler(
+            num_items=len(self.train_set),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+            first_step=first_batch,
+            groups=self.groups,
+        )
+        loader = DataLoader(
+            self.train_set,
+            batch_sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=self.collate,
+            worker_init_fn=_one_thread,
+            # Of its own, so that the loader does not draw from the numbers that dropout draws from.
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+        return iter(loader)
+
+    def evaluate(self, objective, accelerator, num_pictures: int = 0) -> tuple[dict, list]:
+        """
+        Measures an objective on the validation items, each process its share.
+
+        Returns:
+            The metrics, and the first answers as pictures on the main process.
+        """
+        place = (2 * self.batch_size, accelerator.process_index, accelerator.num_processes)
+        batches = evaluation_batches(self.eval_set, self.eval_collate, *place)
+        pictures = AnswerPictures(num_pictures if accelerator.is_main_process else 0)
+        options = {"observe": pictures} if self.draws_answers else {}
+        return self.measure(objective, batches, accelerator.device, **options), pictures.pictures
+
+
+def _one_thread(_worker: int):
+    torch.set_num_threads(1)
+
+
+def open_data(settings: Settings, model, processor, accelerator) -> RunData:
+    """
+    Opens what the settings name; scenes that are not rendered yet are, on the main process.
+
+    Raises:
+        ValueError: There is no such data, or it does not fit the objective.
+    """
+    data, training = settings.data, settings.training
+    common = {
+        "batch_size": data.images_per_device,
+        "num_workers": data.dataloader_workers,
+        "seed": training.seed,
+    }
+    if data.uses_scenes:
+        train_set, eval_set = build_scene_datasets(accelerator, settings, processor.image_processor.size.longest_edge)
+        return RunData(
+            train_set=train_set,
+            collate=build_scene_collator(training.objective, model, processor, data),
+            eval_set=eval_set,
+            eval_collate=build_scene_collator(training.objective, model, processor, data, prompts=False),
+            measure=evaluate_terms if training.objective == "towers" else evaluate_scenes,
+            **common,
+        )
+    if training.objective != "referring":
+        raise ValueError(f"a prepared benchmark needs the objective 'referring', got {training.objective!r}")
+    train_rows, eval_rows = open_references(settings, accelerator)
+    train_set = ReferDataset(train_rows, seed=training.seed, random_offset=data.random_semantic_offset)
+    options = {"box_only": training.box_only, "feature_cache": open_features(data, model, processor)}
+    return RunData(
+        train_set=train_set,
+        collate=ReferCollator(processor, **options),
+        eval_set=ReferDataset(eval_rows, every_expression=True),
+        eval_collate=ReferCollator(processor, with_truth=True, **options),
+        measure=functools.partial(evaluate_references, processor=processor, box_only=training.box_only),
+        groups=train_set.pictures() if data.group_by_picture else None,
+        draws_answers=not training.box_only,
+        **common,
+    )
+
+
+def open_features(data: DataArguments, model, processor) -> FeatureCache | None:
+    """Returns the cached features of the run's images, if any; patches only where every image lies in the middle."""
+    if data.feature_cache is None:
+        return None
+    names = ["image_embeddings"] if data.random_semantic_offset else None
+    return FeatureCache.open(data.feature_cache, model=model, processor=processor, names=names)
+
+
+def open_references(settings: Settings, accelerator) -> tuple[Dataset, Dataset]:
+    """Returns the references to train on and those to validate on, prepared first where they are one's own."""
+    data, training = settings.data, settings.training
+    with accelerator.main_process_first():
+        if data.train_dir is not None:
+            renew = accelerator.is_main_process and training.resume is None
+            folder = Path(training.output_dir) / "own_data"
+            train_rows, eval_rows = open_own_references(data, folder, renew=renew, seed=training.seed)
+        else:
+            train_rows = load_prepared(data.dataset, data.train_split)
+            eval_rows = load_prepared(data.eval_dataset or data.dataset, data.eval_split)
+    return _first(train_rows, data.max_train_references), _first(eval_rows, data.max_eval_references)
+
+
+def _first(rows, count: int | None):
+    if len(rows) == 0:
+        raise ValueError("a split has no references; prepare it again, or name another")
+    return rows if count is None else rows.select(range(min(count, len(rows))))
+
+
+def build_scene_collator(objective: str, model, processor, data: DataArguments, *, prompts: bool = True):
+    """Builds the collator of a stage on scenes; `prompts=False` leaves clicks and boxes out of the referring stage."""
+    config, images = model.config, processor.image_processor
+    common = {
+        "image_mean": images.image_mean,
+        "image_std": images.image_std,
+        "patch_size": config.sam_config.vision_config.patch_size,
+    }
+    if objective == "towers":
+        return TowerCollator(**common)
+    return ReferringCollator(
+        tokenize=lambda expressions: dict(processor(text=expressions)),
+        mask_size=config.mask_size,
+        prompt_probability=data.prompt_probability if prompts else 0.0,
+        **common,
+    )
+
+
+def build_scene_datasets(accelerator, settings: Settings, canvas_size: int) -> tuple[SceneDataset, SceneDataset]:
+    """Renders what the cache lacks, on the main process, and opens the training and validation scenes."""
+    data, training, folders = settings.data, settings.training, {}
+    for split, count in (("train", data.num_train_scenes), ("validation", data.num_eval_scenes)):
+        with accelerator.main_process_first():
+            folders[split] = render_scenes(
+                data.scene_cache,
+                split=split,
+                num_scenes=count,
+                canvas_size=canvas_size,
+                num_workers=data.render_workers,
+                progress=lambda done, total, split=split: print(f"{split}: {done}/{total} chunks rendered", flush=True),
+            )
+    referring = training.objective == "referring"
+    drawn = {
+        "expressions_per_image": data.expressions_per_image if referring else 0,
+        "prompts_per_image": 0 if referring else data.prompts_per_image,
+    }
+    train_set = SceneDataset(
+        folders["train"],
+        split="train",
+        num_scenes=data.num_train_scenes,
+        seed=training.seed,
+        flip_probability=data.flip_probability,
+        photometric_strength=data.photometric_strength,
+        **drawn,
+    )
+    eval_set = SceneDataset(folders["validation"], split="validation", num_scenes=data.num_eval_scenes, **drawn)
+    return train_set, eval_set

@@ -1,0 +1,196 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""The report of an evaluation: one dictionary, as JSON for programs and as Markdown for readers."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..scenes.expressions import KINDS
+from .metrics import FAMILIES
+
+FORMAT = "ssp-sam evaluation, version 1"
+# How groups are ordered; those of other breakdowns go by their number of expressions.
+GROUP_ORDER = {
+    "kind": KINDS,
+    "targets": ("none", "single", "multi", "many"),
+    "size": ("small", "mid", "large"),
+}
+MAX_GROUPS = 20
+
+
+def choose_family(sources: Iterable[str], has_no_target: bool) -> str:
+    """Returns the metrics that a benchmark is reported in: PhraseCut's own, GRES, or RES where everything is there."""
+    names = [source.lower().replace("_", "").replace("-", "") for source in sources]
+    if names and all(name.startswith("phrasecut") for name in names):
+        return "phrasecut"
+    return "gres" if has_no_target or any(name.startswith("gref") for name in names) else "res"
+
+
+def model_identity(name: str, model) -> dict[str, Any]:
+    """
+    Returns what makes a model out: its name, size, number format, Hub commit, and for a folder a digest of its weights.
+
+    Args:
+        name: Folder or Hub id it was loaded from.
+        model: The loaded `SspSamModel`.
+    """
+    files = sorted(Path(name).glob("*.safetensors")) if Path(name).is_dir() else []
+    digest = hashlib.sha256()
+    for path in files:
+        with open(path, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return {
+        "name": Path(name).resolve().name if files else name,
+        "type": model.config.model_type,
+        "parameters": model.num_parameters(),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "commit": getattr(model.config, "_commit_hash", None),
+        "weights_sha256": digest.hexdigest() if files else None,
+    }
+
+
+def build_report(
+    tally, *, dataset: Mapping[str, Any], model: Mapping[str, Any] | None, settings: Mapping[str, Any], run: Mapping
+) -> dict[str, Any]:
+    """
+    Returns the report as a dictionary; `docs/evaluation.md` lists its fields.
+
+    Args:
+        tally: The sums of all processes, an `EvaluationTally`.
+        dataset: What the data says of itself (`describe`).
+        model: `model_identity`, `None` where predictions of an unknown model were read.
+        settings: Thresholds and sizes that the predictions depend on.
+        run: How, when and how fast this evaluation ran; the only part that differs between equal evaluations.
+    """
+    protocols = tally.results()
+    for protocol in protocols.values():
+        protocol["breakdowns"] = {
+            name: dict(sorted(groups.items(), key=lambda item, name=name: _group_place(name, *item)))
+            for name, groups in protocol["breakdowns"].items()
+        }
+    overall = protocols["standard"]["all"]
+    counts = {name: overall.get(name, 0) for name in ("samples", "targeted", "no_target", "missing")}
+    counts = {
+        "images": dataset["images"],
+        "references": dataset["references"],
+        "expressions": counts.pop("samples"),
+    } | counts
+    fingerprint = f"{tally.fingerprint:064x}"[:16]
+    return {
+        "format": FORMAT,
+        "dataset": {**dataset, "expressions_fingerprint": fingerprint},
+        "model": model,
+        "settings": {"family": tally.family, **settings},
+        "counts": counts,
+        "protocols": protocols,
+        "run": dict(run),
+    }
+
+
+def markdown_report(report: Mapping[str, Any], picture: str | None = None) -> str:
+    """
+    Returns the report as Markdown.
+
+    Args:
+        report: What `build_report` returned.
+        picture: Name of the contact sheet beside it, if there is one.
+    """
+    dataset, counts, protocols = report["dataset"], report["counts"], report["protocols"]
+    columns = metric_names(report["settings"]["family"])
+    lines = [f"# {dataset['name']}, {dataset['split']}", ""]
+    lines += _facts(report)
+    lines += [
+        "",
+        "## Metrics",
+        "",
+        f"{counts['expressions']} expressions, family {report['settings']['family']!r}.",
+        "",
+    ]
+    lines += [markdown_table({name: protocol["all"] for name, protocol in protocols.items()}, columns, "protocol")]
+    lines += ["", *(_protocol_line(protocol["settings"]) for protocol in protocols.values())]
+    error = protocols["standard"]["score_error"]
+    if error is not None:
+        lines += ["", f"Expected calibration error of the scores (standard protocol): {error:.3f}."]
+    for breakdown in protocols["standard"]["breakdowns"]:
+        lines += ["", f"## By {breakdown}", ""]
+        for name, protocol in protocols.items():
+            groups = protocol["breakdowns"][breakdown]
+            shown = dict(list(groups.items())[:MAX_GROUPS])
+            more = f", the {len(shown)} most frequent of {len(groups)}" if len(shown) < len(groups) else ""
+            lines += [f"{name}{more}:", "", markdown_table(shown, columns, breakdown), ""]
+        lines.pop()
+    if picture is not None:
+        lines += ["", "## Cases", "", f"![best, median and worst cases]({picture})"]
+    return "\n".join(lines) + "\n"
+
+
+def metric_names(family: str) -> list[str]:
+    """Returns the metrics of a family in the order of a table."""
+    mean, overall, thresholds, knows_no_target = FAMILIES[family]
+    accuracies = ["N-acc", "T-acc"] if knows_no_target else []
+    return [mean, overall, *(f"Pr@{threshold}" for threshold in thresholds), *accuracies, "box Acc@0.5"]
+
+
+def markdown_table(rows: Mapping[str, Mapping[str, Any]], columns: Iterable[str], label: str) -> str:
+    """Formats metrics by name as a Markdown table, in percent-free decimals; a dash where nothing was counted."""
+    columns = list(columns)
+    lines = [f"| {label} | expressions | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
+    for name, row in rows.items():
+        cells = ["–" if row[column] is None else f"{row[column]:.3f}" for column in columns]
+        lines.append(f"| {_cell(name)} | {row['samples']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write_report(report: Mapping[str, Any], folder: Path, picture: str | None = None) -> list[Path]:
+    """Writes `report.json` and `report.md` into a folder; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / "report.json", folder / "report.md"]
+    paths[0].write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    paths[1].write_text(markdown_report(report, picture), encoding="utf-8")
+    return paths
+
+
+def _facts(report: Mapping[str, Any]) -> list[str]:
+    """The head of the report: what was measured on what, and how."""
+    dataset, model, counts, run = report["dataset"], report["model"], report["counts"], report["run"]
+    sources = f", from {', '.join(dataset['sources'])}" if dataset["sources"] != [dataset["name"]] else ""
+    whole = dataset.get("fingerprint")
+    fingerprint = f"{whole} (whole benchmark), " if whole else ""
+    rows = {
+        "Data": f"{dataset['name']}, split {dataset['split']!r}{sources}",
+        "Fingerprint": f"{fingerprint}{dataset['expressions_fingerprint']} (expressions and truth evaluated)",
+        "Counts": f"{counts['images']} images, {counts['references']} references, {counts['expressions']} expressions: "
+        f"{counts['targeted']} with a target, {counts['no_target']} without, {counts['missing']} not predicted",
+        "Model": "not known; predictions were read from a file",
+    }
+    if model is not None:
+        weights = f", weights sha256 {model['weights_sha256'][:16]}" if model.get("weights_sha256") else ""
+        commit = f", commit {model['commit']}" if model.get("commit") else ""
+        rows["Model"] = f"{model['name']} ({model['parameters']:,} parameters, {model['dtype']}{weights}{commit})"
+    settings = [f"{name} {value}" for name, value in report["settings"].items() if value is not None]
+    rows["Settings"] = ", ".join(settings)
+    rows["Run"] = ", ".join(f"{name} {value}" for name, value in run.items() if not isinstance(value, dict))
+    return ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows.items())]
+
+
+def _protocol_line(settings: Mapping[str, Any]) -> str:
+    threshold = settings["mask_threshold"]
+    inside = "masks as they were given" if threshold is None else f"pixels inside from a probability of {threshold}"
+    empty = "no rule for small masks"
+    if settings["min_mask_pixels"] > 1:
+        where = "all expressions" if settings["small_masks_rule"] == "all" else "expressions without a target"
+        empty = f"masks of fewer than {settings['min_mask_pixels']} such pixels count as empty for {where}"
+    least = settings["min_mask_pixels"]
+    return f"- **{settings['name']}**: in {settings['pixel_space']}; {inside}; min_mask_pixels {least}: {empty}."
+
+
+def _group_place(breakdown: str, group: str, row: Mapping[str, Any]) -> tuple:
+    order = GROUP_ORDER.get(breakdown, ())
+    return (order.index(group), 0, group) if group in order else (len(order), -row["samples"], group)
+
+
+def _cell(text: str) -> str:
+    return " ".join(str(text).split()).replace("|", "\\|")

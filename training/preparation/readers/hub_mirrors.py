@@ -1,0 +1,231 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""
+Reads copies of the benchmarks on the Hugging Face Hub: `jxu124/refcoco*`, `lmms-lab/RefCOCO*`, `moondream/refcoco-m`.
+
+Which of the three layouts a copy has is seen by its columns:
+
+- `jxu124`: no pictures; `raw_anns` and `raw_image_info` are JSON in text, `sentences` a list. The split "test" of
+  RefCOCO and RefCOCO+ is testA, "validation" is val.
+- `lmms-lab`: pictures in the rows; `segmentation` is one flat polygon, `bbox` left, top, width, height, `answer` the
+  sentences. Their val mixes splits of UNC or UMD and of Google, and there is no training split.
+- `moondream`: pictures in the rows with `samples`, each with `mask` in run lengths, `bbox` and `sentences`.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as parquet
+from huggingface_hub import snapshot_download
+
+from .images import coco_pictures, image_number
+from .records import (
+    BadRecord,
+    PreparationError,
+    RawBenchmark,
+    RawObject,
+    RawReference,
+    box_from_xywh,
+    identifier,
+    sentences_of,
+    take,
+)
+
+SPLIT_NAMES = {"validation": "val"}
+_SHARD = re.compile(r"(?P<split>[\w+]+?)-\d{5}-of-\d{5}.*")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.+-]+")
+
+
+def read_hub_mirror(place: str, splits: Sequence[str] | None = None) -> RawBenchmark:
+    """
+    Opens a copy.
+
+    Args:
+        place: A folder with its parquet files, or its id on the Hub, from where it is then fetched.
+        splits: The splits wanted, by the names they have here (`val`, `testA`), all when not given.
+
+    Raises:
+        PreparationError: There are no such files, or their columns are of none of the layouts.
+    """
+    folder = _fetch(place)
+    files = sorted(path for path in folder.rglob("*.parquet") if path.is_file())
+    if not files:
+        raise PreparationError(f"no parquet files in {str(folder)!r}")
+    columns = set(parquet.read_schema(files[0]).names)
+    layouts = {
+        "jxu124": ({"raw_anns", "raw_image_info", "sentences"}, _jxu124),
+        "lmms-lab": ({"image", "answer", "segmentation", "bbox"}, _lmms_lab),
+        "moondream": ({"image", "samples"}, _moondream),
+    }
+    layout = next((key for key, (needed, _) in layouts.items() if needed <= columns), None)
+    if layout is None:
+        raise PreparationError(
+            f"{str(folder)!r} is no known copy: it has the columns {', '.join(sorted(columns))}; expected those of "
+            f"{', '.join(layouts)}"
+        )
+    make = layouts[layout][1]
+    name = _hub_id(place, folder) or ("moondream/refcoco-m" if layout == "moondream" else f"{layout}/{folder.name}")
+    test_is_test_a = layout == "jxu124" and any(
+        "testB" in (path.stem, path.parent.name) or "testB-" in path.stem for path in files
+    )
+    seen: set[tuple[str, str]] = set()
+    licence = f"picture: unknown; annotations: {_card_licence(folder)}"
+
+    def references() -> Iterator[RawReference | BadRecord]:
+        for path in files:
+            split = _split_of(path)
+            split = "testA" if split == "test" and test_is_test_a else split
+            if splits is not None and split not in splits:
+                continue
+            for index, row in enumerate(_rows(path)):
+                try:
+                    for reference in make(row):
+                        reference.index, reference.origin, reference.split = index, path.name, split
+                        reference.source, reference.licence = name, licence
+                        if (split, reference.ref_id) in seen:  # where splits of two annotations are mixed
+                            reference.ref_id += f"#{index}"
+                        seen.add((split, reference.ref_id))
+                        yield reference
+                except BadRecord as bad:
+                    yield BadRecord(bad.reason, path.name, index, split)
+
+    return RawBenchmark(
+        name=name,
+        references=references(),
+        files=files,
+        total=None if layout == "moondream" else sum(parquet.ParquetFile(path).metadata.num_rows for path in files),
+        large_pictures=layout != "jxu124",
+    )
+
+
+def _fetch(place: str) -> Path:
+    """The folder with the files, fetched where it is not there."""
+    if Path(place).is_dir():
+        return Path(place)
+    if not _HUB_ID.fullmatch(place):
+        raise PreparationError(f"--annotations must be a folder or an id on the Hub such as owner/name, got {place!r}")
+    try:
+        return Path(snapshot_download(place, repo_type="dataset", allow_patterns=["*.parquet", "README.md"]))
+    except Exception as error:  # the Hub's client raises errors of many libraries
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise PreparationError(f"cannot fetch {place!r} from the Hub ({reason})") from error
+
+
+def _hub_id(place: str, folder: Path) -> str | None:
+    """The copy's id, if it was given or if the folder is one of the Hub's cache."""
+    if not Path(place).is_dir():
+        return place
+    cached = next((part for part in reversed(folder.resolve().parts) if part.startswith("datasets--")), None)
+    return "/".join(cached.split("--")[1:3]) if cached else None
+
+
+def _split_of(path: Path) -> str:
+    """The split of a file by its name, or by its folder's as the Hub converts files."""
+    named = _SHARD.fullmatch(path.stem)
+    split = named["split"] if named else path.parent.name
+    return SPLIT_NAMES.get(split, split)
+
+
+def _card_licence(folder: Path) -> str:
+    card = folder / "README.md"
+    text = card.read_text("utf-8", "replace") if card.is_file() else ""
+    named = re.search(r"\A---\n.*?^license: *(\S+) *$.*?^---$", text, re.M | re.S)
+    return named[1] if named else "unknown"
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    for batch in parquet.ParquetFile(path).iter_batches(batch_size=32, use_threads=False):
+        yield from batch.to_pylist()
+
+
+def _from_json(row: dict[str, Any], name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(take(row, name, str, "JSON in text"))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise BadRecord(f"the field {name!r} is no JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise BadRecord(f"the field {name!r} must hold an object, got {value!r}")
+    return value
+
+
+def _jxu124(row: dict[str, Any]) -> Iterator[RawReference]:
+    annotation, image = _from_json(row, "raw_anns"), _from_json(row, "raw_image_info")
+    ann_id = identifier(take(row, "ann_id", int | str, "an id"))
+    image_id = identifier(take(row, "image_id", int | str, "an id"))
+    file_name = image.get("file_name") or str(row.get("image_path") or "").rsplit("/", 1)[-1] or None
+    height, width = image.get("height"), image.get("width")
+    yield _bare_reference(
+        ref_id=identifier(take(row, "ref_id", int | str, "an id")),
+        image_id=image_id,
+        pictures=coco_pictures(image_id, file_name),
+        size_hw=(height, width) if isinstance(height, int) and isinstance(width, int) else None,
+        expressions=sentences_of(row.get("sentences")),
+        objects=[
+            RawObject(
+                ann_id=ann_id,
+                segmentation=annotation.get("segmentation"),
+                box_xyxy=box_from_xywh(annotation.get("bbox")),
+                is_crowd=bool(annotation.get("iscrowd", 0)),
+            )
+        ],
+    )
+
+
+def _lmms_lab(row: dict[str, Any]) -> Iterator[RawReference]:
+    file_name = take(row, "file_name", str, "text")
+    # The file name is that of the reference: COCO's name with a number after it.
+    named = re.match(r"(COCO_\w+2014_\d{12})", file_name)
+    image_id = image_number(named[1] if named else file_name)
+    ref_id = identifier(row.get("question_id") or file_name)
+    yield _bare_reference(
+        ref_id=ref_id,
+        image_id=image_id,
+        pictures=(f"{named[1]}.jpg" if named else file_name,),
+        picture_bytes=_picture(row),
+        expressions=sentences_of(row.get("answer")),
+        objects=[
+            RawObject(
+                ann_id=ref_id,
+                segmentation=[take(row, "segmentation", list, "a flat polygon")],
+                box_xyxy=box_from_xywh(row.get("bbox")),
+                is_crowd=bool(row.get("iscrowd")),
+            )
+        ],
+    )
+
+
+def _moondream(row: dict[str, Any]) -> Iterator[RawReference]:
+    file_name = str(row.get("file_name") or f"{row.get('image_id')}.jpg")
+    picture = _picture(row)
+    for sample in take(row, "samples", list, "a list"):
+        ann_id = identifier(take(sample, "id", int | str, "an id"))
+        box = sample.get("bbox")
+        yield _bare_reference(
+            ref_id=ann_id,
+            image_id=identifier(take(row, "image_id", int | str, "an id")),
+            pictures=(file_name,),
+            picture_bytes=picture,
+            category=str(sample.get("category") or ""),
+            expressions=sentences_of(sample.get("sentences")),
+            objects=[
+                RawObject(
+                    ann_id=ann_id,
+                    segmentation=take(sample, "mask", dict, "run lengths"),
+                    box_xyxy=box_from_xywh(box) if box else None,
+                )
+            ],
+        )
+
+
+def _picture(row: dict[str, Any]) -> bytes:
+    picture = take(row, "image", dict, "a stored picture")
+    if not isinstance(picture.get("bytes"), bytes):
+        raise BadRecord("the row holds no picture")
+    return picture["bytes"]
+
+
+def _bare_reference(**fields: Any) -> RawReference:
+    """A reference whose place in the files is filled in by the caller."""
+    return RawReference(index=-1, origin="", split="", source="", **fields)

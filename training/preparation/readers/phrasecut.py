@@ -1,0 +1,134 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""
+Reads PhraseCut: phrases about pictures of Visual Genome, each with polygons of all that it means.
+
+A folder holds `refer_<split>.json`, lists of tasks with `task_id`, `image_id`, `phrase`, `instance_boxes` (left, top,
+width, height) and `Polygons` (per instance a list of polygons, each a list of [x, y]). `image_data_split*.json`, where
+it is there, gives the sizes of the pictures.
+
+Source: https://github.com/ChenyunWu/PhraseCutDataset
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from .images import visual_genome_pictures
+from .records import (
+    BadRecord,
+    PreparationError,
+    RawBenchmark,
+    RawObject,
+    RawReference,
+    box_from_xywh,
+    identifier,
+    read_each,
+    take,
+)
+from .streamed_json import stream_items
+
+SPLITS = ("train", "val", "test", "miniv")
+LICENCE = "picture: CC BY 4.0 (Visual Genome); annotations: unknown"
+
+
+def read_phrasecut(folder: Path, splits: Sequence[str] | None = None) -> RawBenchmark:
+    """
+    Opens PhraseCut.
+
+    Args:
+        folder: Folder of the annotation files.
+        splits: The splits wanted, all that are there when not given.
+
+    Raises:
+        PreparationError: A file is missing.
+    """
+    found = {name: folder / f"refer_{name}.json" for name in SPLITS if (folder / f"refer_{name}.json").is_file()}
+    wanted = list(splits) if splits is not None else list(found)
+    missing = [name for name in wanted if name not in found]
+    if missing or not wanted:
+        raise PreparationError(f"no refer_{missing[0] if missing else '<split>'}.json in {str(folder)!r}")
+    metadata = find_image_data(folder)
+    sizes = _sizes(metadata)
+
+    def references() -> Iterator[RawReference | BadRecord]:
+        for split in wanted:
+            name = found[split].name
+            make = partial(_reference, split=split, origin=name, sizes=sizes)
+            yield from read_each(_tasks(found[split]), make, name)
+
+    files = [found[split] for split in wanted] + ([metadata] if metadata else [])
+    return RawBenchmark(name="phrasecut", references=references(), files=files)
+
+
+def find_image_data(folder: Path) -> Path | None:
+    """Returns the file that describes the pictures of Visual Genome, where it lies in the folder."""
+    names = (path for path in sorted(folder.glob("image_data*.json")) if path.is_file())
+    return next(names, None)
+
+
+def read_image_data(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the records of that file: `image_id`, `width`, `height`, `coco_id`."""
+    try:
+        for _, record in stream_items(path):
+            if isinstance(record, dict) and isinstance(record.get("image_id"), int):
+                yield record
+    except ValueError as error:
+        raise PreparationError(str(error)) from error
+
+
+def _sizes(path: Path | None) -> dict[str, tuple[int, int]]:
+    records = read_image_data(path) if path is not None else ()
+    return {
+        str(record["image_id"]): (record["height"], record["width"])
+        for record in records
+        if isinstance(record.get("height"), int) and isinstance(record.get("width"), int)
+    }
+
+
+def _tasks(path: Path) -> Iterator[Any]:
+    try:
+        for _, task in stream_items(path):
+            yield task
+    except ValueError as error:
+        raise PreparationError(str(error)) from error
+
+
+def _reference(index: int, task: Any, split: str, origin: str, sizes: dict[str, tuple[int, int]]) -> RawReference:
+    try:
+        image_id = identifier(take(task, "image_id", int | str, "an id"))
+        instances = take(task, "Polygons", list, "a list with the polygons of each instance")
+        boxes = take(task, "instance_boxes", list, "a list of boxes")
+        if not instances or len(instances) != len(boxes):
+            raise BadRecord(f"expected one box per instance, got {len(instances)} instances and {len(boxes)} boxes")
+        ids = [identifier(value) for value in task.get("ann_ids") or []]
+        if len(ids) != len(instances):  # these are Visual Genome's objects, not always the instances drawn
+            ids = [f"{identifier(task.get('task_id'))}:{number}" for number in range(len(instances))]
+        objects = [
+            RawObject(ann_id=ann_id, segmentation=[_flat(polygon) for polygon in polygons], box_xyxy=box_from_xywh(box))
+            for ann_id, polygons, box in zip(ids, instances, boxes)
+        ]
+        structure = task.get("phrase_structure")
+        return RawReference(
+            index=index,
+            origin=origin,
+            split=split,
+            ref_id=identifier(take(task, "task_id", int | str, "an id")),
+            image_id=image_id,
+            pictures=visual_genome_pictures(image_id),
+            size_hw=sizes.get(image_id),
+            category=str(structure.get("name") or "") if isinstance(structure, dict) else "",
+            expressions=[take(task, "phrase", str, "text")],
+            objects=objects,
+            source="phrasecut",
+            licence=LICENCE,
+        )
+    except BadRecord as bad:
+        bad.split = split
+        raise
+
+
+def _flat(polygon: Any) -> list[float]:
+    if not isinstance(polygon, list) or not all(isinstance(point, list) and len(point) == 2 for point in polygon):
+        raise BadRecord(f"a polygon must be a list of [x, y], got {repr(polygon)[:80]}")
+    return [value for point in polygon for value in point]
