@@ -1,16 +1,11 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Converts a checkpoint of the original SSP-SAM to a folder that `AutoModel.from_pretrained` and `pipeline` use as is.
 
-    python modeling_ssp_sam/conversion/convert.py --checkpoint best.pth --sam sam_vit_h_4b8939.pth \\
-        --clip-model openai/clip-vit-base-patch16 --output ssp-sam-b16
-
 Sizes are read off the tensors. Parts that a checkpoint leaves out come from the files its training started with.
 Weights are mapped from disk and written shard by shard, so that memory holds one shard at a time.
 """
 
-import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,10 +15,9 @@ import torch
 from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors.torch import save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from ...configuration.configuration_ssp_sam import SspSamConfig
-from ...configuration.presets import ABLATIONS, preset_fields
+from ...configuration.presets import preset_fields
 from ...processing.processing_ssp_sam import SspSamProcessor
 from ..modeling_ssp_sam import SspSamModel
 from .checkpoint_files import read_weights
@@ -225,35 +219,3 @@ def report(weights: NamedWeights, unused: list[str], files: list[str], output: P
     print(f"wrote {count / 1e6:.1f} M parameters in {len(files)} file(s) to {output}")
     if not has_processor:
         print(f"{output} has no tokenizer, so pipelines cannot use it: convert with --tokenizer or --clip-model")
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--checkpoint", required=True, help="the original's checkpoint, such as best.pth")
-    parser.add_argument("--output", required=True, help="folder to write, new or empty")
-    parser.add_argument("--clip", help="OpenAI's CLIP file, for checkpoints without the encoder")
-    parser.add_argument(
-        "--clip-model", help="folder or hub id of a CLIPModel: its tokenizer, and the encoder if needed"
-    )
-    sam = parser.add_mutually_exclusive_group()
-    sam.add_argument("--sam", help="Meta's SAM file, for checkpoints without SAM's image encoder")
-    sam.add_argument("--sam-model", help="folder or hub id of a SamModel, for the same")
-    parser.add_argument("--allow-other-sam", action="store_true", help="take a SAM other than the paper's ViT-H")
-    parser.add_argument("--tokenizer", help="folder or hub id of CLIP's tokenizer; that of --clip-model by default")
-    parser.add_argument(
-        "--variant", default=MAIN_VARIANT, choices=[MAIN_VARIANT, *ABLATIONS], help="row of the ablation"
-    )
-    parser.add_argument("--num-heads", type=int, help="heads of adapters, prompt generator and mask decoder (8)")
-    parser.add_argument("--dtype", default="float32", choices=DTYPES, help="precision of the written weights")
-    parser.add_argument("--max-shard-size", default="1GB", help="largest file of weights")
-    logging.disable_progress_bar()  # what is refused is told in one line
-    try:
-        convert(**vars(parser.parse_args(argv)))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,7 +3,7 @@
 
 import argparse
 
-from .files import InputError, one_line
+from .files import InputError, one_line, port
 from .model import add_model_options, load_pipeline
 
 
@@ -11,21 +11,15 @@ def add_parser(commands):
     """Adds the subcommand to those of `ssp-sam`."""
     parser = commands.add_parser(
         "demo",
-        help="try a model in the browser",
         description="Serves a page on which pictures are dropped, expressions written and answers corrected by clicks. "
         "Only this machine can reach it, unless --host says otherwise. Needs gradio: pip install ssp-sam[demo]",
+        example="ssp-sam demo",
     )
     add_model_options(parser)
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=_port, metavar="PORT", help="port to listen on (the first free from 7860 on)")
+    parser.add_argument("--port", type=port, metavar="PORT", help="port to listen on (the first free from 7860 on)")
     parser.add_argument("--open", action="store_true", help="also open the page in the browser")
     parser.set_defaults(run=run)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text!r}")
-    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -15,9 +15,9 @@ def add_parser(commands):
     """Adds the subcommand to those of `ssp-sam`."""
     parser = commands.add_parser(
         "explain",
-        help="draw the maps and word weights behind an answer",
         description="Draws, for each expression, the answer, the similarity map, the verification map and the weight "
         "of each word, and prints answers and weights.",
+        example='ssp-sam explain photo.png "the red car"',
     )
     parser.add_argument("image", metavar="IMAGE", help="an image file or URL")
     parser.add_argument("expressions", nargs="+", metavar="EXPRESSION", help="what to find in it")

@@ -25,10 +25,10 @@ def add_parser(commands):
     """Adds the subcommand to those of `ssp-sam`."""
     export = commands.add_parser(
         "export",
-        help="write a model as a repository for the Hub",
         description="Writes weights, configuration, processor, code, pipeline and model card into one folder, which "
         "transformers loads with trust_remote_code=True where ssp-sam is not installed. The folder is then loaded in a "
         "process without this package, and its answers are compared with those of the model.",
+        example="ssp-sam export exported",
     )
     export.add_argument("folder", metavar="DIR", help="folder to write")
     export.add_argument("--overwrite", action="store_true", help="replace a folder that holds an earlier export")

@@ -3,9 +3,6 @@
 
 import argparse
 
-import torch
-
-from ..deployment.onnx_export import COMPONENTS, RUNTIME, export_onnx
 from .files import InputError, one_line
 from .model import load_pipeline
 
@@ -14,9 +11,9 @@ def add_parser(commands):
     """Adds the subcommand to those of `ssp-sam`."""
     export = commands.add_parser(
         "export-onnx",
-        help="write a model as ONNX graphs",
         description="Writes image encoder and mask decoder as ONNX graphs, with the processor and a script that "
         "segments by ONNX Runtime without torch.",
+        example="ssp-sam export-onnx onnx",
     )
     export.add_argument("folder", metavar="DIR", help="folder to write into")
     export.add_argument("--model", metavar="ID_OR_DIR", help="Hub id or folder of a model (default: the embedded one)")
@@ -27,7 +24,11 @@ def add_parser(commands):
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exports the model and prints what was written."""
+    """Exports the model and prints what was written; returns 0."""
+    import torch
+
+    from ..deployment.onnx_export import COMPONENTS, RUNTIME, export_onnx
+
     segmenter = load_pipeline(argparse.Namespace(model=options.model, device="cpu", dtype="float32"))
     try:
         folder = export_onnx(segmenter.model, segmenter.processor, options.folder, getattr(torch, options.dtype))

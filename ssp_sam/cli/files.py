@@ -1,6 +1,7 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Which files the command `ssp-sam` reads and writes."""
 
+import argparse
 import os
 import re
 from dataclasses import dataclass, field
@@ -103,6 +104,13 @@ def one_line(error: BaseException) -> str:
     """The message of an error up to its first line break, without a full stop."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def port(text: str) -> int:
+    """Reads a port to listen on from the command line."""
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text!r}")
+    return int(text)
 
 
 def _is_picture_name(path: str) -> bool:

@@ -2,27 +2,67 @@
 """The command `ssp-sam`: which subcommands there are, and how its faults are told."""
 
 import argparse
+import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .. import __version__
-from . import demo as cli_demo
-from . import explain as cli_explain
-from . import export as cli_export
-from . import export_onnx as cli_export_onnx
-from . import segment as cli_segment
-from . import show_data as cli_show_data
 from .files import InputError, one_line
 
-# Each module adds its parser by `add_parser(commands)` and runs by `run(options)`, which returns the exit code.
-COMMANDS = (cli_segment, cli_explain, cli_demo, cli_export, cli_export_onnx, cli_show_data)
+# Subcommands by group, with what each does. The module of `export-onnx` is `export_onnx`; it adds its parser by
+# `add_parser(commands)` and runs by `run(options)`, which returns the exit code. What takes long to import it imports
+# in `run`.
+GROUPS = {
+    "use a model": {
+        "segment": "draw the mask of each expression over an image",
+        "explain": "draw the maps and word weights behind a prediction",
+        "demo": "try a model in the browser",
+        "info": "what is installed, for reports of faults",
+    },
+    "train and measure": {
+        "show-data": "draw samples of a prepared benchmark",
+    },
+    "publish and convert": {
+        "convert": "a checkpoint of the original as a folder for from_pretrained",
+        "export": "write a model as a repository for the Hub",
+        "export-onnx": "write a model as ONNX graphs",
+        "serve": "answer requests over HTTP, as an Inference Endpoint does",
+        "push": "export, check and publish a model on the Hub",
+    },
+}
+DESCRIPTION = "Finds in images what sentences refer to. Each COMMAND has its own --help."
+COMMANDS = [name for group in GROUPS.values() for name in group]
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports bad usage in one line, without the whole usage before it."""
+    """
+    Reports bad usage in one line, without the whole usage before it.
+
+    Args:
+        example: a command line that works as it stands in a folder with the files it names; the end of the help.
+    """
+
+    def __init__(self, *args, example: str | None = None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.example = example
 
     def error(self, message: str):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def format_help(self) -> str:
+        return super().format_help() + (f"\nexample:\n  {self.example}\n" if self.example else "")
+
+
+class _MainParser(_Parser):
+    """Lists the subcommands in their groups, which argparse does not know."""
+
+    def format_help(self) -> str:
+        width = max(map(len, COMMANDS))
+        groups = [
+            "\n".join([f"{title}:", *(f"  {name:{width}}  {what}" for name, what in group.items())])
+            for title, group in GROUPS.items()
+        ]
+        return "\n\n".join([super().format_help().rstrip(), *groups]) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,8 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after `ssp-sam`; those of the process when not given.
     """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    named = [name for name in arguments[:1] if name in COMMANDS]
     try:
-        options = _parser().parse_args(arguments)
+        options = make_parser(named or COMMANDS).parse_args(arguments)  # imports no module of other subcommands
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
@@ -50,12 +92,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="ssp-sam", description="Finds in images what sentences refer to.")
+def make_parser(names: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Returns the parser of the command with the subcommands of these names."""
+    parser = _MainParser(prog="ssp-sam", usage="ssp-sam COMMAND ...", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"ssp-sam {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    for command in COMMANDS:
-        command.add_parser(commands)
+    commands = parser.add_subparsers(
+        prog="ssp-sam", dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS, parser_class=_Parser
+    )
+    for name in names:
+        importlib.import_module(f".{name.replace('-', '_')}", __package__).add_parser(commands)
     return parser
 
 

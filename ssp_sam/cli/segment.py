@@ -25,9 +25,9 @@ def add_parser(commands):
     segment = commands.add_parser(
         "segment",
         usage=USAGE,
-        help="draw the mask of each expression over an image",
         description="Segments what each expression refers to, draws the masks over the image and prints scores and "
         "boxes. IMAGE is a file, a URL, or a folder, which stands for all images in it.",
+        example='ssp-sam segment photo.png "the red car" "the dog on the left"',
     )
     segment.add_argument("words", nargs="+", metavar="IMAGE EXPRESSION", help="an image and what to find in it")
     segment.add_argument("--images", nargs="+", metavar="IMAGE", help="several images; then all words are expressions")

@@ -6,11 +6,6 @@ import os
 import random
 from pathlib import Path
 
-import datasets
-
-from ..processing.visualization.data_sheet import draw_data_sheet
-from ..training.data.masks import decode
-from ..training.data.prepared import load_prepared, shards_by_split
 from .files import OVERLAY_SUFFIXES, InputError, one_line, write_picture
 
 
@@ -18,9 +13,9 @@ def add_parser(commands):
     """Adds the subcommand to those of `ssp-sam`."""
     show = commands.add_parser(
         "show-data",
-        help="draw samples of a prepared benchmark",
         description="Draws samples of what scripts/prepare_refer_dataset.py made: masks, boxes and sentences; samples "
         "in which nothing is meant are marked.",
+        example="ssp-sam show-data prepared --split train --n 8",
     )
     show.add_argument("folder", metavar="DIR", help="folder of a prepared benchmark")
     show.add_argument("--n", type=int, default=16, metavar="N", help="how many samples (default: 16)")
@@ -35,6 +30,12 @@ def add_parser(commands):
 
 def run(options: argparse.Namespace) -> int:
     """Draws the samples; returns 0."""
+    import datasets
+
+    from ..processing.visualization.data_sheet import draw_data_sheet
+    from ..training.data.masks import decode
+    from ..training.data.prepared import load_prepared, shards_by_split
+
     for name, value in (("--n", options.n), ("--columns", options.columns)):
         if value < 1:
             raise InputError(f"{name} must be 1 or more, got {value}")

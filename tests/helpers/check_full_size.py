@@ -127,7 +127,7 @@ def main() -> int:
         return 0
 
     checkpoint, converted = folder / "best.pth", folder / "converted"
-    convert = [str(ROOT / "modeling_ssp_sam/conversion/convert.py"), "--checkpoint", str(checkpoint)]
+    convert = [str(ROOT / "scripts/convert_ssp_sam_checkpoint.py"), "--checkpoint", str(checkpoint)]
     own = [__file__, options.preset, "--folder", str(options.folder), "--step"]
     shutil.rmtree(converted, ignore_errors=True)
     steps = {"make": [*own, "make"], "convert": [*convert, "--output", str(converted)]}

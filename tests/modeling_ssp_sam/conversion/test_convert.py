@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from transformers import AutoModel, AutoProcessor, CLIPConfig, CLIPModel, SamConfig, SamModel, pipeline
 
 from ssp_sam import SspSamConfig
-from ssp_sam.modeling_ssp_sam.conversion.convert import convert, main
+from ssp_sam.cli.main import main
+from ssp_sam.modeling_ssp_sam.conversion.convert import convert
 from tests.helpers.golden_reference import ABLATIONS, SMALL_SIZES, golden_inputs, golden_model, golden_tensors
 from tests.helpers.original_checkpoints import (
     CLIP,
@@ -61,9 +62,9 @@ def assert_same_weights(folder: Path, expected, dtype=torch.float32):
 def refusal(capsys, *arguments) -> str:
     """The one line in which the command refuses."""
     capsys.readouterr()  # what the test itself has printed
-    assert main([str(argument) for argument in arguments]) == 2
+    assert main(["convert", *map(str, arguments)]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: ")
+    assert len(lines) == 1 and lines[0].startswith("ssp-sam: ")
     return lines[0]
 
 
@@ -248,7 +249,7 @@ def test_a_damaged_file_is_refused(tmp_path, capsys, form):
 def test_an_empty_file_is_refused(tmp_path, capsys):
     (tmp_path / "best.pth").touch()
     message = refusal(capsys, "--checkpoint", tmp_path / "best.pth", "--output", tmp_path / "out")
-    assert message == f"error: {tmp_path / 'best.pth'} is empty: fetch it again"
+    assert message == f"ssp-sam: {tmp_path / 'best.pth'} is empty: fetch it again"
 
 
 def test_a_text_file_is_refused(tmp_path, capsys):

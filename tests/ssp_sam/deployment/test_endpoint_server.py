@@ -14,7 +14,7 @@ from huggingface_hub import InferenceClient
 from huggingface_hub.errors import BadRequestError
 from PIL import Image
 
-from scripts.serve_endpoint import MAX_BODY_BYTES, EndpointServer, load_handler
+from ssp_sam.deployment.endpoint_server import MAX_BODY_BYTES, EndpointServer, load_handler
 from tests.helpers.models import make_image
 from tests.ssp_sam.deployment.test_endpoint_handler import encoded
 

@@ -16,8 +16,9 @@ from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import pipeline
 
-from scripts import push_to_hub
 from ssp_sam.cli import export as cli_export
+from ssp_sam.cli import push as cli_push
+from ssp_sam.cli.main import main
 from ssp_sam.hub import push as hub_push
 from ssp_sam.hub.push import push_export
 from ssp_sam.training.evaluation.report import FORMAT
@@ -132,17 +133,17 @@ def test_a_model_of_the_hub_is_published_with_numbers_of_its_own_weights_alone(s
 
 def test_what_the_hub_refuses_is_one_line(hub, tiny_checkpoint, monkeypatch, capsys):
     # The check takes a process of its own and has passed above.
-    monkeypatch.setattr(push_to_hub, "check_from_options", lambda *_: "checked")
+    monkeypatch.setattr(cli_push, "check_from_options", lambda *_: "checked")
     monkeypatch.setattr(hub_push, "HfApi", lambda: HfApi(endpoint=hub.url, token="hf_wrong"))
-    assert push_to_hub.main(["--repo-id", "someone/tiny", "--model", tiny_checkpoint]) == 1
+    assert main(["push", "--repo-id", "someone/tiny", "--model", tiny_checkpoint]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("push_to_hub: someone/tiny was not published: ") and said.count("\n") == 1
+    assert said.startswith("ssp-sam: someone/tiny was not published: ") and said.count("\n") == 1
     assert "401" in said and hub.repos == {}
 
 
 def test_a_dry_run_lists_the_files_and_asks_the_hub_nothing(hub, tiny_checkpoint, monkeypatch, capsys):
-    monkeypatch.setattr(push_to_hub, "check_from_options", lambda *_: "checked")
-    assert push_to_hub.main(["--repo-id", "someone/tiny", "--model", tiny_checkpoint, "--dry-run"]) == 0
+    monkeypatch.setattr(cli_push, "check_from_options", lambda *_: "checked")
+    assert main(["push", "--repo-id", "someone/tiny", "--model", tiny_checkpoint, "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert re.search(r"^ *\d+\.\d kB  model.safetensors$", said, re.M)
     assert said.endswith("checked\ndry run: nothing was published to someone/tiny\n") and hub.log == []
@@ -153,8 +154,8 @@ def test_an_export_that_does_not_pass_the_check_is_not_published(hub, tiny_check
         raise ValueError("the masks of request 0 differ")
 
     monkeypatch.setattr(cli_export, "check_export", differ)
-    assert push_to_hub.main(["--repo-id", "someone/tiny", "--model", tiny_checkpoint]) == 2
-    assert capsys.readouterr().err == "push_to_hub: the masks of request 0 differ\n" and hub.log == []
+    assert main(["push", "--repo-id", "someone/tiny", "--model", tiny_checkpoint]) == 2
+    assert capsys.readouterr().err == "ssp-sam: the masks of request 0 differ\n" and hub.log == []
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_an_export_that_does_not_pass_the_check_is_not_published(hub, tiny_check
     ],
 )
 def test_bad_usage_is_one_line_before_anything_is_exported(words, message, capsys):
-    assert push_to_hub.main(words) == 2
+    assert main(["push", *words]) == 2
     said = capsys.readouterr()
     assert message in said.err and said.err.count("\n") == 1 and said.out == ""
 

@@ -1,0 +1,75 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""`ssp-sam info`: what is installed, which model and which devices there are, for a report of a fault."""
+
+import argparse
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from .. import EMBEDDED_CHECKPOINT, __version__
+from .files import InputError, one_line
+from .model import find_model
+
+# What ssp-sam needs, and what its extras add.
+LIBRARIES = ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "datasets", "evaluate", "numpy")
+OPTIONAL = ("pillow", "pycocotools", "ijson", "gradio", "onnx", "onnxruntime", "peft", "tensorboard")
+
+
+def add_parser(commands):
+    """Adds the subcommand to those of `ssp-sam`."""
+    parser = commands.add_parser(
+        "info",
+        description="Prints versions, devices and the model that would be used, to go with a report of a fault. "
+        "Nothing is sent anywhere.",
+        example="ssp-sam info",
+    )
+    parser.add_argument("--model", metavar="ID_OR_DIR", help="Hub id or folder of a model (default: the embedded one)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints what there is; returns 0."""
+    facts = {
+        "ssp-sam": f"{__version__} in {Path(__file__).resolve().parents[1]}",
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        **{name: _version(name) for name in (*LIBRARIES, *OPTIONAL)},
+        "devices": ", ".join(_devices()),
+        **_model(find_model(options.model)),
+    }
+    if options.json:
+        print(json.dumps(facts, ensure_ascii=False))
+    else:
+        width = max(map(len, facts))
+        print("\n".join(f"{name:{width}}  {value}" for name, value in facts.items()))
+    return 0
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _devices() -> list[str]:
+    """The devices that `--device` takes, with what they are."""
+    import torch
+
+    found = [f"cpu ({os.cpu_count()} cores, {torch.get_num_threads()} threads)"]
+    found += [f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(torch.cuda.device_count())]
+    return found + (["mps"] if torch.backends.mps.is_available() else [])
+
+
+def _model(source: str) -> dict[str, str]:
+    """What a model's configuration tells, without its weights."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the configuration of {source!r}: {one_line(error)}") from error
+    name = "the embedded checkpoint" if source == str(EMBEDDED_CHECKPOINT) else source
+    return {"model": f"{name}, of type {config.model_type}, dtype {config.dtype}"}

@@ -1,0 +1,80 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""`ssp-sam push`: exports a model, checks the export in a process without this package, and publishes it on the Hub."""
+
+import argparse
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from .export import add_export_options, check_from_options, export_from_options, file_tree
+from .files import InputError, one_line
+from .model import find_model
+
+
+def add_parser(commands):
+    """Adds the subcommand to those of `ssp-sam`."""
+    parser = commands.add_parser(
+        "push",
+        description="Exports a model, checks the export in a process without this package, and publishes it on the "
+        "Hub in one commit. Sign in first with `hf auth login`, or set HF_TOKEN.",
+        example="ssp-sam push --repo-id owner/name --dry-run",
+    )
+    parser.add_argument("--repo-id", required=True, metavar="OWNER/NAME", help="repository to publish to")
+    parser.add_argument("--private", action="store_true", help="create it for its owners' eyes only")
+    parser.add_argument("--revision", metavar="BRANCH", help="branch to commit to (default: main)")
+    parser.add_argument("--create-pr", action="store_true", help="open a pull request in place of a commit to main")
+    parser.add_argument("--message", default="Upload model", help="commit message (default: Upload model)")
+    parser.add_argument("--dry-run", action="store_true", help="export, check and list the files; publish nothing")
+    add_export_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exports, checks and publishes; returns 0, or 1 where the Hub could not be used."""
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    _check_options(options)
+    try:
+        _publish(options)
+    except (OSError, HfHubHTTPError, OfflineModeIsEnabled, ValueError) as error:
+        print(f"ssp-sam: {options.repo_id} was not published: {one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _check_options(options: argparse.Namespace):
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if options.create_pr and options.revision is not None:
+        raise InputError(f"--create-pr goes to the main branch; leave out --revision {options.revision!r}")
+    try:
+        validate_repo_id(options.repo_id)
+    except HFValidationError as error:
+        raise InputError(one_line(error)) from error
+    if not re.fullmatch(r"[^/]+/[^/]+", options.repo_id):
+        raise InputError(f"--repo-id must be owner/name, got {options.repo_id!r}")
+
+
+def _publish(options: argparse.Namespace):
+    """Exports into a temporary folder, checks it there, and publishes it unless it is a dry run."""
+    from ..hub.push import push_export
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / options.repo_id.split("/")[1]
+        samples = export_from_options(options, folder, repo_id=options.repo_id)
+        print(file_tree(folder))
+        print(check_from_options(folder, find_model(options.model), samples))
+        if options.dry_run:
+            print(f"dry run: nothing was published to {options.repo_id}")
+            return
+        address = push_export(
+            folder,
+            options.repo_id,
+            private=options.private,
+            revision=options.revision,
+            create_pr=options.create_pr,
+            message=options.message,
+        )
+    print(f"published: {address}")

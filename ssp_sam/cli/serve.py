@@ -1,0 +1,46 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""`ssp-sam serve`: answers requests over HTTP as a Hugging Face Inference Endpoint would."""
+
+import argparse
+from pathlib import Path
+
+from .files import InputError, one_line, port
+from .model import find_model
+
+
+def add_parser(commands):
+    """Adds the subcommand to those of `ssp-sam`."""
+    parser = commands.add_parser(
+        "serve",
+        description="Serves a model folder over HTTP as a Hugging Face Inference Endpoint would, to try requests on "
+        "one's own machine. A folder's own handler.py is used where it has one. Only this machine can reach it, unless "
+        "--host says otherwise.",
+        example="ssp-sam serve --port 8080",
+    )
+    parser.add_argument("model", nargs="?", metavar="DIR", help="folder of a model (default: the embedded one)")
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=port, default=8080, metavar="PORT", help="port to listen on (8080)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serves the model until it is interrupted; returns 0."""
+    from ..deployment.endpoint_server import EndpointServer, load_handler
+
+    folder = find_model(options.model)
+    if not (Path(folder) / "config.json").is_file():
+        raise InputError(f"expected the folder of a model, got {folder!r}, which has no config.json")
+    try:
+        handler = load_handler(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot load {folder!r}: {one_line(error)}") from error
+    try:
+        server = EndpointServer((options.host, options.port), handler)
+    except OSError as error:
+        raise InputError(f"cannot listen on {options.host}:{options.port}: {one_line(error)}") from error
+    print(f"Serving {folder} at {server.url}; stop with Ctrl-C", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()
+    return 0

@@ -1,0 +1,149 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""The command `ssp-sam` as a whole: its help, the example of every subcommand, and how faults are told."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ssp_sam import EMBEDDED_CHECKPOINT
+from ssp_sam.cli import export, info
+from ssp_sam.cli import main as cli
+from ssp_sam.cli.main import COMMANDS, GROUPS, main, make_parser
+from tests.helpers.original_checkpoints import save_checkpoint, save_tokenizer
+
+ROOT = Path(__file__).resolve().parents[3]
+needs_checkpoint = pytest.mark.skipif(
+    not EMBEDDED_CHECKPOINT.is_dir(), reason="this checkout has no embedded checkpoint"
+)
+
+
+# ---- what an example needs beside photo.png, by the name of its subcommand ------------------------------------------
+
+
+def _prepared(monkeypatch):
+    from ssp_sam.training.preparation.prepare import PreparationSettings, prepare
+    from tests.helpers.raw_benchmarks import write_coco_pictures, write_grefcoco
+
+    images = write_coco_pictures(Path("images"))
+    settings = PreparationSettings("grefcoco", str(write_grefcoco(Path())), str(images), allow_partial=True)
+    prepare(settings, Path("prepared"))
+
+
+def _original(monkeypatch):
+    save_checkpoint(Path("best.pth"))
+    save_tokenizer(Path("clip-tokenizer"))
+
+
+def _any_port(monkeypatch):
+    from ssp_sam.deployment import endpoint_server
+
+    class Server(endpoint_server.EndpointServer):
+        def __init__(self, address, handler):
+            super().__init__((address[0], 0), handler)
+
+        def serve_forever(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(endpoint_server, "EndpointServer", Server)
+
+
+def _closed_page(monkeypatch):
+    gradio = pytest.importorskip("gradio")
+    monkeypatch.setattr(gradio.Blocks, "block_thread", lambda page: page.close(verbose=False))
+
+
+def _checked(monkeypatch):
+    # That the check finds differences is shown with the exports; it takes a process of its own.
+    monkeypatch.setattr(export, "check_export", lambda *_: 6)
+
+
+def _without_graphs(monkeypatch):
+    # Tracing takes most of a minute and is shown with the graphs.
+    from ssp_sam.deployment import onnx_export
+
+    monkeypatch.setattr(onnx_export, "export_onnx", lambda model, processor, folder, dtype: Path(folder))
+
+
+NEEDS = {
+    "convert": _original,
+    "demo": _closed_page,
+    "export": _checked,
+    "export-onnx": _without_graphs,
+    "push": _checked,
+    "serve": _any_port,
+    "show-data": _prepared,
+}
+
+
+@needs_checkpoint
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_example_at_the_end_of_each_help_runs(name, tmp_path, monkeypatch, capsys):
+    assert main([name, "--help"]) == 0
+    help_text = capsys.readouterr().out
+    command, example = re.search(r"\nexample:\n  ssp-sam (\S+)(.*)\n\Z", help_text).groups()
+    assert command == name
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "examples" / "scene.png", "photo.png")
+    if name in NEEDS:
+        NEEDS[name](monkeypatch)
+    assert main([command, *shlex.split(example)]) == 0, capsys.readouterr().err
+
+
+# ---- help and faults ------------------------------------------------------------------------------------------------
+
+
+def test_the_help_names_every_subcommand_once_and_in_its_group(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for title, commands in GROUPS.items():
+        listed = re.search(rf"^{title}:\n((?:  .+\n)+)", text, re.M)[1]
+        assert re.findall(r"^  (\S+)", listed, re.M) == list(commands)
+    assert all(len(re.findall(rf"^ +{name} ", text, re.M)) == 1 for name in COMMANDS)
+
+
+def test_every_module_of_a_subcommand_is_listed():
+    folder = Path(cli.__file__).parent
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "main", "files", "model"}
+    assert modules == {name.replace("-", "_") for name in COMMANDS}
+
+
+def test_a_subcommand_imports_none_of_the_others(monkeypatch):
+    asked = []
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name, package: asked.append(name) or info)
+    make_parser(["info"])
+    assert asked == [".info"]
+
+
+@pytest.mark.parametrize("words", [[], ["fly"], ["segment"], ["segment", "--model"]])
+def test_bad_usage_is_one_line(words, capsys):
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and "--help" in said.err
+
+
+def test_a_fault_of_the_program_is_one_line(monkeypatch, capsys):
+    def fail(options):
+        raise RuntimeError("first line\nsecond line")
+
+    monkeypatch.setattr(info, "run", fail)
+    assert main(["info"]) == 1
+    assert capsys.readouterr().err == "ssp-sam: unexpected RuntimeError: first line\n"
+
+
+# ---- info -----------------------------------------------------------------------------------------------------------
+
+
+def test_info_tells_versions_devices_and_the_model(tiny_checkpoint, capsys):
+    assert main(["info", "--model", tiny_checkpoint]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert {"ssp-sam", "python", "torch", "transformers", "devices", "model"} <= set(lines)
+    assert "cpu (" in lines["devices"] and tiny_checkpoint in lines["model"] and "ssp_sam" in lines["model"]
+
+
+def test_info_says_what_is_not_installed(tiny_checkpoint, monkeypatch, capsys):
+    monkeypatch.setattr(info, "OPTIONAL", ("surely-not-installed",))
+    assert main(["info", "--model", tiny_checkpoint]) == 0
+    assert re.search(r"^surely-not-installed +not installed$", capsys.readouterr().out, re.M)
