@@ -112,12 +112,12 @@ def table(results: dict[str, list[dict]], heading: str) -> str:
 
 def write_table(options: argparse.Namespace, others: list[str], results: dict[str, list[dict]]):
     """Writes `ablation.md`, aside and renamed, with what was run so far."""
-    training = parse_settings(["--config", str(CONFIG), *others, "--init_from", options.towers])
+    settings = parse_settings(["--config", str(CONFIG), *others, "--init_from", options.towers])
     processes = PartialState().num_processes
-    per_step = processes * training.data.images_per_device * training.data.expressions_per_image
+    per_step = processes * settings.data.images_per_device * settings.data.expressions_per_image
     heading = (
-        f"{training.training.max_steps} steps of {per_step} expressions; GRES metrics on the canvas over "
-        f"{training.data.num_eval_scenes} validation scenes of {training.data.expressions_per_image} expressions; "
+        f"{settings.optimization.max_steps} steps of {per_step} expressions; GRES metrics on the canvas over "
+        f"{settings.data.num_eval_scenes} validation scenes of {settings.data.expressions_per_image} expressions; "
         f"mean over seeds {', '.join(map(str, options.seeds))} (standard deviation)."
     )
     aside = options.output / ".ablation.md.partial"

@@ -84,7 +84,7 @@ class DataArguments:
     eval_fraction: float = field(default=0.1, metadata={"help": "Share of the pictures of train_dir kept back."})
     max_train_references: int | None = field(default=None, metadata={"help": "Train on the first so many only."})
     max_eval_references: int | None = field(default=None, metadata={"help": "Validate on the first so many only."})
-    group_by_picture: bool = field(
+    group_by_image: bool = field(
         default=False,
         metadata={
             "help": "References of a picture follow each other; those of one batch share its encoding, unless "
@@ -151,7 +151,7 @@ class DataArguments:
 
 
 @dataclass
-class TrainingArguments:
+class OptimizationArguments:
     """How the model is optimised, for how long, and which checkpoints are kept."""
 
     output_dir: str = field(default="outputs/run", metadata={"help": "Folder of the log, the checkpoints, the result."})
@@ -295,7 +295,7 @@ class ReportArguments:
         default_factory=list, metadata={"help": "Accelerate's trackers by name: tensorboard, wandb, …, or all."}
     )
     project_name: str = field(default="ssp-sam", metadata={"help": "Name under which trackers file the run."})
-    num_pictures: int = field(default=4, metadata={"help": "Answers drawn at each evaluation, as images; 0: none."})
+    num_drawings: int = field(default=4, metadata={"help": "Answers drawn at each evaluation, as images; 0: none."})
     push_to_hub: bool = field(default=False, metadata={"help": "Publish output_dir/final at the end."})
     hub_model_id: str | None = field(default=None, metadata={"help": "Where to: name or owner/name."})
     hub_private: bool = field(default=False, metadata={"help": "Make the repository private if it is new."})

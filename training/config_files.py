@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import yaml
 from transformers import HfArgumentParser
 
-from .arguments import DataArguments, ModelArguments, ReportArguments, TrainingArguments
+from .arguments import DataArguments, ModelArguments, OptimizationArguments, ReportArguments
 
 
 class Settings(NamedTuple):
@@ -16,7 +16,7 @@ class Settings(NamedTuple):
 
     model: ModelArguments
     data: DataArguments
-    training: TrainingArguments
+    optimization: OptimizationArguments
     report: ReportArguments
 
     def as_dict(self) -> dict[str, Any]:
@@ -24,7 +24,7 @@ class Settings(NamedTuple):
         return {name: value for part in self for name, value in asdict(part).items()}
 
 
-KINDS: tuple = (ModelArguments, DataArguments, TrainingArguments, ReportArguments)
+KINDS: tuple = (ModelArguments, DataArguments, OptimizationArguments, ReportArguments)
 
 
 def parse_settings(argv: list[str] | None = None) -> Settings:

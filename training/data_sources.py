@@ -1,7 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""What a run reads: generated scenes, a prepared benchmark or a folder of own pictures, behind one interface."""
+"""What a run reads: generated scenes, a prepared benchmark or a folder of images and masks, behind one interface."""
 
 import functools
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from datasets import Dataset, concatenate_datasets
+from torch.utils.data import DataLoader
 
 from ..processing.visualization.validation_pictures import AnswerPictures
 from .arguments import DataArguments
 from .config_files import Settings
-from .data.prepared import load_prepared
+from .data.prepared import load_prepared, shards_by_split
 from .data.references import ReferCollator, ReferDataset
 from .data.sampler import StepBatchSampler
 from .evaluation.validation import evaluate_references, evaluate_scenes, evaluate_terms, evaluation_batches
 from .feature_cache.cache import FeatureCache
-from .own_references import open_own_references
+from .preparation.prepare import PreparationSettings, prepare
 from .scenes.collator import ReferringCollator, TowerCollator
 from .scenes.dataset import SceneDataset, render_scenes
 
@@ -36,7 +38,7 @@ class RunData:
         eval_collate: Makes a batch of validation items.
         measure: Called with (objective, batches, device); returns metrics.
         groups: Group of each training item, where items of a group are to follow each other.
-        draws_answers: Whether `measure` takes `observe` and hands each answer to it.
+        draws_predictions: Whether `measure` takes `observe` and hands each prediction to it.
         batch_size: Items in one process's batch.
         num_workers: Worker processes of the training loader.
         seed: Seed of the order.
@@ -51,7 +53,7 @@ class RunData:
     num_workers: int
     seed: int
     groups: np.ndarray | None = None
-    draws_answers: bool = False
+    draws_predictions: bool = False
 
     def train_batches(self, accelerator, first_batch: int):
         """Returns an endless iterator over this process's training batches from a given one on."""
@@ -75,18 +77,18 @@ class RunData:
         )
         return iter(loader)
 
-    def evaluate(self, objective, accelerator, num_pictures: int = 0) -> tuple[dict, list]:
+    def evaluate(self, objective, accelerator, num_drawings: int = 0) -> tuple[dict, list]:
         """
         Measures an objective on the validation items, each process its share.
 
         Returns:
-            The metrics, and the first answers as pictures on the main process.
+            The metrics, and the first predictions as drawings on the main process.
         """
         place = (2 * self.batch_size, accelerator.process_index, accelerator.num_processes)
         batches = evaluation_batches(self.eval_set, self.eval_collate, *place)
-        pictures = AnswerPictures(num_pictures if accelerator.is_main_process else 0)
-        options = {"observe": pictures} if self.draws_answers else {}
-        return self.measure(objective, batches, accelerator.device, **options), pictures.pictures
+        drawings = AnswerPictures(num_drawings if accelerator.is_main_process else 0)
+        options = {"observe": drawings} if self.draws_predictions else {}
+        return self.measure(objective, batches, accelerator.device, **options), drawings.pictures
 
 
 def _one_thread(_worker: int):
@@ -100,35 +102,35 @@ def open_data(settings: Settings, model, processor, accelerator) -> RunData:
     Raises:
         ValueError: There is no such data, or it does not fit the objective.
     """
-    data, training = settings.data, settings.training
+    data, optimization = settings.data, settings.optimization
     common = {
         "batch_size": data.images_per_device,
         "num_workers": data.dataloader_workers,
-        "seed": training.seed,
+        "seed": optimization.seed,
     }
     if data.uses_scenes:
         train_set, eval_set = build_scene_datasets(accelerator, settings, processor.image_processor.size.longest_edge)
         return RunData(
             train_set=train_set,
-            collate=build_scene_collator(training.objective, model, processor, data),
+            collate=build_scene_collator(optimization.objective, model, processor, data),
             eval_set=eval_set,
-            eval_collate=build_scene_collator(training.objective, model, processor, data, prompts=False),
-            measure=evaluate_terms if training.objective == "towers" else evaluate_scenes,
+            eval_collate=build_scene_collator(optimization.objective, model, processor, data, prompts=False),
+            measure=evaluate_terms if optimization.objective == "towers" else evaluate_scenes,
             **common,
         )
-    if training.objective != "referring":
-        raise ValueError(f"a prepared benchmark needs the objective 'referring', got {training.objective!r}")
+    if optimization.objective != "referring":
+        raise ValueError(f"a prepared benchmark needs the objective 'referring', got {optimization.objective!r}")
     train_rows, eval_rows = open_references(settings, accelerator)
-    train_set = ReferDataset(train_rows, seed=training.seed, random_offset=data.random_semantic_offset)
-    options = {"box_only": training.box_only, "feature_cache": open_features(data, model, processor)}
+    train_set = ReferDataset(train_rows, seed=optimization.seed, random_offset=data.random_semantic_offset)
+    options = {"box_only": optimization.box_only, "feature_cache": open_features(data, model, processor)}
     return RunData(
         train_set=train_set,
         collate=ReferCollator(processor, **options),
         eval_set=ReferDataset(eval_rows, every_expression=True),
         eval_collate=ReferCollator(processor, with_truth=True, **options),
-        measure=functools.partial(evaluate_references, processor=processor, box_only=training.box_only),
-        groups=train_set.pictures() if data.group_by_picture else None,
-        draws_answers=not training.box_only,
+        measure=functools.partial(evaluate_references, processor=processor, box_only=optimization.box_only),
+        groups=train_set.pictures() if data.group_by_image else None,
+        draws_predictions=not optimization.box_only,
         **common,
     )
 
@@ -142,17 +144,73 @@ def open_features(data: DataArguments, model, processor) -> FeatureCache | None:
 
 
 def open_references(settings: Settings, accelerator) -> tuple[Dataset, Dataset]:
-    """Returns the references to train on and those to validate on, prepared first where they are one's own."""
-    data, training = settings.data, settings.training
+    """Returns the references to train on and those to validate on; those of a custom dataset are prepared first."""
+    data, optimization = settings.data, settings.optimization
     with accelerator.main_process_first():
         if data.train_dir is not None:
-            renew = accelerator.is_main_process and training.resume is None
-            folder = Path(training.output_dir) / "own_data"
-            train_rows, eval_rows = open_own_references(data, folder, renew=renew, seed=training.seed)
+            renew = accelerator.is_main_process and optimization.resume is None
+            folder = Path(optimization.output_dir) / "own_data"
+            train_rows, eval_rows = open_custom_dataset(data, folder, renew=renew, seed=optimization.seed)
         else:
             train_rows = load_prepared(data.dataset, data.train_split)
             eval_rows = load_prepared(data.eval_dataset or data.dataset, data.eval_split)
     return _first(train_rows, data.max_train_references), _first(eval_rows, data.max_eval_references)
+
+
+def open_custom_dataset(data: DataArguments, folder: Path, *, renew: bool, seed: int) -> tuple[Dataset, Dataset]:
+    """
+    Prepares and opens the references of `train_dir` and `eval_dir`.
+
+    Without `eval_dir`, the split that `eval_split` names in the metadata is kept for validation; without such a split,
+    `eval_fraction` of the images, all references of an image together.
+
+    Args:
+        data: Names the folders.
+        folder: Where the prepared references are kept.
+        renew: Whether they are prepared again if they are there.
+        seed: Decides which images are kept back.
+
+    Returns:
+        References to train on and to validate on.
+
+    Raises:
+        ValueError: A folder cannot be used, or has too few images to keep any back.
+    """
+    splits = _prepared(data.train_dir, folder / "train", renew)
+    if data.eval_dir is not None:
+        held_out = _prepared(data.eval_dir, folder / "eval", renew)
+        return concatenate_datasets(list(splits.values())), concatenate_datasets(list(held_out.values()))
+    if data.eval_split in splits and data.train_split in splits:
+        return splits[data.train_split], splits[data.eval_split]
+    return keep_back(concatenate_datasets(list(splits.values())), data.eval_fraction, seed)
+
+
+def _prepared(source: str | None, output: Path, renew: bool) -> dict[str, Dataset]:
+    """Returns the references of a custom dataset by split."""
+    if renew:
+        for earlier in (output, output.with_name(f"{output.name}.partial")):
+            shutil.rmtree(earlier, ignore_errors=True)
+    if not output.exists():
+        prepare(PreparationSettings(benchmark="folder", annotations=str(source), images=str(source)), output)
+    return {split: load_prepared(output, split) for split in shards_by_split(output)}
+
+
+def keep_back(rows: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """
+    Divides references by image, at random.
+
+    Raises:
+        ValueError: There are fewer than two images.
+    """
+    ids = np.asarray(rows["image_id"])
+    images = np.unique(ids)
+    if len(images) < 2:
+        raise ValueError(
+            f"train_dir has {len(images)} image, too few to keep one back for validation; name an eval_dir"
+        )
+    count = min(len(images) - 1, max(1, round(fraction * len(images))))
+    kept = np.isin(ids, np.random.default_rng(seed).permutation(images)[:count])
+    return rows.select(np.flatnonzero(~kept)), rows.select(np.flatnonzero(kept))
 
 
 def _first(rows, count: int | None):
@@ -181,7 +239,7 @@ def build_scene_collator(objective: str, model, processor, data: DataArguments, 
 
 def build_scene_datasets(accelerator, settings: Settings, canvas_size: int) -> tuple[SceneDataset, SceneDataset]:
     """Renders what the cache lacks, on the main process, and opens the training and validation scenes."""
-    data, training, folders = settings.data, settings.training, {}
+    data, optimization, folders = settings.data, settings.optimization, {}
     for split, count in (("train", data.num_train_scenes), ("validation", data.num_eval_scenes)):
         with accelerator.main_process_first():
             folders[split] = render_scenes(
@@ -192,7 +250,7 @@ def build_scene_datasets(accelerator, settings: Settings, canvas_size: int) -> t
                 num_workers=data.render_workers,
                 progress=lambda done, total, split=split: print(f"{split}: {done}/{total} chunks rendered", flush=True),
             )
-    referring = training.objective == "referring"
+    referring = optimization.objective == "referring"
     drawn = {
         "expressions_per_image": data.expressions_per_image if referring else 0,
         "prompts_per_image": 0 if referring else data.prompts_per_image,
@@ -201,7 +259,7 @@ def build_scene_datasets(accelerator, settings: Settings, canvas_size: int) -> t
         folders["train"],
         split="train",
         num_scenes=data.num_train_scenes,
-        seed=training.seed,
+        seed=optimization.seed,
         flip_probability=data.flip_probability,
         photometric_strength=data.photometric_strength,
         **drawn,

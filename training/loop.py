@@ -10,7 +10,7 @@ from accelerate import Accelerator, DistributedType
 from accelerate.utils import broadcast
 from torch.distributed.tensor import DTensor
 
-from .arguments import TrainingArguments
+from .arguments import OptimizationArguments
 from .checkpointing import SHARDED, save_checkpoint
 from .evaluation.validation import to_device
 from .run_log import RunLog
@@ -21,7 +21,7 @@ CLOCK_STEPS = 5
 NEW_RUN = {"step": 0, "minutes": 0.0, "samples": 0}
 
 
-class Trainer:
+class TrainingLoop:
     """
     Runs the loop of one stage.
 
@@ -49,7 +49,7 @@ class Trainer:
         batches: Iterator[dict],
         evaluate: Callable[..., tuple[dict, list]],
         schedule: Schedule,
-        arguments: TrainingArguments,
+        arguments: OptimizationArguments,
         log: RunLog,
         log_steps: int = 20,
         processor=None,
@@ -244,7 +244,7 @@ def whole(value: torch.Tensor | float) -> torch.Tensor | float:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def check_distribution(accelerator: Accelerator, arguments: TrainingArguments):
+def check_distribution(accelerator: Accelerator, arguments: OptimizationArguments):
     """Raises a `ValueError` for settings that the way the weights are divided over processes does not allow."""
     way = accelerator.distributed_type
     if arguments.ema_decay and way in SHARDED:

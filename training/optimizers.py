@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .arguments import TrainingArguments
+from .arguments import OptimizationArguments
 
 # Muon's update has unit spectral norm, AdamW's about unit size per entry. In short runs on scenes 20 beat 40.
 MUON_LEARNING_RATE_RATIO = 20.0
@@ -46,7 +46,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
 
 
-def build_optimizer(objective: nn.Module, arguments: TrainingArguments) -> torch.optim.Optimizer:
+def build_optimizer(objective: nn.Module, arguments: OptimizationArguments) -> torch.optim.Optimizer:
     """
     Builds the optimizer of a run; norms, biases and embeddings do not decay.
 

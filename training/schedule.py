@@ -3,7 +3,7 @@
 
 import math
 
-from .arguments import TrainingArguments
+from .arguments import OptimizationArguments
 
 # Numbers of epochs times steps per epoch are rarely whole; this much above a whole number is still that number.
 ROUNDING = 1e-6
@@ -22,7 +22,7 @@ class Schedule:
         ValueError: The warm-up is as long as the run.
     """
 
-    def __init__(self, arguments: TrainingArguments, steps_per_epoch: float = math.inf):
+    def __init__(self, arguments: OptimizationArguments, steps_per_epoch: float = math.inf):
         self.arguments, self.steps_per_epoch = arguments, steps_per_epoch
         self.total_steps, self.warmup_steps = arguments.max_steps, float(arguments.warmup_steps)
         if arguments.num_epochs is not None:

@@ -27,7 +27,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedTy
 from accelerate.utils import set_seed
 
 from ssp_sam.modeling_ssp_sam.modeling_ssp_sam import SspSamModel
-from ssp_sam.training.arguments import TrainingArguments
+from ssp_sam.training.arguments import OptimizationArguments
 from ssp_sam.training.auxiliary_heads import DenseHeads
 from ssp_sam.training.checkpointing import (
     best_checkpoint,
@@ -42,8 +42,8 @@ from ssp_sam.training.checkpointing import (
     split_state,
 )
 from ssp_sam.training.config_files import Settings, parse_settings
-from ssp_sam.training.data_sources import open_data
-from ssp_sam.training.loop import NEW_RUN, Trainer, check_distribution
+from ssp_sam.training.data_sources import RunData, open_data
+from ssp_sam.training.loop import NEW_RUN, TrainingLoop, check_distribution
 from ssp_sam.training.model_sources import build_model
 from ssp_sam.training.objectives import Objective, ReferringObjective, TowersObjective
 from ssp_sam.training.optimizers import build_optimizer
@@ -55,17 +55,17 @@ from ssp_sam.training.schedule import Schedule
 
 def build_accelerator(settings: Settings) -> Accelerator:
     """Makes the run's `Accelerator` and seeds this process."""
-    training, report = settings.training, settings.report
-    if training.threads_per_process:
-        torch.set_num_threads(training.threads_per_process)
+    optimization, report = settings.optimization, settings.report
+    if optimization.threads_per_process:
+        torch.set_num_threads(optimization.threads_per_process)
     accelerator = Accelerator(
         # Without this, launched processes on a machine with no accelerator would not know of each other.
         cpu=not torch.accelerator.is_available(),
-        mixed_precision=training.mixed_precision,
-        gradient_accumulation_steps=training.gradient_accumulation_steps,
+        mixed_precision=optimization.mixed_precision,
+        gradient_accumulation_steps=optimization.gradient_accumulation_steps,
         log_with=report.trackers or None,
-        project_dir=training.output_dir,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=training.find_unused_parameters)],
+        project_dir=optimization.output_dir,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=optimization.find_unused_parameters)],
     )
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise ValueError("mixed_precision 'fp16' needs a GPU, got a CPU, which would compute in float32; use bf16")
@@ -73,10 +73,10 @@ def build_accelerator(settings: Settings) -> Accelerator:
         # DeepSpeed wants to know what it would otherwise read off a loader and a clipping of its own.
         plugin = accelerator.state.deepspeed_plugin
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = settings.data.images_per_device
-        plugin.deepspeed_config["gradient_clipping"] = training.max_grad_norm
-    check_distribution(accelerator, training)
+        plugin.deepspeed_config["gradient_clipping"] = optimization.max_grad_norm
+    check_distribution(accelerator, optimization)
     skip_unsharded_weights(accelerator)
-    set_seed(training.seed)
+    set_seed(optimization.seed)
     return accelerator
 
 
@@ -87,13 +87,13 @@ def open_folder(settings: Settings) -> Path | None:
     Raises:
         ValueError: The folder holds checkpoints that are neither continued nor to be overwritten.
     """
-    training = settings.training
-    output_dir = Path(training.output_dir)
-    checkpoint = find_checkpoint(output_dir, training.resume)
+    optimization = settings.optimization
+    output_dir = Path(optimization.output_dir)
+    checkpoint = find_checkpoint(output_dir, optimization.resume)
     earlier = list_checkpoints(output_dir)
-    if earlier and training.resume is None and not training.overwrite_output_dir:
+    if earlier and optimization.resume is None and not optimization.overwrite_output_dir:
         raise ValueError(
-            f"output_dir {training.output_dir!r} holds {earlier[max(earlier)].name} of an earlier run; "
+            f"output_dir {optimization.output_dir!r} holds {earlier[max(earlier)].name} of an earlier run; "
             f"continue it with --resume auto, give another folder, or remove it with --overwrite_output_dir true"
         )
     return checkpoint
@@ -101,9 +101,9 @@ def open_folder(settings: Settings) -> Path | None:
 
 def prepare_folder(settings: Settings):
     """Makes the run's folder, without the checkpoints of a run that is to be overwritten, and writes its settings."""
-    training = settings.training
-    output_dir = Path(training.output_dir)
-    if training.overwrite_output_dir and training.resume is None:
+    optimization = settings.optimization
+    output_dir = Path(optimization.output_dir)
+    if optimization.overwrite_output_dir and optimization.resume is None:
         for earlier in list_checkpoints(output_dir).values():
             shutil.rmtree(earlier)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def prepare_folder(settings: Settings):
 
 def build_objective(settings: Settings, model, source: Path | str | None) -> Objective:
     """Wraps the model for its stage; the training-only heads come from `source` where they were saved."""
-    training = settings.training
+    optimization = settings.optimization
     heads = None
     if settings.data.uses_scenes:  # nothing else has such labels
         heads = DenseHeads(
@@ -121,23 +121,23 @@ def build_objective(settings: Settings, model, source: Path | str | None) -> Obj
             num_nouns=NUM_NOUN_CLASSES,
             num_colours=NUM_COLOUR_CLASSES,
         )
-    if training.objective == "towers":
+    if optimization.objective == "towers":
         objective = TowersObjective(model, heads)
     else:
         objective = ReferringObjective(
             model,
             heads,
-            foreground_loss_weight=training.foreground_loss_weight,
-            iou_loss_weight=training.iou_loss_weight,
-            box_only=training.box_only,
+            foreground_loss_weight=optimization.foreground_loss_weight,
+            iou_loss_weight=optimization.iou_loss_weight,
+            box_only=optimization.box_only,
         )
     head_state = None if source is None else load_head_state(source)
     if head_state is not None:
         objective.load_head_state(head_state)
-    if training.gradient_checkpointing:
+    if optimization.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
-    if training.compile_backend is not None:
-        objective.compile(backend=training.compile_backend)
+    if optimization.compile_backend is not None:
+        objective.compile(backend=optimization.compile_backend)
     return objective
 
 
@@ -158,54 +158,50 @@ def check_same_course(checkpoint: Path, course: dict[str, Any]) -> dict:
     return state
 
 
-def main(argv: list[str] | None = None) -> dict:
-    """Runs a training from its arguments; returns the last evaluation."""
-    # 1. Settings, processes, folder.
-    settings = parse_settings(argv)
-    model_args, data_args, train_args, report = settings
-    checkpoint = open_folder(settings)
-    accelerator = build_accelerator(settings)
-    if accelerator.is_main_process:
-        prepare_folder(settings)
-
-    # 2. Model and data.
-    model, processor = build_model(model_args, checkpoint)
-    objective = build_objective(settings, model, checkpoint / "model" if checkpoint else model_args.init_from)
-    data = open_data(settings, model, processor, accelerator)
-
-    # 3. Length of the run, and where it stands.
-    items_per_step = data_args.images_per_device * accelerator.num_processes * accelerator.gradient_accumulation_steps
-    schedule = Schedule(train_args, len(data.train_set) / items_per_step)
-    course = {"items_per_step": items_per_step, "num_items": len(data.train_set), "seed": train_args.seed}
+def build_loop(
+    settings: Settings,
+    accelerator: Accelerator,
+    objective: Objective,
+    data: RunData,
+    processor,
+    checkpoint: Path | None,
+) -> TrainingLoop:
+    """Puts the parts of a run together; the loop stands where the checkpoint, if any, was written."""
+    optimization, report = settings.optimization, settings.report
+    # 1. Length of the run, and where it stands.
+    processes, accumulated = accelerator.num_processes, accelerator.gradient_accumulation_steps
+    items_per_step = settings.data.images_per_device * processes * accumulated
+    schedule = Schedule(optimization, len(data.train_set) / items_per_step)
+    course = {"items_per_step": items_per_step, "num_items": len(data.train_set), "seed": optimization.seed}
     state = NEW_RUN | course | (check_same_course(checkpoint, course) if checkpoint else {})
-    optimizer = build_optimizer(objective, train_args)
+    optimizer = build_optimizer(objective, optimization)
     if accelerator.is_main_process:
         trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
         print(
-            f"{model.num_parameters():,} parameters, {trained:,} trained, {accelerator.num_processes} processes, "
-            f"{len(data.train_set):,} items, {items_per_step} a step"
+            f"{sum(p.numel() for p in objective.model.parameters()):,} parameters, {trained:,} trained, "
+            f"{processes} processes, {len(data.train_set):,} items, {items_per_step} a step"
         )
     objective, optimizer = accelerator.prepare(objective, optimizer)
-
-    # 4. Training.
+    # 2. Who is told.
     if report.trackers:
         plain = {name: value for name, value in settings.as_dict().items() if isinstance(value, int | float | str)}
         accelerator.init_trackers(report.project_name, config=plain)
     log = RunLog(
         accelerator,
-        train_args.output_dir,
-        total_steps=schedule.total_steps if train_args.max_minutes is None else None,
+        optimization.output_dir,
+        total_steps=schedule.total_steps if optimization.max_minutes is None else None,
         state=state,
         progress=schedule.progress(state["step"], state["minutes"]),
     )
-    trainer = Trainer(
+    # 3. The loop; random numbers are restored last, so that nothing draws from them before the first step.
+    loop = TrainingLoop(
         accelerator=accelerator,
         objective=objective,
         optimizer=optimizer,
-        batches=data.train_batches(accelerator, state["step"] * accelerator.gradient_accumulation_steps),
-        evaluate=lambda objective: data.evaluate(objective, accelerator, num_pictures=report.num_pictures),
+        batches=data.train_batches(accelerator, state["step"] * accumulated),
+        evaluate=lambda objective: data.evaluate(objective, accelerator, num_drawings=report.num_drawings),
         schedule=schedule,
-        arguments=train_args,
+        arguments=optimization,
         log=log,
         log_steps=report.log_steps,
         processor=processor,
@@ -214,40 +210,54 @@ def main(argv: list[str] | None = None) -> dict:
     )
     if checkpoint:
         load_state(accelerator, checkpoint)
-    result = trainer.run()
+    return loop
 
-    # 5. The result.
-    final = export(trainer, processor, train_args)
+
+def main(argv: list[str] | None = None) -> dict:
+    """Runs a training from its arguments; returns the last evaluation."""
+    # 1. Settings, processes, folder.
+    settings = parse_settings(argv)
+    checkpoint = open_folder(settings)
+    accelerator = build_accelerator(settings)
     if accelerator.is_main_process:
-        summary = {
-            name: trainer.state[name] for name in ("step", "epoch", "samples", "minutes") if name in trainer.state
-        }
-        log.finish(summary | {"model": str(final), "metrics": result.get("all", result)})
-        if report.push_to_hub:
-            print(f"published {publish(final, report.hub_model_id, private=report.hub_private)}", flush=True)
+        prepare_folder(settings)
+    # 2. Model, data, training.
+    model, processor = build_model(settings.model, checkpoint)
+    objective = build_objective(settings, model, checkpoint / "model" if checkpoint else settings.model.init_from)
+    data = open_data(settings, model, processor, accelerator)
+    loop = build_loop(settings, accelerator, objective, data, processor, checkpoint)
+    metrics = loop.run()
+    # 3. The result.
+    final = export(loop, processor, settings.optimization)
+    if accelerator.is_main_process:
+        summary = {name: loop.state[name] for name in ("step", "epoch", "samples", "minutes") if name in loop.state}
+        loop.log.finish(summary | {"model": str(final), "metrics": metrics.get("all", metrics)})
+        if settings.report.push_to_hub:
+            address = publish(final, settings.report.hub_model_id, private=settings.report.hub_private)
+            print(f"published {address}", flush=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return result
+    return metrics
 
 
-def export(trainer: Trainer, processor, training: TrainingArguments) -> Path:
+def export(loop: TrainingLoop, processor, optimization: OptimizationArguments) -> Path:
     """Writes `final`, the folder that users open, with the last or the best weights; every process calls this."""
-    output_dir = Path(training.output_dir)
-    weights, head_state = split_state(trainer.accelerator.get_state_dict(trainer.objective))
-    weights = trainer.average or weights
-    best = best_checkpoint(output_dir, training.best_metric) if training.export_best else None
+    output_dir = Path(optimization.output_dir)
+    weights, head_state = split_state(loop.accelerator.get_state_dict(loop.objective))
+    weights = loop.average or weights
+    best = best_checkpoint(output_dir, optimization.best_metric) if optimization.export_best else None
     if best is not None:
         weights = load_average(best) or SspSamModel.from_pretrained(best / "model", dtype=torch.float32).state_dict()
     # What the last stage leaves is for users, who have no use for the training-only heads.
-    goes_on = training.objective == "towers" or training.box_only
-    if trainer.accelerator.is_main_process:
+    goes_on = optimization.objective == "towers" or optimization.box_only
+    if loop.accelerator.is_main_process:
         save_model(
             output_dir / "final",
-            model=trainer.plain.model,
+            model=loop.plain.model,
             weights=weights,
             processor=processor,
             head_state=head_state if goes_on else None,
-            dtype=getattr(torch, training.export_dtype),
+            dtype=getattr(torch, optimization.export_dtype),
         )
     return output_dir / "final"
 

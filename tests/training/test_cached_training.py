@@ -39,7 +39,7 @@ def train(prepared, output, **settings) -> list[dict]:
         "warmup_steps": 0,
         "iou_loss_weight": 0,
         "log_steps": 1,
-        "num_pictures": 0,
+        "num_drawings": 0,
         **settings,
     }
     main([word for name, value in settings.items() for word in (f"--{name}", str(value))])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ssp_sam.training.arguments import ModelArguments, TrainingArguments
+from ssp_sam.training.arguments import ModelArguments, OptimizationArguments
 from ssp_sam.training.checkpointing import find_checkpoint
 from ssp_sam.training.config_files import parse_settings
 from ssp_sam.training.scenes.tokenizer import build_word_tokenizer
@@ -29,7 +29,7 @@ def config(tmp_path) -> Path:
 
 
 def test_the_schedule_ends_at_steps_or_minutes_whichever_is_first():
-    arguments = TrainingArguments(max_steps=1000, max_minutes=10, warmup_steps=10, learning_rate=1.0)
+    arguments = OptimizationArguments(max_steps=1000, max_minutes=10, warmup_steps=10, learning_rate=1.0)
     schedule = Schedule(arguments)
     assert schedule.progress(250, 1.0) == 0.25
     assert schedule.progress(250, 5.0) == 0.5
@@ -40,7 +40,7 @@ def test_the_schedule_ends_at_steps_or_minutes_whichever_is_first():
 
 
 def test_epochs_decide_length_warm_up_and_what_is_due():
-    arguments = TrainingArguments(
+    arguments = OptimizationArguments(
         num_epochs=80, warmup_epochs=5, warmup_learning_rate=1e-6, learning_rate=1e-4, schedule_unit="epoch",
         mask_decoder_frozen_epochs=20,
     )  # fmt: skip
@@ -57,11 +57,11 @@ def test_epochs_decide_length_warm_up_and_what_is_due():
 
 def test_a_warm_up_as_long_as_the_run_is_refused():
     with pytest.raises(ValueError, match=r"the warm-up \(100 steps\) must be shorter than the run \(30 steps\)"):
-        Schedule(TrainingArguments(num_epochs=3), steps_per_epoch=10)
+        Schedule(OptimizationArguments(num_epochs=3), steps_per_epoch=10)
 
 
 def test_the_dense_loss_fades_linearly():
-    schedule = Schedule(TrainingArguments(max_steps=200, dense_loss_weight=0.4, final_dense_loss_weight=0.0))
+    schedule = Schedule(OptimizationArguments(max_steps=200, dense_loss_weight=0.4, final_dense_loss_weight=0.0))
     assert schedule.dense_loss_weight(150, 0.0) == pytest.approx(0.1)
 
 

@@ -10,7 +10,7 @@ from datasets import Dataset
 from scripts import make_texture_scenes
 from ssp_sam.training.arguments import DataArguments
 from ssp_sam.training.data.prepared import decode_masks
-from ssp_sam.training.own_references import keep_back, open_own_references
+from ssp_sam.training.data_sources import keep_back, open_custom_dataset
 from ssp_sam.training.train import run
 from tests.helpers.readme_examples import ROOT, TEXT, checkout_for_reading, run_in_shell
 
@@ -24,7 +24,7 @@ def pictures(tmp_path_factory):
 
 def test_masks_of_the_drawn_pictures_are_what_their_sentences_mean(pictures, tmp_path):
     data = DataArguments(train_dir=str(pictures), eval_fraction=0.25)
-    train, held_out = open_own_references(data, tmp_path / "prepared", renew=True, seed=0)
+    train, held_out = open_custom_dataset(data, tmp_path / "prepared", renew=True, seed=0)
     lines = [json.loads(line) for line in (pictures / "metadata.jsonl").read_text().splitlines()]
     assert len(train) + len(held_out) == len(lines)
     assert len(set(held_out["image_id"])) == 10 and not set(held_out["image_id"]) & set(train["image_id"])
@@ -37,12 +37,12 @@ def test_what_is_prepared_is_made_anew_unless_a_run_goes_on(pictures, tmp_path):
     data = DataArguments(train_dir=str(pictures))
     (tmp_path / "train").mkdir()
     with pytest.raises(ValueError, match="no prepared benchmark"):
-        open_own_references(data, tmp_path, renew=False, seed=0)
-    assert len(open_own_references(data, tmp_path, renew=True, seed=0)[0]) > 100
+        open_custom_dataset(data, tmp_path, renew=False, seed=0)
+    assert len(open_custom_dataset(data, tmp_path, renew=True, seed=0)[0]) > 100
 
 
 def test_a_single_picture_cannot_be_kept_back():
-    with pytest.raises(ValueError, match="train_dir has 1 picture, too few to keep one back"):
+    with pytest.raises(ValueError, match="train_dir has 1 image, too few to keep one back"):
         keep_back(Dataset.from_dict({"image_id": ["a", "a"]}), 0.1, seed=0)
 
 

@@ -38,7 +38,7 @@ def words(**settings) -> list[str]:
         "learning_rate": 1e-3,
         "iou_loss_weight": 0,
         "log_steps": 1,
-        "num_pictures": 0,
+        "num_drawings": 0,
         "threads_per_process": 1,  # sums over two threads have other last bits
     }
     return [word for key, value in (common | settings).items() for word in (f"--{key}", str(value))]

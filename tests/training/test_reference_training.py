@@ -51,7 +51,7 @@ def train(benchmark, model_folder, tmp_path):
             "learning_rate": 1e-3,
             "iou_loss_weight": 0,
             "log_steps": 1,
-            "num_pictures": 0,
+            "num_drawings": 0,
             **settings,
         }
         main([word for key, value in settings.items() for word in (f"--{key}", str(value))])
@@ -237,7 +237,7 @@ def test_a_second_run_does_not_overwrite_the_first_unasked(train):
 
 
 def test_answers_are_drawn_at_evaluations(train):
-    folder = train(num_pictures=2)
+    folder = train(num_drawings=2)
     pictures = sorted((folder / "pictures").iterdir())
     assert [path.name for path in pictures] == ["step_0000003_0.png", "step_0000003_1.png"]
     assert np.asarray(Image.open(pictures[0])).std() > 10

@@ -11,7 +11,7 @@ from huggingface_hub import RepoUrl
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ssp_sam.training import publishing
-from ssp_sam.training.arguments import TrainingArguments
+from ssp_sam.training.arguments import OptimizationArguments
 from ssp_sam.training.loop import check_distribution
 from ssp_sam.training.run_log import RunLog, curves
 from ssp_sam.training.train import main, run
@@ -45,7 +45,7 @@ def test_trackers_get_curves_and_pictures_and_the_hub_gets_the_result(settings, 
             sent.update(repo_id=repo_id, files={path.name for path in folder_path.iterdir()})
 
     monkeypatch.setattr(publishing, "HfApi", Hub)
-    words = [*settings, "--output_dir", str(tmp_path), "--trackers", "tensorboard", "--num_pictures", "1"]
+    words = [*settings, "--output_dir", str(tmp_path), "--trackers", "tensorboard", "--num_drawings", "1"]
     main([*words, "--push_to_hub", "true", "--hub_model_id", "someone/something", "--hub_private", "true"])
 
     seen = EventAccumulator(str(tmp_path / "ssp-sam")).Reload()
@@ -127,9 +127,9 @@ def test_settings_that_divided_weights_do_not_allow_are_refused():
         SimpleNamespace(distributed_type=way) for way in (DistributedType.FSDP, DistributedType.DEEPSPEED)
     )
     with pytest.raises(ValueError, match=r"ema_decay \(0.9\) needs whole weights in every process, got FSDP"):
-        check_distribution(sharded, TrainingArguments(ema_decay=0.9))
+        check_distribution(sharded, OptimizationArguments(ema_decay=0.9))
     with pytest.raises(ValueError, match=r"optimizer \('muon'\) cannot be divided over processes, got FSDP; use adamw"):
-        check_distribution(sharded, TrainingArguments(optimizer="muon"))
+        check_distribution(sharded, OptimizationArguments(optimizer="muon"))
     with pytest.raises(ValueError, match=r"mask_decoder_frozen_epochs \(2\) cannot be had under DeepSpeed"):
-        check_distribution(deepspeed, TrainingArguments(mask_decoder_frozen_epochs=2))
-    check_distribution(sharded, TrainingArguments(mask_decoder_frozen_epochs=2))
+        check_distribution(deepspeed, OptimizationArguments(mask_decoder_frozen_epochs=2))
+    check_distribution(sharded, OptimizationArguments(mask_decoder_frozen_epochs=2))

@@ -33,7 +33,7 @@ def common(tmp_path_factory) -> dict:
         "checkpoint_steps": 3,
         "keep_checkpoints": 9,
         "log_steps": 1,
-        "num_pictures": 0,
+        "num_drawings": 0,
     }
 
 

@@ -15,14 +15,14 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 
 from ssp_sam import SspSamModel, SspSamProcessor
-from ssp_sam.training.arguments import TrainingArguments
+from ssp_sam.training.arguments import OptimizationArguments
 from ssp_sam.training.auxiliary_heads import DenseHeads
 from ssp_sam.training.checkpointing import find_checkpoint
 from ssp_sam.training.config_files import parse_settings
 from ssp_sam.training.data.sampler import StepBatchSampler
 from ssp_sam.training.data_sources import build_scene_collator
 from ssp_sam.training.evaluation.validation import evaluation_keys
-from ssp_sam.training.loop import Trainer
+from ssp_sam.training.loop import TrainingLoop
 from ssp_sam.training.model_sources import build_model
 from ssp_sam.training.optimizers import build_optimizer
 from ssp_sam.training.scenes.dataset import SceneDataset, render_scenes, to_canvas
@@ -207,7 +207,7 @@ def test_the_loss_falls_on_a_repeated_batch(config, scene_cache, stage):
     objective, collate, dataset = make_stage(config, stage, scene_cache, **drawn)
     batch = collate([dataset[0, index] for index in range(2)])
     objective.train()
-    optimizer = build_optimizer(objective, TrainingArguments(learning_rate=1e-2))
+    optimizer = build_optimizer(objective, OptimizationArguments(learning_rate=1e-2))
     losses = []
     for _ in range(25):
         loss, terms = objective(batch, 0.4)
@@ -243,7 +243,7 @@ def test_learning_rates_follow_the_first_name_that_fits(config, scene_cache):
     objective, _, _ = make_stage(config, "referring", scene_cache)
     ratios = {".vision_encoder.": 0.1, ".sam.": 0.5}
     for optimizer in ("adamw", "muon"):
-        arguments = TrainingArguments(optimizer=optimizer, learning_rate_ratios=ratios)
+        arguments = OptimizationArguments(optimizer=optimizer, learning_rate_ratios=ratios)
         built = build_optimizer(objective, arguments)
         of = {id(p): group["lr_ratio"] for group in built.param_groups for p in group["params"]}
         ratio = {name: of[id(p)] for name, p in objective.named_parameters() if p.requires_grad}
@@ -257,7 +257,7 @@ def test_learning_rates_follow_the_first_name_that_fits(config, scene_cache):
 def test_norms_biases_and_embeddings_do_not_decay(config, scene_cache):
     objective, _, _ = make_stage(config, "referring", scene_cache)
     names = {id(p): name for name, p in objective.named_parameters()}
-    groups = build_optimizer(objective, TrainingArguments()).param_groups
+    groups = build_optimizer(objective, OptimizationArguments()).param_groups
     decayed = {names[id(p)] for group in groups if group["weight_decay"] for p in group["params"]}
     spared = set(names.values()) - decayed
     assert "model.text_model.encoder.layer.0.attention.self.query.weight" in decayed
@@ -275,7 +275,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path, monkeypatch
     common += ["--ema_decay", "0.9", "--optimizer", "muon"]
     main([*common, "--output_dir", str(tmp_path / "whole")])
 
-    next_batch = Trainer._next_batch
+    next_batch = TrainingLoop._next_batch
 
     def fall_over(self):
         if self.state["step"] == 7:
@@ -283,10 +283,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path, monkeypatch
         return next_batch(self)
 
     parts = [*common, "--output_dir", str(tmp_path / "parts"), "--checkpoint_minutes", "1e-9"]
-    monkeypatch.setattr(Trainer, "_next_batch", fall_over)
+    monkeypatch.setattr(TrainingLoop, "_next_batch", fall_over)
     with pytest.raises(KeyboardInterrupt):
         main(parts)
-    monkeypatch.setattr(Trainer, "_next_batch", next_batch)
+    monkeypatch.setattr(TrainingLoop, "_next_batch", next_batch)
     assert find_checkpoint(tmp_path / "parts", "auto").name == "checkpoint-5"
     main([*parts, "--resume", "auto"])
 
