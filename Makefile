@@ -1,12 +1,15 @@
 # make demo   segments the example picture with the checkpoint that ships in the package
-# make test   style checks and all tests
+# make test   style checks and the tests, in an order that the printed seed decides; minutes
+# make check-long   the tests that take long by their nature
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test clean
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+.PHONY: demo test check-long clean
 
 demo: $(VENV)/installed
 	$(BIN)/ssp-sam segment examples/scene.png "the red car" "the dog" "everything" "the penguin" \
@@ -16,7 +19,10 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	$(PYTEST)
+
+check-long: $(VENV)/installed-test
+	$(PYTEST) -m long
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

@@ -23,6 +23,7 @@ EXTRAS = {
 EXTRAS["test"] = [
     *(requirement for requirements in EXTRAS.values() for requirement in requirements),
     "pytest>=8",
+    "pytest-randomly>=3.16",
     "pytest-xdist>=3.6",
     "pytest-timeout>=2.3",
     "ruff>=0.12",

@@ -19,7 +19,7 @@ def checkout_for_reading(folder: Path) -> Path:
     return folder
 
 
-def run_in_shell(code: str, folder: Path):
+def run_in_shell(code: str, folder: Path) -> subprocess.CompletedProcess:
     """Runs shell commands in a folder, offline; the commands of this very checkout stand first on the path."""
     command = folder / "bin" / "ssp-sam"
     command.parent.mkdir(exist_ok=True)
@@ -29,3 +29,4 @@ def run_in_shell(code: str, folder: Path):
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(["bash", "-euc", code], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    return done
