@@ -14,7 +14,6 @@ for layer in LAYERS:  # never find_packages("ssp_sam"): it would follow the link
     PACKAGES += [f"ssp_sam.{layer}", *(f"ssp_sam.{layer}.{room}" for room in find_packages(str(ROOT / layer)))]
 
 EXTRAS = {
-    "data": ["pycocotools>=2.0.8"],
     "demo": ["gradio>=6"],
     "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "train": ["tensorboard>=2.17"],
@@ -64,6 +63,8 @@ setup(
         "evaluate>=0.4.5",
         "pillow>=11",
         "numpy>=2.0",
+        "pycocotools>=2.0.8",
+        "ijson>=3.2",
         "pyyaml>=6",
         "tqdm>=4.66",
     ],

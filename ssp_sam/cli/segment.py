@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ..processing.image_inputs import read_rgb
 from ..processing.visualization.overlay import draw_overlay
+from ..training.data.masks import encode, uncompressed
 from .files import InputError, ResultFiles, find_images, one_line, plan_results, write_picture
 from .model import add_model_options, load_pipeline
 
@@ -152,12 +153,8 @@ def _found(result: dict[str, Any]) -> str:
 
 
 def run_lengths(mask: Image.Image) -> dict[str, list[int]]:
-    """COCO's uncompressed run lengths of a mask: column by column, counting zeros first; `size` is height, width."""
-    column_major = (np.asarray(mask.convert("L")) > 127).T.ravel()
-    borders = np.flatnonzero(np.diff(column_major)) + 1
-    counts = np.diff(np.concatenate([[0], borders, [column_major.size]])).tolist()
-    starts_inside = [0] if column_major[0] else []
-    return {"size": [mask.height, mask.width], "counts": starts_inside + counts}
+    """COCO's uncompressed run lengths of a mask; `size` is height, width."""
+    return uncompressed(encode(np.asarray(mask.convert("L")) > 127))
 
 
 def _spatial(options: argparse.Namespace, image: Image.Image) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class RowMaker:
         elif empty:
             self.notes["targets_without_pixels"] += 1
         if not boxes and masks:
-            boxes = [_bounding_box(mask) for mask in masks if run_lengths.area(mask)]
+            boxes = [box for mask in masks if (box := run_lengths.bounding_box(mask)) is not None]
         if objects and not boxes:
             raise BadRecord("the target has neither a box nor a pixel")
         self.notes["crowd_regions"] += sum(item.is_crowd for item in objects)
@@ -191,12 +191,6 @@ def _inside(box: tuple[float, float, float, float], size_hw: tuple[int, int]) ->
     if right > 2 * beyond or bottom > 2 * beyond:
         raise BadRecord(f"the box {list(box)} reaches far outside the picture of {height} x {width} pixels")
     return box
-
-
-def _bounding_box(mask: dict[str, Any]) -> tuple[float, float, float, float]:
-    inside = run_lengths.decode(mask)
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def _hull(boxes: list[tuple[float, float, float, float]]) -> list[float]:

@@ -175,7 +175,7 @@ def test_a_ref_without_a_field_or_that_is_none_is_named(tmp_path, images):
         ({"segmentation": [[1, 2, 3, 4, 5]]}, "three corners"),
         ({"segmentation": [[1, 2, 3, 4]]}, "three corners"),
         ({"segmentation": [[1, 2, 3, 4, 5, "6"]]}, "polygon"),
-        ({"segmentation": [[1, 2, 3, 4, 5, float("nan")]]}, "outside any picture"),
+        ({"segmentation": [[1, 2, 3, 4, 5, float("nan")]]}, "outside any image"),
         ({"segmentation": [LEFT_SQUARE, 5]}, "polygon"),
         ({"segmentation": []}, "has no segmentation"),
         ({"segmentation": {"size": [30, 40], "counts": [5, 5]}}, "add up to 30 x 40 = 1200"),
