@@ -72,7 +72,7 @@ def referrals(scenes):
 def test_the_same_seed_gives_the_same_bytes_in_another_process():
     program = (
         "import hashlib, numpy as np\n"
-        "from training.scenes import draw_referrals, generate_scene\n"  # the package itself is slow to import
+        "from training.scenes.generator import draw_referrals, generate_scene\n"  # the package itself is slow to import
         "scene = generate_scene(5, 'validation')\n"
         "text = repr((scene.objects, draw_referrals(scene, np.random.default_rng(1), 6, 'validation')))\n"
         "print(hashlib.sha256(scene.image.tobytes() + scene.instance_map.tobytes() + text.encode()).hexdigest())\n"

@@ -11,8 +11,8 @@ import evaluate
 import numpy as np
 
 try:
-    from ...data.masks import area, decode, intersection_area
-    from ..metrics import FAMILIES, GroupedMetrics, box_iou_xyxy, mask_areas
+    from ssp_sam.training.data.masks import area, decode, intersection_area
+    from ssp_sam.training.evaluation.metrics import FAMILIES, GroupedMetrics, box_iou_xyxy, mask_areas
 except ImportError as error:
     raise ImportError(
         f"the metric 'referring_segmentation' computes with the package ssp_sam, which cannot be imported ({error}); "
