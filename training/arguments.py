@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Settings of a training run as four dataclasses; `settings.py` fills them from files and from the command line."""
+"""Settings of a training run as four dataclasses; `config_files.py` fills them from files and from the command line."""
 
 import json
 from dataclasses import dataclass, field
@@ -63,31 +63,34 @@ class ModelArguments:
 
 @dataclass
 class DataArguments:
-    """What is seen: generated scenes, unless a prepared benchmark or a folder of own pictures is named."""
+    """What is seen: generated scenes, unless a prepared benchmark or a custom dataset is named."""
 
-    # Prepared benchmarks and own pictures.
+    # Prepared benchmarks and custom datasets.
     dataset: str | None = field(
-        default=None,
-        metadata={"help": "Folder of a prepared benchmark, as scripts/prepare_refer_dataset.py writes it."},
+        default=None, metadata={"help": "Folder of a prepared benchmark, as ssp-sam prepare writes it."}
     )
-    train_split: str = field(default="train", metadata={"help": "Its split to train on."})
+    train_split: str | None = field(
+        default=None, metadata={"help": "Split to train on; train or training when not given."}
+    )
     eval_dataset: str | None = field(
         default=None, metadata={"help": "Prepared benchmark to validate on; the training one when not given."}
     )
-    eval_split: str = field(default="val", metadata={"help": "Its split to validate on."})
+    eval_split: str | None = field(
+        default=None, metadata={"help": "Split to validate on; val, validation, valid or dev when not given."}
+    )
     train_dir: str | None = field(
-        default=None, metadata={"help": "Folder with metadata.jsonl, pictures and masks of your own to train on."}
+        default=None, metadata={"help": "Folder of a custom dataset to train on: metadata.jsonl, images and masks."}
     )
-    eval_dir: str | None = field(
-        default=None, metadata={"help": "The same to validate on; when not given, eval_fraction of the pictures."}
+    eval_dir: str | None = field(default=None, metadata={"help": "The same to validate on."})
+    eval_fraction: float = field(
+        default=0.1, metadata={"help": "Fraction of the training images kept back where no split is for validation."}
     )
-    eval_fraction: float = field(default=0.1, metadata={"help": "Share of the pictures of train_dir kept back."})
     max_train_references: int | None = field(default=None, metadata={"help": "Train on the first so many only."})
     max_eval_references: int | None = field(default=None, metadata={"help": "Validate on the first so many only."})
     group_by_image: bool = field(
         default=False,
         metadata={
-            "help": "References of a picture follow each other; those of one batch share its encoding, unless "
+            "help": "References of an image follow each other; those of one batch share its encoding, unless "
             "random_semantic_offset moves them."
         },
     )
@@ -133,6 +136,9 @@ class DataArguments:
             raise ValueError(f"eval_fraction must lie in (0, 1), got {self.eval_fraction}")
         if self.dataset is not None and self.train_dir is not None:
             raise ValueError(f"give dataset or train_dir, got both: {self.dataset!r} and {self.train_dir!r}")
+        for name, other in (("eval_dir", "train_dir"), ("eval_dataset", "dataset")):
+            if getattr(self, name) is not None and getattr(self, other) is None:
+                raise ValueError(f"{name} ({getattr(self, name)!r}) needs {other}, got None")
         if self.feature_cache is not None and self.uses_scenes:
             raise ValueError(
                 f"feature_cache ({self.feature_cache!r}) needs dataset or train_dir; scenes are mirrored and "
@@ -179,7 +185,9 @@ class OptimizationArguments:
         },
     )
     final_learning_rate: float = field(default=1e-6, metadata={"help": "Learning rate at the end of the cosine."})
-    warmup_steps: int = field(default=100, metadata={"help": "Steps of linear warm-up."})
+    warmup_steps: float = field(
+        default=100, metadata={"help": "Steps of linear warm-up; below 1, a fraction of the run."}
+    )
     warmup_epochs: float | None = field(default=None, metadata={"help": "Epochs of it, in place of warmup_steps."})
     warmup_learning_rate: float = field(default=0.0, metadata={"help": "Learning rate at which the warm-up begins."})
     schedule_unit: Literal["step", "epoch"] = field(
@@ -273,8 +281,10 @@ class OptimizationArguments:
         for name in ("max_minutes", "num_epochs"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps must be at least 0, got {self.warmup_steps:g}")
         if self.num_epochs is None and self.warmup_steps >= self.max_steps:
-            raise ValueError(f"warmup_steps ({self.warmup_steps}) must be below max_steps ({self.max_steps})")
+            raise ValueError(f"warmup_steps ({self.warmup_steps:g}) must be below max_steps ({self.max_steps})")
         if None not in (self.num_epochs, self.warmup_epochs) and self.warmup_epochs >= self.num_epochs:
             raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be below num_epochs ({self.num_epochs})")
         for name in ("final_learning_rate", "warmup_learning_rate"):

@@ -2,28 +2,24 @@
 """What a run reads: generated scenes, a prepared benchmark or a folder of images and masks, behind one interface."""
 
 import functools
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, concatenate_datasets
 from torch.utils.data import DataLoader
 
 from ..processing.visualization.validation_pictures import AnswerPictures
 from .arguments import DataArguments
 from .config_files import Settings
-from .data.prepared import load_prepared, shards_by_split
 from .data.references import ReferCollator, ReferDataset
 from .data.sampler import StepBatchSampler
 from .evaluation.validation import evaluate_references, evaluate_scenes, evaluate_terms, evaluation_batches
 from .feature_cache.cache import FeatureCache
-from .preparation.prepare import PreparationSettings, prepare
 from .scenes.collator import ReferringCollator, TowerCollator
 from .scenes.dataset import SceneDataset, render_scenes
+from .splits import open_references
 
 
 @dataclass
@@ -141,82 +137,6 @@ def open_features(data: DataArguments, model, processor) -> FeatureCache | None:
         return None
     names = ["image_embeddings"] if data.random_semantic_offset else None
     return FeatureCache.open(data.feature_cache, model=model, processor=processor, names=names)
-
-
-def open_references(settings: Settings, accelerator) -> tuple[Dataset, Dataset]:
-    """Returns the references to train on and those to validate on; those of a custom dataset are prepared first."""
-    data, optimization = settings.data, settings.optimization
-    with accelerator.main_process_first():
-        if data.train_dir is not None:
-            renew = accelerator.is_main_process and optimization.resume is None
-            folder = Path(optimization.output_dir) / "own_data"
-            train_rows, eval_rows = open_custom_dataset(data, folder, renew=renew, seed=optimization.seed)
-        else:
-            train_rows = load_prepared(data.dataset, data.train_split)
-            eval_rows = load_prepared(data.eval_dataset or data.dataset, data.eval_split)
-    return _first(train_rows, data.max_train_references), _first(eval_rows, data.max_eval_references)
-
-
-def open_custom_dataset(data: DataArguments, folder: Path, *, renew: bool, seed: int) -> tuple[Dataset, Dataset]:
-    """
-    Prepares and opens the references of `train_dir` and `eval_dir`.
-
-    Without `eval_dir`, the split that `eval_split` names in the metadata is kept for validation; without such a split,
-    `eval_fraction` of the images, all references of an image together.
-
-    Args:
-        data: Names the folders.
-        folder: Where the prepared references are kept.
-        renew: Whether they are prepared again if they are there.
-        seed: Decides which images are kept back.
-
-    Returns:
-        References to train on and to validate on.
-
-    Raises:
-        ValueError: A folder cannot be used, or has too few images to keep any back.
-    """
-    splits = _prepared(data.train_dir, folder / "train", renew)
-    if data.eval_dir is not None:
-        held_out = _prepared(data.eval_dir, folder / "eval", renew)
-        return concatenate_datasets(list(splits.values())), concatenate_datasets(list(held_out.values()))
-    if data.eval_split in splits and data.train_split in splits:
-        return splits[data.train_split], splits[data.eval_split]
-    return keep_back(concatenate_datasets(list(splits.values())), data.eval_fraction, seed)
-
-
-def _prepared(source: str | None, output: Path, renew: bool) -> dict[str, Dataset]:
-    """Returns the references of a custom dataset by split."""
-    if renew:
-        for earlier in (output, output.with_name(f"{output.name}.partial")):
-            shutil.rmtree(earlier, ignore_errors=True)
-    if not output.exists():
-        prepare(PreparationSettings(benchmark="folder", annotations=str(source), images=str(source)), output)
-    return {split: load_prepared(output, split) for split in shards_by_split(output)}
-
-
-def keep_back(rows: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """
-    Divides references by image, at random.
-
-    Raises:
-        ValueError: There are fewer than two images.
-    """
-    ids = np.asarray(rows["image_id"])
-    images = np.unique(ids)
-    if len(images) < 2:
-        raise ValueError(
-            f"train_dir has {len(images)} image, too few to keep one back for validation; name an eval_dir"
-        )
-    count = min(len(images) - 1, max(1, round(fraction * len(images))))
-    kept = np.isin(ids, np.random.default_rng(seed).permutation(images)[:count])
-    return rows.select(np.flatnonzero(~kept)), rows.select(np.flatnonzero(kept))
-
-
-def _first(rows, count: int | None):
-    if len(rows) == 0:
-        raise ValueError("a split has no references; prepare it again, or name another")
-    return rows if count is None else rows.select(range(min(count, len(rows))))
 
 
 def build_scene_collator(objective: str, model, processor, data: DataArguments, *, prompts: bool = True):

@@ -29,9 +29,12 @@ class Schedule:
             self.total_steps = max(1, math.ceil(arguments.num_epochs * steps_per_epoch - ROUNDING))
         if arguments.warmup_epochs is not None:
             self.warmup_steps = arguments.warmup_epochs * steps_per_epoch
+        elif arguments.warmup_steps < 1:
+            self.warmup_steps = arguments.warmup_steps * self.total_steps
         if self.warmup_steps >= self.total_steps:
             raise ValueError(
-                f"the warm-up ({self.warmup_steps:g} steps) must be shorter than the run ({self.total_steps} steps)"
+                f"the warm-up ({self.warmup_steps:g} steps) must be shorter than the run ({self.total_steps} steps); "
+                f"a warmup_steps below 1 is a fraction of the run"
             )
 
     def epoch(self, step: int) -> float:
@@ -39,11 +42,11 @@ class Schedule:
         return step / self.steps_per_epoch
 
     def progress(self, step: int, minutes: float) -> float:
-        """Returns the share of the run that is over, in [0, 1]."""
-        share = step / self.total_steps
+        """Returns the fraction of the run that is over, in [0, 1]."""
+        fraction = step / self.total_steps
         if self.arguments.max_minutes is not None:
-            share = max(share, minutes / self.arguments.max_minutes)
-        return min(1.0, share)
+            fraction = max(fraction, minutes / self.arguments.max_minutes)
+        return min(1.0, fraction)
 
     def learning_rate(self, step: int, minutes: float) -> float:
         """Returns the learning rate of a step (from 0) that begins after so many minutes."""
@@ -52,8 +55,8 @@ class Schedule:
             step = warmed = math.floor(self.epoch(step) + ROUNDING) * self.steps_per_epoch
         cosine = 0.5 * (1 + math.cos(math.pi * self.progress(step, minutes)))
         rate = args.final_learning_rate + (args.learning_rate - args.final_learning_rate) * cosine
-        share = min(1.0, warmed / self.warmup_steps) if self.warmup_steps else 1.0
-        return args.warmup_learning_rate + share * (rate - args.warmup_learning_rate)
+        fraction = min(1.0, warmed / self.warmup_steps) if self.warmup_steps else 1.0
+        return args.warmup_learning_rate + fraction * (rate - args.warmup_learning_rate)
 
     def dense_loss_weight(self, step: int, minutes: float) -> float:
         """Returns the weight of the per-patch class loss."""

@@ -13,9 +13,9 @@ from typing import Any
 
 from PIL import Image
 
-from .session import DemoSegmenter, DemoState, describe_state, draw_state
 from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from ..training.scenes.generator import generate_scene
+from .session import DemoSegmenter, DemoState, describe_state, draw_state
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 
 from ..explain import draw_explanation, explain
 from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
-from ..processing.visualization.overlay import choose_colours, paint_results
 from ..processing.image_inputs import read_rgb
+from ..processing.visualization.overlay import choose_colours, paint_results
 
 MAX_EXPRESSIONS = 20
 CACHED_IMAGES = 8

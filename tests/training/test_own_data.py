@@ -1,51 +1,14 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Pictures of one's own: how they are divided, and the README's worked example."""
+"""Training on a custom dataset by the configuration for it, and the README's worked example."""
 
 import json
 import re
 
 import numpy as np
-import pytest
-from datasets import Dataset
 from PIL import Image
 
-from scripts import make_texture_scenes
-from ssp_sam.training.arguments import DataArguments
-from ssp_sam.training.data.prepared import decode_masks
-from ssp_sam.training.data_sources import keep_back, open_custom_dataset
 from ssp_sam.training.train import run
 from tests.helpers.readme_examples import ROOT, TEXT, checkout_for_reading, run_in_shell
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures") / "textures"
-    assert make_texture_scenes.main([str(folder), "--pictures", "40"]) == 0
-    return folder
-
-
-def test_masks_of_the_drawn_pictures_are_what_their_sentences_mean(pictures, tmp_path):
-    data = DataArguments(train_dir=str(pictures), eval_fraction=0.25)
-    train, held_out = open_custom_dataset(data, tmp_path / "prepared", renew=True, seed=0)
-    lines = [json.loads(line) for line in (pictures / "metadata.jsonl").read_text().splitlines()]
-    assert len(train) + len(held_out) == len(lines)
-    assert len(set(held_out["image_id"])) == 10 and not set(held_out["image_id"]) & set(train["image_id"])
-    for row in list(held_out)[:8]:
-        assert row["no_target"] == (not row["masks"])
-        assert (decode_masks(row).sum() > 200) == (not row["no_target"])
-
-
-def test_what_is_prepared_is_made_anew_unless_a_run_goes_on(pictures, tmp_path):
-    data = DataArguments(train_dir=str(pictures))
-    (tmp_path / "train").mkdir()
-    with pytest.raises(ValueError, match="no prepared benchmark"):
-        open_custom_dataset(data, tmp_path, renew=False, seed=0)
-    assert len(open_custom_dataset(data, tmp_path, renew=True, seed=0)[0]) > 100
-
-
-def test_a_single_picture_cannot_be_kept_back():
-    with pytest.raises(ValueError, match="train_dir has 1 image, too few to keep one back"):
-        keep_back(Dataset.from_dict({"image_id": ["a", "a"]}), 0.1, seed=0)
 
 
 def test_a_folder_without_metadata_is_named(tmp_path, capsys):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.helpers.models import make_image, make_pipeline
 from PIL import Image
 
 from ssp_sam.cli.main import main
 from ssp_sam.demo.session import DemoSegmenter, DemoState
+from tests.helpers.models import make_image, make_pipeline
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -3,10 +3,10 @@
 
 import numpy as np
 import pytest
-from tests.helpers.models import make_image, make_pipeline
 from PIL import Image
 
 from ssp_sam.demo.session import CACHED_IMAGES, DemoSegmenter, DemoState, describe_state, draw_state
+from tests.helpers.models import make_image, make_pipeline
 
 
 @pytest.fixture(scope="module")
