@@ -8,20 +8,26 @@ import argparse
 import collections
 import io
 import pickle
-import re
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-# What a training checkpoint may hold beside tensors, numbers, text and containers of them.
-ALLOWED_CLASSES: list[Any] = [argparse.Namespace]
+from .pickle_check import MAX_BYTES, RefusedPickle, check_pickle
 
 _CUT_OFF = "the file is truncated or damaged: fetch it again"
+# What torch.save puts before everything else in files of its old form: a pickle of one number.
+_OLD_FORM = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+# The records of a zip archive are as large as the archive, but for compressed programs in those of TorchScript.
+_MOST_UNPACKED = 2
+
+
+class CheckpointError(ValueError):
+    """A file does not hold what was expected; the message is one sentence that names the file."""
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
@@ -36,108 +42,168 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         `dict[str, torch.Tensor]`: In the order of the file, on the CPU, in the precision of the file.
 
     Raises:
-        ValueError: If the file is truncated, is no checkpoint, or asks for more than tensors.
+        CheckpointError: If the file is truncated, is no checkpoint, or asks for more than tensors.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"there is no file {path}")
+        raise CheckpointError(f"there is no file {path}")
+    try:
+        weights = _weights_in(path)
+        _check_sizes(path, weights)
+    except CheckpointError:
+        raise
+    except RefusedPickle as error:
+        raise CheckpointError(
+            f"{path} was not read: it asks for the Python object {error}, which is more than weights; "
+            f"only tensors, plain values and argparse.Namespace are taken from a checkpoint"
+        ) from error
+    except Exception as error:  # readers of damaged files fail in every way there is
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        raise CheckpointError(f"cannot read {path} ({reason[:120]}); {_CUT_OFF}") from error
+    return weights
+
+
+def _weights_in(path: Path) -> dict[str, torch.Tensor]:
     with path.open("rb") as file:
         start = file.read(16)
     if not start:
-        raise ValueError(f"{path} is empty: fetch it again")
+        raise CheckpointError(f"{path} is empty: fetch it again")
     if path.suffix == ".safetensors":
-        content = _read_safetensors(path)
+        content: Any = load_file(path)
     elif start.startswith(b"PK\x03\x04"):
         content = _read_zip(path)
+    elif start.startswith(_OLD_FORM[:2]):
+        content = _read_old_form(path)
     else:
-        content = _read_pickle(path, start, mmap=False)
+        raise CheckpointError(f"{path} was not written by torch.save: it begins with {start!r}")
     weights = content
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             weights = content[key]
             break
     if not isinstance(weights, dict) or not weights:
-        raise ValueError(f"{path} holds no weights: expected tensors by name, got {_described(content)}")
-    foreign = [str(name) for name, value in weights.items() if not isinstance(value, torch.Tensor)]
-    if foreign:
-        raise ValueError(
-            f"{path} holds no weights: expected tensors by name, got {_described(weights)}, "
-            f"where {foreign[0]!r} is a {type(weights[foreign[0]]).__name__}"
-        )
-    return dict(weights)
+        raise CheckpointError(f"{path} holds no weights: expected tensors by name, got {_described(content)}")
+    for name, value in weights.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            raise CheckpointError(
+                f"{path} holds no weights: expected tensors by name, got {_described(weights)}, "
+                f"where {name!r:.80} is a {type(value).__name__}"
+            )
+    return {name: tensor.detach() for name, tensor in weights.items()}
 
 
 def _described(content: Any) -> str:
     if isinstance(content, dict):
-        return f"a dict with {', '.join(repr(key) for key in list(content)[:6]) or 'nothing in it'}"
+        return f"a dict with {', '.join(f'{key!r:.80}' for key in list(content)[:6]) or 'nothing in it'}"
     return f"a {type(content).__name__}"
 
 
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"cannot read {path} ({error}); {_CUT_OFF}") from error
+def _check_sizes(path: Path, weights: dict[str, torch.Tensor]):
+    # Strides of zero, and many names of one tensor, make much out of little.
+    size, claimed = path.stat().st_size, 0
+    for name, tensor in weights.items():
+        if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise CheckpointError(f"cannot read {path} (its tensor {name:.80} is larger than its data); {_CUT_OFF}")
+        claimed += tensor.numel() * tensor.element_size()
+    if claimed > 2 * size:
+        raise CheckpointError(f"cannot read {path} (tensors of {claimed} bytes in a file of {size}); {_CUT_OFF}")
+
+
+# ---- torch.save ----------------------------------------------------------------------------------------------------
+
+
+class _Ignored:
+    """Stands for objects of NumPy that a training wrote beside its weights, such as its best metric."""
+
+    def __init__(self, *_):
+        pass
+
+    def __setstate__(self, state: Any):
+        pass
+
+
+_IGNORED = [
+    (_Ignored, name)
+    for name in (
+        "numpy.dtype",
+        *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+        "numpy.ndarray",
+    )
+]
+_ALLOWED = {
+    "argparse.Namespace",
+    "collections.OrderedDict",
+    "collections.Counter",
+    "torch._utils._rebuild_parameter",
+    "torch._utils._rebuild_tensor",
+    "torch._utils._rebuild_tensor_v2",
+    "torch.Size",
+    "torch.device",
+    "torch.nn.parameter.Parameter",
+    "torch.storage.UntypedStorage",
+    "_codecs.encode",
+    *(name for _, name in _IGNORED),
+}
+
+
+def _is_allowed(module: str, name: str) -> bool:
+    if module == "torch" and (name.endswith("Storage") or isinstance(getattr(torch, name, None), torch.dtype)):
+        return True
+    return f"{module}.{name}" in _ALLOWED
 
 
 def _read_zip(path: Path) -> Any:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            damaged = archive.testzip()  # mapped files are not checked when they are read
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"cannot read {path} ({error}); {_CUT_OFF}") from error
-    if damaged is not None:
-        raise ValueError(f"cannot read {path} (its record {damaged} does not match its checksum); {_CUT_OFF}")
-    if any(name.endswith("/constants.pkl") for name in names):
-        return read_torchscript_weights(path)
-    return _read_pickle(path, b"", mmap=True)
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if sum(entry.file_size for entry in entries) > _MOST_UNPACKED * path.stat().st_size:
+            raise ValueError("its records are larger than the file")
+        damaged = archive.testzip()  # mapped files are not checked when they are read
+        if damaged is not None:
+            raise ValueError(f"its record {damaged} does not match its checksum")
+        names = [entry.filename for entry in entries]
+        if any(name.endswith("/constants.pkl") for name in names):
+            return _read_torchscript(path, archive)
+        for entry in entries:
+            if entry.filename.endswith("/data.pkl"):
+                _checked_pickle(archive, entry, _is_allowed)
+    return _load(path, mmap=True)
 
 
-def _read_pickle(path: Path, start: bytes, mmap: bool) -> Any:
-    if not mmap and not start.startswith(b"\x80\x02"):  # what torch.save wrote before it wrote zip archives
-        raise ValueError(f"{path} was not written by torch.save: it begins with {start!r}")
-    try:
-        with torch.serialization.safe_globals(ALLOWED_CLASSES):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError) as error:
-        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if refused is not None:
-            raise ValueError(
-                f"{path} was not read: it asks for the Python object {refused[1]}, which is more than weights; "
-                f"only tensors, plain values and argparse.Namespace are taken from a checkpoint"
-            ) from error
-        raise ValueError(f"cannot read {path} ({str(error).splitlines()[0][:120]}); {_CUT_OFF}") from error
+def _checked_pickle(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, allowed: Callable[[str, str], bool]) -> bytes:
+    if entry.file_size > MAX_BYTES:
+        raise ValueError(f"its {entry.filename} is longer than {MAX_BYTES} bytes")
+    data = archive.read(entry)
+    check_pickle(io.BytesIO(data), allowed)
+    return data
+
+
+def _read_old_form(path: Path) -> Any:
+    # One after the other: a number, a version, facts about the machine, the content, the names of the storages.
+    with path.open("rb") as stream:
+        if stream.read(len(_OLD_FORM)) != _OLD_FORM:
+            raise CheckpointError(f"{path} was not written by torch.save: it is another kind of pickle")
+        for _ in range(4):
+            check_pickle(stream, _is_allowed)
+    return _load(path, mmap=False)
+
+
+def _load(path: Path, mmap: bool) -> Any:
+    with torch.serialization.safe_globals([argparse.Namespace, *_IGNORED]):
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
 # ---- TorchScript ---------------------------------------------------------------------------------------------------
 
 
-def read_torchscript_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """
-    Reads the parameters and buffers of a TorchScript archive, such as OpenAI's CLIP, without loading its program.
-
-    Args:
-        path (`str` or `Path`): The archive.
-
-    Returns:
-        `dict[str, torch.Tensor]`: By the names the module's `state_dict()` would give, mapped from disk.
-
-    Raises:
-        ValueError: If the archive is damaged, or its data ask for more than tensors.
-    """
-    path = Path(path)
-    with zipfile.ZipFile(path) as archive:
-        data = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
-        if data is None:
-            raise ValueError(f"{path} is no TorchScript archive: it holds no data.pkl")
-        file = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
-        stream = io.BytesIO(archive.read(data))
-        try:
-            module = _ArchiveReader(stream, path, archive, file, data.removesuffix(".pkl")).load()
-        except (pickle.UnpicklingError, EOFError, KeyError, IndexError, TypeError, struct.error) as error:
-            raise ValueError(f"cannot read {path} ({error}); {_CUT_OFF}") from error
-    return dict(_named_tensors(module, ""))
+def _read_torchscript(path: Path, archive: zipfile.ZipFile) -> dict[str, torch.Tensor]:
+    """Reads parameters and buffers by the names of `state_dict()`, mapped from disk; the program is not loaded."""
+    data = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
+    if data is None:
+        raise CheckpointError(f"{path} is no TorchScript archive: it holds no data.pkl")
+    stream = io.BytesIO(_checked_pickle(archive, archive.getinfo(data), _ArchiveReader.allows))
+    file = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
+    module = _ArchiveReader(stream, path, archive, file, data.removesuffix(".pkl")).load()
+    return dict(_named_tensors(module, "", set()))
 
 
 class _ScriptObject:
@@ -147,17 +213,31 @@ class _ScriptObject:
         self.attributes = state
 
 
-def _named_tensors(value: Any, prefix: str):
+def _named_tensors(value: Any, prefix: str, seen: set[int]):
+    if id(value) in seen:
+        raise ValueError(f"its module {prefix:.80} stands in it twice")
+    seen.add(id(value))
     for name, attribute in (getattr(value, "attributes", None) or {}).items():
         if isinstance(attribute, torch.Tensor):
             yield prefix + name, attribute
         elif isinstance(attribute, _ScriptObject):
-            yield from _named_tensors(attribute, f"{prefix}{name}.")
+            yield from _named_tensors(attribute, f"{prefix}{name}.", seen)
 
 
-def _build_tensor(storage, offset, size, stride, *_) -> torch.Tensor:
-    dtype, untyped = storage
-    return torch.empty(0, dtype=dtype).set_(untyped, offset, size, stride)
+# Not functions, whose defaults a pickle could change for the rest of the process.
+class _BuildTensor:
+    __slots__ = ()
+
+    def __call__(self, storage, offset, size, stride, *_) -> torch.Tensor:
+        dtype, untyped = storage
+        return torch.empty(0, dtype=dtype).set_(untyped, offset, size, stride)
+
+
+class _FirstArgument:
+    __slots__ = ()
+
+    def __call__(self, value, *_):
+        return value
 
 
 class _ArchiveReader(pickle.Unpickler):
@@ -165,8 +245,8 @@ class _ArchiveReader(pickle.Unpickler):
 
     ALLOWED = {
         ("collections", "OrderedDict"): collections.OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): _build_tensor,
-        ("torch.jit._pickle", "restore_type_tag"): lambda value, tag: value,
+        ("torch._utils", "_rebuild_tensor_v2"): _BuildTensor(),
+        ("torch.jit._pickle", "restore_type_tag"): _FirstArgument(),
         **{("torch.jit._pickle", f"build_{kind}list"): list for kind in ("int", "double", "bool", "tensor")},
     }
 
@@ -187,22 +267,22 @@ class _ArchiveReader(pickle.Unpickler):
         super().__init__(stream)
         self.path, self.archive, self.file, self.folder = path, archive, file, folder
 
+    @classmethod
+    def allows(cls, module: str, name: str) -> bool:
+        """Whether the data may ask for an object."""
+        storage = module == "torch" and name in cls.STORAGES
+        return storage or module.startswith("__torch__") or (module, name) in cls.ALLOWED
+
     def find_class(self, module: str, name: str) -> Any:
         if module.startswith("__torch__"):
             return type(name, (_ScriptObject,), {})
-        if module == "torch" and name in self.STORAGES:
-            return self.STORAGES[name]
-        if (module, name) in self.ALLOWED:
-            return self.ALLOWED[module, name]
-        raise ValueError(
-            f"{self.path} was not read: it asks for the Python object {module}.{name}, which is more than weights"
-        )
+        return self.STORAGES[name] if module == "torch" else self.ALLOWED[module, name]
 
     def persistent_load(self, key: Any) -> tuple[torch.dtype, torch.UntypedStorage]:
         _, dtype, name, _, length = key
         entry = self.archive.getinfo(f"{self.folder}/{name}")
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != length * dtype.itemsize:
-            raise ValueError(f"cannot read {self.path} (record {entry.filename}); {_CUT_OFF}")
+            raise ValueError(f"its record {entry.filename} does not fit its tensor")
         with self.path.open("rb") as stream:
             stream.seek(entry.header_offset + 26)  # the lengths of the name and of the extra field before the data
             begin = entry.header_offset + 30 + sum(struct.unpack("<HH", stream.read(4)))

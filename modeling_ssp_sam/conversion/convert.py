@@ -7,7 +7,8 @@ Weights are mapped from disk and written shard by shard, so that memory holds on
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ...configuration.configuration_ssp_sam import SspSamConfig
 from ...configuration.presets import preset_fields
 from ...processing.processing_ssp_sam import SspSamProcessor
 from ..modeling_ssp_sam import SspSamModel
-from .checkpoint_files import read_weights
+from .checkpoint_files import CheckpointError, read_weights
 from .sizes import Shapes, infer_fields
 from .towers import NamedWeights, add_clip, add_sam
 from .weight_map import ORIGINAL_RULES, shortened
@@ -29,8 +30,37 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 MAIN_VARIANT = "paper"
 
 
-def convert(
-    checkpoint: str | Path,
+def convert(checkpoint: str | Path, output: str | Path, **options) -> SspSamConfig:
+    """
+    Converts a checkpoint of the original SSP-SAM.
+
+    Args:
+        checkpoint (`str` or `Path`): The original's checkpoint.
+        output (`str` or `Path`): Folder to write; it must not hold anything yet.
+        options: Those of [`convert_weights`].
+
+    Returns:
+        [`SspSamConfig`]: The configuration that was written.
+
+    Raises:
+        ValueError: If a file cannot be read, or its tensors do not make up a model.
+    """
+    check_output(Path(output))
+    return convert_weights(read_original(checkpoint), output, **options)
+
+
+def read_original(checkpoint: str | Path) -> NamedWeights:
+    """
+    Reads a checkpoint of the original, or of one that leaves towers out, by the names of this model.
+
+    Raises:
+        CheckpointError: If the file cannot be read or is not of this layout.
+    """
+    return NamedWeights.of(read_weights(checkpoint), ORIGINAL_RULES, str(checkpoint))
+
+
+def convert_weights(
+    weights: NamedWeights,
     output: str | Path,
     *,
     clip: str | Path | None = None,
@@ -42,13 +72,14 @@ def convert(
     variant: str = MAIN_VARIANT,
     num_heads: int | None = None,
     dtype: str = "float32",
-    max_shard_size: str | int = "1GB",
+    max_shard_size: str | int = "500MB",
+    say: Callable[[str], None] = lambda line: None,
 ) -> SspSamConfig:
     """
-    Converts a checkpoint of the original SSP-SAM.
+    Completes the weights of a checkpoint and writes them as a folder.
 
     Args:
-        checkpoint (`str` or `Path`): The original's checkpoint.
+        weights (`NamedWeights`): What [`read_original`] returned; towers are added to it.
         output (`str` or `Path`): Folder to write; it must not hold anything yet.
         clip, clip_model (*optional*): Where the CLIP towers come from when the checkpoint has none: OpenAI's file, or
             the folder or hub id of a `CLIPModel`.
@@ -59,7 +90,8 @@ def convert(
         variant (`str`, defaults to `"paper"`): The row of the ablation that was trained; shapes do not tell.
         num_heads (`int`, *optional*): Heads of adapters, prompt generator and mask decoder; shapes do not tell.
         dtype (`str`, defaults to `"float32"`): Precision of the written weights.
-        max_shard_size (`str` or `int`, defaults to `"1GB"`): Largest file of weights.
+        max_shard_size (`str` or `int`, defaults to `"500MB"`): Largest file of weights.
+        say (`Callable`, *optional*): Receives lines on what was read, dropped and written.
 
     Returns:
         [`SspSamConfig`]: The configuration that was written.
@@ -68,25 +100,21 @@ def convert(
         ValueError: If a file cannot be read, or its tensors do not make up a model.
     """
     output = Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"{output} exists already; give a folder that is new or empty")
+    check_output(output)
 
-    # 1. The checkpoint's own weights, and the towers it leaves out.
-    raw = read_weights(checkpoint)
-    weights = NamedWeights.of(raw, ORIGINAL_RULES, str(checkpoint))
-    clip_fields = add_clip(weights, clip, clip_model)
-    add_sam(weights, sam, sam_model, allow_other_sam)
+    # 1. The towers that the checkpoint leaves out, sizes, and what they make of the model.
+    with _told_in_one_sentence(weights.source):
+        clip_fields = add_clip(weights, clip, clip_model)
+        add_sam(weights, sam, sam_model, allow_other_sam, say)
+        config = make_config(weights.shapes(), variant, num_heads, clip_fields)
+        if config.num_surgery_layers == 0 and weights.has_surgery:
+            raise CheckpointError(
+                f"{weights.source} was trained on CLIP with surgery (its names hold attn.qkv), but variant "
+                f"{variant!r} reads ordinary CLIP; give the variant that was trained"
+            )
+        unused = check_complete(weights, config, variant)
 
-    # 2. Sizes, and what they make of the model.
-    config = make_config(weights.shapes(), variant, num_heads, clip_fields)
-    if config.num_surgery_layers == 0 and any(".attn.qkv." in name for name in raw if "visual." in name):
-        raise ValueError(
-            f"{checkpoint} was trained on CLIP with surgery (its names hold attn.qkv), but variant {variant!r} reads "
-            f"ordinary CLIP; give the variant that was trained"
-        )
-    unused = check_complete(weights, config, variant)
-
-    # 3. Everything a folder needs.
+    # 2. Everything a folder needs.
     processor = make_processor(config, tokenizer or clip_model)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
@@ -98,8 +126,26 @@ def convert(
             processor.save_pretrained(folder)
         files = write_shards(weights.tensors, folder, DTYPES[dtype], max_shard_size)
         folder.replace(output)
-    report(weights, unused, files, output, processor is not None)
+    report(weights, unused, files, output, processor is not None, say)
     return config
+
+
+def check_output(folder: Path):
+    """Raises a `ValueError` if a folder holds something already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists already; give a folder that is new or empty")
+
+
+@contextmanager
+def _told_in_one_sentence(source: str):
+    # Tensors of unforeseen shapes make the arithmetic of sizes fail in every way there is.
+    try:
+        yield
+    except (CheckpointError, OSError):
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        raise CheckpointError(f"the shapes in {source} make up no model of SSP-SAM ({reason[:200]})") from error
 
 
 # ---- the model -----------------------------------------------------------------------------------------------------
@@ -109,13 +155,15 @@ def make_config(shapes: Shapes, variant: str, num_heads: int | None, clip_fields
     """Returns the configuration of a variant at the sizes of its weights."""
     fields = infer_fields(shapes, num_heads)
     if variant == "w_decoder" and fields["fusion_layer_type"] != "decoder":
-        raise ValueError(f"variant 'w_decoder' needs names like vl_transformer.layers.0, which {shapes.source} lacks")
+        raise CheckpointError(
+            f"variant 'w_decoder' needs names like vl_transformer.layers.0, which {shapes.source} lacks"
+        )
     for part, values in clip_fields.items():
         fields[part].update(values)
     try:
         return SspSamConfig(**preset_fields("paper_b16" if variant == MAIN_VARIANT else variant, **fields))
     except Exception as error:  # the strict dataclass wraps what is wrong in its own error
-        raise ValueError(f"{shapes.source}: {error.__cause__ or error}") from error
+        raise CheckpointError(f"{shapes.source}: {error.__cause__ or error}") from error
 
 
 def expected_shapes(config: SspSamConfig) -> dict[str, tuple[int, ...]]:
@@ -136,7 +184,7 @@ def check_complete(weights: NamedWeights, config: SspSamConfig, variant: str) ->
     expected = expected_shapes(config)
     missing = [name for name in expected if name not in weights.tensors]
     if missing:
-        raise ValueError(f"{weights.source} lacks {len(missing)} weights: {shortened(missing)}")
+        raise CheckpointError(f"{weights.source} lacks {len(missing)} weights: {shortened(missing)}")
     left_over = [name for name in weights.tensors if name not in expected]
     if left_over:
         # Checkpoints of the ablation hold the parts of the main model that their forward leaves out.
@@ -144,14 +192,16 @@ def check_complete(weights: NamedWeights, config: SspSamConfig, variant: str) ->
         unknown = [weights.described(name) for name in left_over if name not in main]
         if unknown or (variant == MAIN_VARIANT and config.fusion_layer_type == "encoder"):
             names = unknown or [weights.described(name) for name in left_over]
-            raise ValueError(f"{weights.source}: {len(names)} weights have no place in the model: {shortened(names)}")
+            raise CheckpointError(
+                f"{weights.source}: {len(names)} weights have no place in the model: {shortened(names)}"
+            )
     wrong = [
         f"{weights.described(name)}, expected {shape}"
         for name, shape in expected.items()
         if tuple(weights.tensors[name].shape) != shape
     ]
     if wrong:
-        raise ValueError(f"{len(wrong)} weights have the wrong shape: {shortened(wrong)}")
+        raise CheckpointError(f"{len(wrong)} weights have the wrong shape: {shortened(wrong)}")
     return [weights.origins[name] for name in left_over if weights.tensors.pop(name) is not None]
 
 
@@ -209,13 +259,13 @@ def write_shards(tensors: Mapping[str, torch.Tensor], folder: Path, dtype: torch
     return list(plan.filename_to_tensors)
 
 
-def report(weights: NamedWeights, unused: list[str], files: list[str], output: Path, has_processor: bool):
-    """Prints what was read, dropped and written."""
+def report(weights: NamedWeights, unused: list[str], files: list[str], output: Path, has_processor: bool, say):
+    """Says what was read, dropped and written."""
     count = sum(tensor.numel() for tensor in weights.tensors.values())
     parts = sorted({name.removeprefix("encoder.").split(".")[0] for name in weights.dropped})
-    print(f"dropped by the weight map: {len(weights.dropped)} tensors ({', '.join(parts) or 'none'})")
+    say(f"dropped by the weight map: {len(weights.dropped)} tensors ({', '.join(parts) or 'none'})")
     if unused:
-        print(f"not used by this variant: {len(unused)} tensors ({shortened(unused, 4)})")
-    print(f"wrote {count / 1e6:.1f} M parameters in {len(files)} file(s) to {output}")
+        say(f"not used by this variant: {len(unused)} tensors ({shortened(unused, 4)})")
+    say(f"wrote {count / 1e6:.1f} M parameters in {len(files)} file(s) to {output}")
     if not has_processor:
-        print(f"{output} has no tokenizer, so pipelines cannot use it: convert with --tokenizer or --clip-model")
+        say(f"{output} has no tokenizer, so pipelines cannot use it: convert with --tokenizer or --clip-model")

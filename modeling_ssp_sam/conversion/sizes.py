@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .checkpoint_files import CheckpointError
+
 Shape = tuple[int, ...]
 
 
@@ -20,7 +22,7 @@ class Shapes:
 
     def __getitem__(self, name: str) -> Shape:
         if name not in self.shapes:
-            raise ValueError(f"{self.source}: no weight fills {name}, which is needed to read the model's sizes")
+            raise CheckpointError(f"{self.source}: no weight fills {name}, which is needed to read the model's sizes")
         return self.shapes[name]
 
     def __contains__(self, name: str) -> bool:
@@ -45,7 +47,7 @@ def infer_fields(shapes: Shapes, num_heads: int | None) -> dict[str, Any]:
         `dict[str, Any]`: Fields of [`SspSamConfig`].
 
     Raises:
-        ValueError: If a weight is missing, or the image tower has no square grid.
+        CheckpointError: If a weight is missing, or the image tower has no square grid.
     """
     prompt_size, adapter_dim = shapes["fusion.projection.weight"]
     num_heads = min(8, max(1, prompt_size // 8)) if num_heads is None else num_heads
@@ -71,7 +73,7 @@ def _clip_vision(shapes: Shapes) -> dict[str, Any]:
     positions = shapes[f"{tower}.embeddings.position_embedding.weight"][0] - 1
     grid = round(positions**0.5)
     if grid**2 != positions:
-        raise ValueError(f"{shapes.source}: CLIP's image tower has {positions} patches, which are no square grid")
+        raise CheckpointError(f"{shapes.source}: CLIP's image tower has {positions} patches, which are no square grid")
     return {
         "hidden_size": width,
         "intermediate_size": shapes[f"{tower}.encoder.layers.0.mlp.fc1.weight"][0],

@@ -1,14 +1,17 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """The towers a checkpoint of the original may leave out: CLIP and SAM's encoders, read from their own files."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, CLIPModel, SamModel
+from transformers import AutoConfig, CLIPConfig, SamConfig
+from transformers.utils import cached_file
 
-from .checkpoint_files import read_weights
+from .checkpoint_files import CheckpointError, read_weights
 from .sizes import Shapes
 from .weight_map import (
     CLIP_RULES,
@@ -34,19 +37,22 @@ class NamedWeights:
         tensors (`dict[str, torch.Tensor]`): Views of the files' tensors.
         origins (`dict[str, str]`): For messages: the original name, and the file.
         dropped (`list[str]`): Original names of what the weight map drops.
+        has_surgery (`bool`): Whether CLIP's image tower has the names of the original's surgery.
     """
 
     source: str
     tensors: dict[str, torch.Tensor]
     origins: dict[str, str]
     dropped: list[str]
+    has_surgery: bool = False
 
     @classmethod
     def of(cls, weights: Mapping[str, torch.Tensor], rules, source: str) -> "NamedWeights":
         tensors = rename_weights(weights, rules, source)
         names = original_names(weights, rules)
         dropped = sorted(set(weights) - set(names.values()))
-        return cls(source, tensors, {ours: f"{name} of {source}" for ours, name in names.items()}, dropped)
+        surgery = any("visual." in name and ".attn.qkv." in name for name in weights)
+        return cls(source, tensors, {ours: f"{name} of {source}" for ours, name in names.items()}, dropped, surgery)
 
     def has(self, prefix: str) -> bool:
         return any(name.startswith(prefix) for name in self.tensors)
@@ -61,7 +67,7 @@ class NamedWeights:
         """Takes whole parts that are missing here from `other`; what both have must agree in shape."""
         for name, tensor in other.tensors.items():
             if name in self.tensors and self.tensors[name].shape != tensor.shape:
-                raise ValueError(
+                raise CheckpointError(
                     f"{other.described(name)} does not have the shape of {self.described(name)}; "
                     f"give the file that this checkpoint was trained with"
                 )
@@ -75,7 +81,7 @@ def add_clip(weights: NamedWeights, clip, clip_model) -> dict[str, Any]:
     filled = [part for part in CLIP_PARTS if not weights.has(part)]
     if clip is None and clip_model is None:
         if filled:
-            raise ValueError(
+            raise CheckpointError(
                 f"{weights.source} holds no CLIP (no name begins with encoder.); give --clip or --clip-model"
             )
         return {}
@@ -83,11 +89,10 @@ def add_clip(weights: NamedWeights, clip, clip_model) -> dict[str, Any]:
     if clip is not None:
         given = NamedWeights.of(read_weights(clip), CLIP_RULES, str(clip))
     elif filled:
-        model = load_hub_model(CLIPModel, clip_model)
-        given = NamedWeights.of(model.state_dict(), HF_CLIP_RULES, clip_model)
+        config, given = read_hub_model(CLIPConfig, clip_model, HF_CLIP_RULES)
         kept = ("num_attention_heads", "hidden_act", "layer_norm_eps")
         for part in ("vision_config", "text_config"):
-            fields[part] = {name: getattr(getattr(model.config, part), name) for name in kept}
+            fields[part] = {name: getattr(getattr(config, part), name) for name in kept}
     else:
         return {}  # only its tokenizer is wanted
     if filled:
@@ -97,7 +102,7 @@ def add_clip(weights: NamedWeights, clip, clip_model) -> dict[str, Any]:
 
 
 def check_clip_fits(weights: NamedWeights, clip: NamedWeights):
-    """Raises a `ValueError` if the adapters were trained on another CLIP."""
+    """Raises a `CheckpointError` if the adapters were trained on another CLIP."""
     expected, given = weights.shapes(), clip.shapes()
     learned = 1 + expected["prompt_generator.prompt_tokens.weight"][0]
     projection, words = "vision_model.visual_projection.weight", "text_model.text_model.final_layer_norm.weight"
@@ -108,48 +113,68 @@ def check_clip_fits(weights: NamedWeights, clip: NamedWeights):
         (patches, given[patches][0] - 1, "prompt_generator.positions.weight", lambda shape: shape[0] - learned),
     ):
         if size != wanted(expected[adapter]):
-            raise ValueError(
+            raise CheckpointError(
                 f"{clip.described(tower)} does not fit {weights.described(adapter)}: the adapters were trained on a "
                 f"CLIP with {wanted(expected[adapter])} there, not {size}"
             )
 
 
-def add_sam(weights: NamedWeights, sam, sam_model, allow_other_sam: bool):
+def add_sam(weights: NamedWeights, sam, sam_model, allow_other_sam: bool, say: Callable[[str], None]):
     """Fills missing encoders of SAM; the mask decoder is always the checkpoint's own."""
     missing = [part for part in SAM_PARTS if not weights.has(part)]
     if sam is None and (sam_model is None or not missing):
         if missing:
-            raise ValueError(f"{weights.source} holds no {shortened(missing)} of SAM; give --sam or --sam-model")
+            raise CheckpointError(f"{weights.source} holds no {shortened(missing)} of SAM; give --sam or --sam-model")
         if sam_model is not None:
-            print(f"{weights.source} holds all of SAM, so {sam_model} was not read")
+            say(f"{weights.source} holds all of SAM, so {sam_model} was not read")
         return
     if sam is not None:
         given = NamedWeights.of(read_weights(sam), SAM_RULES, str(sam))
     else:
-        given = NamedWeights.of(load_hub_model(SamModel, sam_model).state_dict(), HF_SAM_RULES, sam_model)
+        _, given = read_hub_model(SamConfig, sam_model, HF_SAM_RULES)
     positions, decoder = "sam.vision_encoder.pos_embed", "sam.mask_decoder.iou_token.weight"
     width = given.shapes()[positions][-1]
     if positions not in weights.tensors and width in SAM_WIDTHS and width != 1280 and not allow_other_sam:
-        raise ValueError(
+        raise CheckpointError(
             f"{given.described(positions)} is SAM {SAM_WIDTHS[width]}, but SSP-SAM is trained on ViT-H, whose last "
             f"size is 1280; give that, or --allow-other-sam if {weights.source} was trained on this one"
         )
     if decoder not in weights.tensors:
-        raise ValueError(f"{weights.source} holds no mask decoder of SAM (no name begins with sam.mask_decoder.)")
+        raise CheckpointError(f"{weights.source} holds no mask decoder of SAM (no name begins with sam.mask_decoder.)")
     weights.fill(given, SAM_PARTS)
 
 
-def load_hub_model(model_class, identifier: str):
-    """Loads a folder or hub id and checks that it is a whole model of this class."""
-    expected = f"expected the folder or hub id of a {model_class.__name__}"
+def read_hub_model(config_class: type, identifier: str, rules) -> tuple[Any, NamedWeights]:
+    """
+    Reads configuration and weights of transformers' own model, in a folder or on the Hub.
+
+    Args:
+        config_class: The class of its configuration.
+        identifier: The folder, or the hub id, of which only configuration and weights are fetched.
+        rules: The weight map for its names.
+
+    Raises:
+        CheckpointError: If there is no such model, or it is of another type.
+    """
+    expected = f"expected the folder or hub id of a model of type {config_class.model_type!r}"
     try:
-        model_type = AutoConfig.from_pretrained(identifier).model_type
-        if model_type == model_class.config_class.model_type:
-            model, info = model_class.from_pretrained(identifier, dtype="auto", output_loading_info=True)
+        config = AutoConfig.from_pretrained(identifier)
+        files = [] if config.model_type != config_class.model_type else _weight_files(identifier)
     except (OSError, ValueError) as error:
-        raise ValueError(f"cannot load {identifier}, {expected}: {str(error).strip().splitlines()[0]}") from error
-    if model_type != model_class.config_class.model_type:
-        raise ValueError(f"{identifier} is a model of type {model_type!r}; {expected}")
-    if info["missing_keys"]:
-        raise ValueError(f"{identifier} lacks weights of a {model_class.__name__}: {shortened(info['missing_keys'])}")
-    return model
+        raise CheckpointError(f"cannot load {identifier}, {expected}: {str(error).strip().splitlines()[0]}") from error
+    if config.model_type != config_class.model_type:
+        raise CheckpointError(f"{identifier} is a model of type {config.model_type!r}; {expected}")
+    weights = {name: tensor for file in files for name, tensor in read_weights(file).items()}
+    return config, NamedWeights.of(weights, rules, identifier)
+
+
+def _weight_files(identifier: str) -> list[str]:
+    """The files of weights of a folder or hub id, fetched where needed."""
+    for name in ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"):
+        file = cached_file(identifier, name, _raise_exceptions_for_missing_entries=False)
+        if file is not None and name.endswith(".index.json"):
+            shards = sorted(set(json.loads(Path(file).read_text("utf-8"))["weight_map"].values()))
+            return [str(cached_file(identifier, shard)) for shard in shards]
+        if file is not None:
+            return [file]
+    raise OSError("it has no model.safetensors and no pytorch_model.bin")

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import torch
 
+from .checkpoint_files import CheckpointError
+
 
 class Rule(NamedTuple):
     """One line of the weight map.
@@ -151,14 +153,16 @@ ORIGINAL_RULES = ADAPTER_RULES + prefixed(r"encoder\.", CLIP_RULES) + prefixed(r
 
 # transformers' own CLIPModel and SamModel, which need no more than their place in the whole.
 HF_CLIP_RULES = (
+    # The numbers from 0 on, which files of OpenAI's repositories carry.
+    Rule(r"(?:vision|text)_model\.embeddings\.position_ids", None),
     Rule(r"(vision|text)_model\.(.+)", r"\1_model.\1_model.\2"),
     Rule(r"visual_projection\.weight", r"vision_model.visual_projection.weight"),
     Rule(r"text_projection\.weight", r"text_model.text_projection.weight"),
     Rule(r"logit_scale", None),
 )
 HF_SAM_RULES = (
-    # Tied to the matrix of `shared_image_embedding`.
-    Rule(r"prompt_encoder\.shared_embedding\.positional_embedding", None),
+    # Tied to the matrix of `shared_image_embedding`; a file holds one of the two or both.
+    Rule(r"prompt_encoder\.shared_embedding\.positional_embedding", r"sam.shared_image_embedding.positional_embedding"),
     Rule(r"(.+)", r"sam.\1"),
 )
 
@@ -176,7 +180,7 @@ def rename_weights(weights: Mapping[str, torch.Tensor], rules: Iterable[Rule], s
         `dict[str, torch.Tensor]`: Tensors by the names of [`SspSamModel`].
 
     Raises:
-        ValueError: If no rule knows a name, or two names mean the same tensor.
+        CheckpointError: If no rule knows a name, a tensor cannot be split, or two names of one tensor differ.
     """
     rules = tuple(rules)
     renamed: dict[str, torch.Tensor] = {}
@@ -188,13 +192,17 @@ def rename_weights(weights: Mapping[str, torch.Tensor], rules: Iterable[Rule], s
             unknown.append(f"{name} {tuple(tensor.shape)}")
             continue
         names, transposed = found
+        if (transposed and tensor.ndim != 2) or (len(names) > 1 and (tensor.ndim == 0 or len(tensor) % len(names))):
+            raise CheckpointError(f"{source}: {name} has the shape {tuple(tensor.shape)}, which no model has there")
         tensor = tensor.t() if transposed else tensor
         for ours, part in zip(names, tensor.chunk(len(names)) if len(names) > 1 else [tensor]):
-            if ours in renamed:
-                raise ValueError(f"{source}: {origins[ours]} and {name} are two names of one tensor ({ours})")
+            if ours in renamed and not torch.equal(renamed[ours], part):
+                raise CheckpointError(
+                    f"{source}: {origins[ours]} and {name} are two names of one tensor ({ours}), but differ"
+                )
             renamed[ours], origins[ours] = part, name
     if unknown:
-        raise ValueError(
+        raise CheckpointError(
             f"{source}: {len(unknown)} of {len(weights)} names are not of this layout: {shortened(unknown)}"
         )
     return renamed

@@ -41,7 +41,7 @@ def add_parser(commands):
     parser.add_argument(
         "--dtype", default="float32", choices=DTYPES, help="precision of the written weights (default: float32)"
     )
-    parser.add_argument("--max-shard-size", default="1GB", metavar="SIZE", help="most of one file (default: 1GB)")
+    parser.add_argument("--max-shard-size", default="500MB", metavar="SIZE", help="most of one file (default: 500MB)")
     parser.set_defaults(run=run)
 
 
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     logging.disable_progress_bar()  # what is refused is told in one line
     arguments = {name: value for name, value in vars(options).items() if name not in ("command", "run")}
     try:
-        convert(**arguments)
+        convert(**arguments, say=print)
     except (ValueError, OSError) as error:
         raise InputError(one_line(error)) from error
     return 0
