@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Expressions and what a user points at beside them, laid flat: one entry per expression.
+"""Expressions and what a user points at beside them, checked and laid flat: one entry per expression.
 
 `text` is a string, a list of strings, or a list with one list of strings per image. Points, boxes, masks and labels
 are nested the same way, one value in place of each string.
@@ -7,26 +7,52 @@ are nested the same way, one value in place of each string.
 Letters: E expressions, K points per expression.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+MAX_CHARACTERS = 10_000  # of one expression; far more than any tokenizer's limit
+
 
 def flatten_text(text: Any, name: str = "text") -> list[tuple[str, str]]:
-    """Returns (place, expression) for every expression, e.g. ("text[0][1]", "the red car").
+    """Returns (path, expression) for every expression, e.g. ("text[0][1]", "the red car").
 
     Raises:
-        `ValueError`: If an entry is not a string, or is empty or blank.
+        `ValueError`: If an entry is none that `check_expression` accepts.
     """
     if isinstance(text, list | tuple):
         return [pair for index, item in enumerate(text) for pair in flatten_text(item, f"{name}[{index}]")]
+    return [(name, check_expression(text, name))]
+
+
+def check_expression(text: Any, name: str = "text") -> str:
+    """Returns an expression as it is; the one check of expressions, whichever way they come in.
+
+    Args:
+        text: What a user gave.
+        name (`str`): What a message calls it.
+
+    Raises:
+        `ValueError`: If it is no string, has nothing to read, is too long, or holds half a character: a surrogate
+            without its other half, as broken files and command lines have them, which no tokenizer can read.
+    """
     if not isinstance(text, str):
-        raise ValueError(f"expected a string as {name}, got {text!r}")
-    if not text.strip():
-        raise ValueError(f"{name} is empty, got {text!r}; give an expression that says what to segment")
-    return [(name, text)]
+        raise ValueError(f"expected a string as {name}, got {_shortened(text)}")
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"{name} has {len(text)} characters; give an expression of at most {MAX_CHARACTERS}")
+    lone = next((index for index, character in enumerate(text) if "\ud800" <= character <= "\udfff"), None)
+    if lone is not None:
+        raise ValueError(
+            f"{name} is no valid Unicode: character {lone} is {text[lone]!r} in {_shortened(text)}; "
+            f"give it as UTF-8 text"
+        )
+    # Spaces and what is invisible, such as a zero-width space, say nothing.
+    if all(unicodedata.category(character)[0] in "ZC" for character in text):
+        raise ValueError(f"{name} is empty, got {_shortened(text)}; give an expression that says what to segment")
+    return text
 
 
 def count_per_image(text: Any, n_images: int) -> list[int]:
@@ -49,7 +75,7 @@ def count_per_image(text: Any, n_images: int) -> list[int]:
 
 
 def align(values: Any, text: Any, name: str) -> list[Any]:
-    """Flattens values that are nested like `text`; None stands for nothing at that place.
+    """Flattens values that are nested like `text`; None stands for nothing there.
 
     Raises:
         `ValueError`: If a list of values has not the length of its list of expressions.
@@ -159,7 +185,15 @@ def _read_points(value: Any, row: int) -> np.ndarray:
 
 def _numbers(value: Any) -> np.ndarray:
     value = value.detach().cpu().float().numpy() if isinstance(value, torch.Tensor) else value
-    return np.asarray(value, dtype=np.float64)
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"expected numbers, in lists of equal length, got {_shortened(value)}") from error
+
+
+def _shortened(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else shown[:77] + "…"
 
 
 def _scale(xy: np.ndarray, size_hw: tuple[int, int], resized_hw: tuple[int, int], name: str) -> np.ndarray:

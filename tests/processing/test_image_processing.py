@@ -1,8 +1,6 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """The two canvases, and every kind of image that can be handed in."""
 
-import base64
-import io
 import json
 
 import numpy as np
@@ -11,9 +9,7 @@ import torch
 from PIL import Image
 from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 
-from ssp_sam.processing import image_inputs as image_inputs_ssp_sam
 from ssp_sam.processing.canvas_geometry import centred_offset, fit_semantic
-from ssp_sam.processing.image_inputs import read_rgb
 from ssp_sam.processing.image_processing_ssp_sam import SspSamImageProcessor
 
 CLIP_MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])
@@ -27,10 +23,6 @@ def processor() -> SspSamImageProcessor:
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def pixels(image) -> np.ndarray:
-    return np.asarray(read_rgb(image)[0])
 
 
 # The canvases
@@ -191,141 +183,6 @@ def test_a_mean_of_four_values_keeps_alpha_on_the_sam_canvas_alone(processor):
     assert output.semantic_pixel_values.shape == (1, 3, 32, 32)
 
 
-# Modes of images
-
-
-def test_grayscale_repeats_its_channel():
-    gray = noise(4, 5)[..., 0]
-    expected = np.repeat(gray[..., None], 3, axis=2)
-    for image in (Image.fromarray(gray), gray, gray[..., None], torch.from_numpy(gray)[None]):
-        assert np.array_equal(pixels(image), expected)
-
-
-def test_a_palette_shows_its_colours():
-    image = Image.new("P", (2, 1))
-    image.putpalette([255, 0, 0, 0, 0, 255])
-    image.putpixel((1, 0), 1)
-    assert pixels(image).tolist() == [[[255, 0, 0], [0, 0, 255]]]
-
-
-def test_a_transparent_palette_entry_is_white():
-    image = Image.new("P", (2, 1))
-    image.putpalette([255, 0, 0, 0, 0, 255])
-    image.putpixel((1, 0), 1)
-    image.info["transparency"] = 0
-    assert pixels(image).tolist() == [[[255, 255, 255], [0, 0, 255]]]
-
-
-@pytest.mark.parametrize(("mode", "value"), [("RGBA", (0, 0, 0, 0)), ("LA", (0, 0))])
-def test_transparency_is_laid_on_white(mode, value):
-    assert pixels(Image.new(mode, (1, 1), value)).tolist() == [[[255, 255, 255]]]
-
-
-def test_half_transparency_is_mixed_with_white_in_arrays_too():
-    array = np.array([[[100, 0, 0, 128]]], dtype=np.uint8)
-    expected = [[[177, 127, 127]]]
-    assert pixels(array).tolist() == expected
-    assert pixels(Image.fromarray(array)).tolist() == expected
-
-
-def test_cmyk_becomes_rgb():
-    assert pixels(Image.new("CMYK", (1, 1), (0, 255, 255, 0))).tolist() == [[[255, 0, 0]]]
-
-
-def test_bilevel_images_are_black_and_white():
-    assert pixels(Image.new("1", (1, 1), 1)).tolist() == [[[255] * 3]]
-    assert pixels(np.array([[True, False]])).tolist() == [[[255] * 3, [0] * 3]]
-
-
-def test_sixteen_bits_are_scaled_and_not_clipped():
-    array = np.array([[0, 257 * 100, 65535]], dtype=np.uint16)
-    for image in (array, Image.fromarray(array), array.astype(np.int32)):
-        assert pixels(image)[0, :, 0].tolist() == [0, 100, 255]
-
-
-def test_a_sixteen_bit_png_file_is_scaled(tmp_path):
-    Image.fromarray(np.array([[0, 257 * 100, 65535]], dtype=np.uint16)).save(tmp_path / "deep.png")
-    assert pixels(tmp_path / "deep.png")[0, :, 0].tolist() == [0, 100, 255]
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(processor, tmp_path, orientation):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(noise(20, 30)).save(tmp_path / "turned.png", exif=exif)
-    output = processor(tmp_path / "turned.png", return_tensors="pt")
-    assert output.original_sizes.tolist() == [[30, 20] if orientation > 4 else [20, 30]]
-    turned = {1: 0, 3: 2, 6: -1, 8: 1}
-    if orientation in turned:
-        upright = np.rot90(noise(20, 30), turned[orientation])
-        assert torch.equal(output.pixel_values, processor(upright, return_tensors="pt").pixel_values)
-
-
-def test_float_images_in_0_to_255_equal_integers():
-    assert np.array_equal(pixels(noise(5, 6).astype(np.float32)), noise(5, 6))
-
-
-def test_a_row_of_pixels_is_read_channels_last_in_arrays_and_first_in_tensors():
-    assert pixels(np.zeros((1, 4000, 3), dtype=np.uint8)).shape == (1, 4000, 3)
-    assert pixels(torch.zeros(3, 4000, 1)).shape == (4000, 1, 3)
-    assert pixels(torch.zeros(3, 1, 4000)).shape == (1, 4000, 3)
-
-
-def test_base64_text_is_read():
-    buffer = io.BytesIO()
-    Image.fromarray(noise(4, 4)).save(buffer, "png")
-    text = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    assert np.array_equal(pixels(text), noise(4, 4))
-
-
-def test_a_url_is_fetched_by_transformers(monkeypatch):
-    picture = Image.fromarray(noise(4, 4))
-    monkeypatch.setattr(image_inputs_ssp_sam, "load_image", {"https://example.org/cat.png": picture}.__getitem__)
-    assert np.array_equal(pixels("https://example.org/cat.png"), noise(4, 4))
-    with pytest.raises(ValueError, match=r"could not load an image from 'https://example.org/dog.png' .*check the URL"):
-        read_rgb("https://example.org/dog.png")
-
-
-# Bad images
-
-
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (np.full((4, 5, 3), np.nan), r"expected finite pixels, got an image of shape \(4, 5, 3\) with NaN"),
-        (np.full((4, 5), np.inf), "expected finite pixels"),
-        (np.full((4, 5), -2.5), r"in 0..1 or 0..255, got values from -2.5 to -2.5"),
-        (np.full((4, 5), 300.0), "got values from 300 to 300"),
-        (np.full((4, 5), 70000), r"in 0..255 or 0..65535, got values from 70000 to 70000"),
-        (np.zeros((6, 5, 7)), r"expected 1, 3 or 4 channels as first or last axis, got an image of shape \(6, 5, 7\)"),
-        (np.zeros((0, 5, 3)), r"expected an image of shape .*, got \(0, 5, 3\)"),
-        (np.zeros(5), r"expected an image of shape .*, got \(5,\)"),
-        (np.array([["a"]]), "expected bool, integer or float pixels, got dtype <U1"),
-        (7, "expected an image as PIL image, array, tensor, path or URL, got int: 7"),
-        ("nowhere.jpg", "no image file at 'nowhere.jpg'; give the path of an existing image"),
-    ],
-)
-def test_what_is_no_picture_is_refused_in_one_sentence(image, message):
-    with pytest.raises(ValueError, match=message):
-        read_rgb(image)
-
-
 def test_no_image_at_all_is_refused(processor):
     with pytest.raises(ValueError, match="expected at least one image, got an empty list"):
         processor([])
-
-
-def test_a_file_that_is_no_image_is_refused_with_its_path(tmp_path):
-    (tmp_path / "notes.jpg").write_text("no picture")
-    with pytest.raises(ValueError, match=r"could not read an image from '.*notes\.jpg'.*give a picture such as PNG"):
-        read_rgb(tmp_path / "notes.jpg")
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_a_truncated_file_is_refused_with_its_path(tmp_path, suffix):
-    path = tmp_path / f"cut.{suffix}"
-    Image.fromarray(noise(64, 64)).save(path)
-    path.write_bytes(path.read_bytes()[:1500])
-    for image in (path, Image.open(path)):
-        with pytest.raises(ValueError, match=rf"could not decode '.*cut\.{suffix}'.*damaged or cut off: replace it"):
-            read_rgb(image)

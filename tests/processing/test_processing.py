@@ -99,6 +99,10 @@ def test_counts_that_do_not_match_are_refused_with_both(processor, image, n_imag
     ("text", "message"),
     [
         ("", r"text is empty, got ''; give an expression"),
+        ("\u200b\ufeff", r"text is empty, got '.u200b.ufeff'"),
+        (["dog", "a \udc80 cat"], r"text\[1\] is no valid Unicode: character 2 is '.udc80' in 'a .udc80 cat'"),
+        ("\ud83d", r"text is no valid Unicode: character 0 is '.ud83d'"),
+        ("dog " * 3000, r"text has 12000 characters; give an expression of at most 10000"),
         (["dog", " \n"], r"text\[1\] is empty, got ' \\n'"),
         ([["dog"], ["car", ""]], r"text\[1\]\[1\] is empty, got ''"),
         (["dog", None], r"expected a string as text\[1\], got None"),
