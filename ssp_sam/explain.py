@@ -25,7 +25,7 @@ from .processing.visualization.explanation_panels import (
     fit_in_panel,
     place_in_row,
 )
-from .processing.visualization.overlay import PANEL_BACKGROUND
+from .processing.visualization.painting import PANEL_BACKGROUND
 
 
 @dataclass(frozen=True)

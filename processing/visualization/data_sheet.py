@@ -1,16 +1,24 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Draws samples of a prepared benchmark: each picture with what is meant in it, and the sentences that mean it."""
+"""Draws samples of a prepared benchmark: each image with what is meant in it, and the sentences that mean it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw
 
-from .overlay import FILL_OPACITY, PANEL_BACKGROUND, PANEL_MUTED, PANEL_TEXT, choose_colours, wrap_text
+from .painting import (
+    PANEL_BACKGROUND,
+    PANEL_MUTED,
+    PANEL_TEXT,
+    choose_colours,
+    font_of,
+    paint_masks,
+    scaled_size,
+    wrap_text,
+)
 
 CELL_WIDTH = 380
-PICTURE_HEIGHT = 285
+IMAGE_HEIGHT = 285
 MARGIN = 10
 FONT_SIZE = 15
 MAX_SENTENCES = 6  # of a sample; how many more there are is said
@@ -20,13 +28,13 @@ NO_TARGET_TEXT = "nothing is meant"
 
 def draw_data_sheet(rows: Sequence[Mapping[str, Any]], columns: int = 4) -> Image.Image:
     """
-    Returns one picture of all the samples.
+    Returns one drawing of all the samples.
 
     Each object has a colour of its own that stands out, the hull of all boxes is drawn dashed, and a sample in which
     nothing is meant has a yellow frame and says so.
 
     Args:
-        rows: Rows of a prepared benchmark with decoded pictures, and masks as (height, width) bool; at least one.
+        rows: Rows of a prepared benchmark with decoded images, and masks as (height, width) bool; at least one.
         columns: Samples beside each other.
 
     Raises:
@@ -34,9 +42,8 @@ def draw_data_sheet(rows: Sequence[Mapping[str, Any]], columns: int = 4) -> Imag
     """
     if not rows or columns < 1:
         raise ValueError(f"expected at least one sample and one column, got {len(rows)} and {columns}")
-    font = ImageFont.load_default(size=float(FONT_SIZE))
     columns = min(columns, len(rows))
-    cells = [_draw_cell(row, font) for row in rows]
+    cells = [_draw_cell(row) for row in rows]
     lines = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     heights = [max(cell.height for cell in line) for line in lines]
     sheet = Image.new("RGB", (columns * CELL_WIDTH, sum(heights)), PANEL_BACKGROUND)
@@ -48,57 +55,42 @@ def draw_data_sheet(rows: Sequence[Mapping[str, Any]], columns: int = 4) -> Imag
     return sheet
 
 
-def _draw_cell(row: Mapping[str, Any], font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
-    width = CELL_WIDTH - 2 * MARGIN
-    picture = _draw_picture(row, width)
+def _draw_cell(row: Mapping[str, Any]) -> Image.Image:
+    width, font, line_height = CELL_WIDTH - 2 * MARGIN, font_of(FONT_SIZE), round(FONT_SIZE * 1.35)
+    image = _draw_image(row, width)
     lines = [(f"{row['source']} {row['split']} {row['ref_id']}", PANEL_MUTED)]
     if row["no_target"]:
         lines.append((NO_TARGET_TEXT, NO_TARGET_COLOUR))
     elif row["category"]:
         lines.append((row["category"], PANEL_MUTED))
-    shown = row["expressions"][:MAX_SENTENCES]
-    lines += [(text, PANEL_TEXT) for text in shown]
-    if len(row["expressions"]) > len(shown):
-        lines.append((f"and {len(row['expressions']) - len(shown)} more", PANEL_MUTED))
-    probe = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    wrapped = [(part, colour) for text, colour in lines for part in wrap_text(probe, text, font, width)]
-    line_height = round(FONT_SIZE * 1.35)
-    cell = Image.new("RGB", (CELL_WIDTH, PICTURE_HEIGHT + 3 * MARGIN + line_height * len(wrapped)), PANEL_BACKGROUND)
-    cell.paste(picture, (MARGIN + (width - picture.width) // 2, MARGIN + (PICTURE_HEIGHT - picture.height) // 2))
+    lines += [(text, PANEL_TEXT) for text in row["expressions"][:MAX_SENTENCES]]
+    if len(row["expressions"]) > MAX_SENTENCES:
+        lines.append((f"and {len(row['expressions']) - MAX_SENTENCES} more", PANEL_MUTED))
+    wrapped = [(part, colour) for text, colour in lines for part in wrap_text(text, font, width)]
+    cell = Image.new("RGB", (CELL_WIDTH, IMAGE_HEIGHT + 3 * MARGIN + line_height * len(wrapped)), PANEL_BACKGROUND)
+    cell.paste(image, (MARGIN + (width - image.width) // 2, MARGIN + (IMAGE_HEIGHT - image.height) // 2))
     draw = ImageDraw.Draw(cell)
     for number, (text, colour) in enumerate(wrapped):
-        draw.text((MARGIN, PICTURE_HEIGHT + 2 * MARGIN + number * line_height), text, font=font, fill=colour)
+        draw.text((MARGIN, IMAGE_HEIGHT + 2 * MARGIN + number * line_height), text, font=font, fill=colour)
     return cell
 
 
-def _draw_picture(row: Mapping[str, Any], width: int) -> Image.Image:
-    """The picture as large as the cell allows, with masks, the box, and a frame where nothing is meant."""
-    picture = row["image"].convert("RGB")
-    scale = min(width / picture.width, PICTURE_HEIGHT / picture.height)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    smaller = picture.resize(size, Image.Resampling.LANCZOS)
-    pixels = np.asarray(smaller).astype(np.float32)
+def _draw_image(row: Mapping[str, Any], width: int) -> Image.Image:
+    """The image as large as the cell allows, with masks, the box, and a frame where nothing is meant."""
+    image = row["image"].convert("RGB")
+    size = scaled_size(image.size, min(width / image.width, IMAGE_HEIGHT / image.height))
+    smaller = image.resize(size, Image.Resampling.LANCZOS)
     masks = [Image.fromarray(mask).convert("L").resize(size, Image.Resampling.BILINEAR) for mask in row["masks"]]
-    masks = [mask.point(_black_or_white) for mask in masks]
-    for mask, colour in zip(masks, choose_colours(smaller, [{"mask": mask} for mask in masks])):
-        inside = np.asarray(mask) > 0
-        inner = np.asarray(mask.filter(ImageFilter.MinFilter(5))) > 0
-        pixels[inside] = (1 - FILL_OPACITY) * pixels[inside] + FILL_OPACITY * np.array(colour, np.float32)
-        pixels[inside & ~inner] = colour
-    drawn = Image.fromarray(pixels.round().astype(np.uint8))
+    drawn = paint_masks(smaller, masks, choose_colours(smaller, masks), line=2, halo=False)
     draw = ImageDraw.Draw(drawn)
     if row["box_xyxy"] is not None:
-        across, down = size[0] / picture.width, size[1] / picture.height
+        across, down = size[0] / image.width, size[1] / image.height
         left, top, right, bottom = row["box_xyxy"]
         corners = (left * across, top * down, min(right * across, size[0] - 1), min(bottom * down, size[1] - 1))
         _dashed_rectangle(draw, corners)
     if row["no_target"]:
         draw.rectangle((0, 0, size[0] - 1, size[1] - 1), outline=NO_TARGET_COLOUR, width=4)
     return drawn
-
-
-def _black_or_white(value: int) -> int:
-    return 255 if value > 127 else 0
 
 
 def _dashed_rectangle(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], dash: int = 6):

@@ -1,29 +1,33 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""The parts of an explanation's picture: the answer, a map over the image, and the weighted words."""
+"""The parts of an explanation's image: the answer, a map over the image, and the weighted words."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from .overlay import (
+from .painting import (
     PANEL_BACKGROUND,
     PANEL_MUTED,
     PANEL_TEXT,
+    PROBE,
+    as_image,
     choose_colours,
+    font_of,
     paint_results,
+    scaled_size,
     shorten_text,
     text_colour,
     wrap_text,
 )
 
-PICTURE_SIDE = 320  # the long side of the image in a panel; letters stay readable in the demo's half of a window
+IMAGE_SIDE = 320  # the long side of the image in a panel; letters stay readable in the demo's half of a window
 MIN_PANEL_WIDTH = 260  # of a narrow image, so that title and scale have room
 MARGIN = 14
-TITLE_FONT = ImageFont.load_default(size=17.0)
-WORD_FONT = ImageFont.load_default(size=18.0)
-SMALL_FONT = ImageFont.load_default(size=15.0)
+TITLE_FONT = font_of(17)
+WORD_FONT = font_of(18)
+SMALL_FONT = font_of(15)
 DIVIDER = (63, 63, 70)
 # From low to high: colours of growing lightness, which also differ for those who see no red or green.
 SCALE = np.array([(8, 6, 26), (72, 15, 108), (165, 44, 96), (229, 92, 48), (252, 172, 28), (252, 253, 170)], np.float32)
@@ -34,41 +38,40 @@ MAX_UNREAD_CHARACTERS = 90
 
 def fit_in_panel(image: Image.Image) -> Image.Image:
     """The image at the size that it has in a panel."""
-    scale = PICTURE_SIDE / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    size = scaled_size(image.size, IMAGE_SIDE / max(image.size))
     return image.convert("RGB").resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def draw_answer(picture: Image.Image, original_size: tuple[int, int], result: dict[str, Any]) -> Image.Image:
+def draw_answer(image: Image.Image, original_size: tuple[int, int], result: dict[str, Any]) -> Image.Image:
     """
-    The picture with mask and box, under the score; or the plain picture where nothing was found.
+    The image with mask and box, under the score; or the plain image where nothing was found.
 
     Args:
-        picture: the image at its size in the panel.
+        image: the image at its size in the panel.
         original_size: width and height of the image that `result` belongs to.
         result: one of `ReferringSegmentationPipeline`.
     """
     note, box = "no mask and no box", result["box"]
     if box:
         note = f"box {box['xmin']}, {box['ymin']} to {box['xmax']}, {box['ymax']}"
-    scale = (picture.width / original_size[0], picture.height / original_size[1])
-    shrunk = [{**result, "mask": result["mask"].resize(picture.size, Image.Resampling.BILINEAR)}]
-    canvas = paint_results(picture, shrunk, choose_colours(picture, shrunk), scale, tags=False)
+    scale = (image.width / original_size[0], image.height / original_size[1])
+    mask = result["mask"].resize(image.size, Image.Resampling.BILINEAR)
+    canvas = paint_results(image, [{**result, "mask": mask}], choose_colours(image, [mask]), scale, tags=False)
     verdict = "nothing found" if result["no_target"] else "found"
     panel, draw, place = _framed(canvas, f"{verdict}, score {result['score']:.2f}")
     draw.text(place, note, font=SMALL_FONT, fill=PANEL_MUTED)
     return panel
 
 
-def draw_map(picture: Image.Image, title: str, values: np.ndarray | None) -> Image.Image:
+def draw_map(image: Image.Image, title: str, values: np.ndarray | None) -> Image.Image:
     """
-    A map in colours over the grey picture, with its scale below; without a map, a line that says so.
+    A map in colours over the grey image, with its scale below; without a map, a line that says so.
 
     Args:
-        picture: the image at its size in the panel.
+        image: the image at its size in the panel.
         values: the map over it, (height, width), or None.
     """
-    grey = GREY_STRENGTH * np.asarray(picture.convert("L"), np.float32)[..., None]
+    grey = GREY_STRENGTH * np.asarray(image.convert("L"), np.float32)[..., None]
     if values is None:
         panel, draw, place = _framed(Image.fromarray((grey / 3).repeat(3, axis=2).astype(np.uint8)), title)
         draw.text(place, f"this model has no {title} map", font=SMALL_FONT, fill=PANEL_MUTED)
@@ -76,7 +79,7 @@ def draw_map(picture: Image.Image, title: str, values: np.ndarray | None) -> Ima
     low, high = float(values.min()), float(values.max())
     colours = colour_of((values - low) / (high - low) if high > low else np.zeros_like(values))
     canvas = MAP_OPACITY * colours + (1 - MAP_OPACITY) * grey
-    panel, draw, place = _framed(Image.fromarray(canvas.round().astype(np.uint8)), title)
+    panel, draw, place = _framed(as_image(canvas), title)
     _draw_scale(panel, draw, place, low, high)
     return panel
 
@@ -90,7 +93,6 @@ def draw_words(words: Sequence[Any], unread: str, width: int) -> Image.Image:
         unread: the end of the expression that the model did not read.
         width: of the panel, in pixels.
     """
-    probe = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     strongest = max((word.weight or 0.0 for word in words if not word.special), default=0.0)
     weighted = any(word.weight is not None for word in words)
     pitch = 58 if weighted else 40
@@ -100,14 +102,14 @@ def draw_words(words: Sequence[Any], unread: str, width: int) -> Image.Image:
     x, y = MARGIN, MARGIN + 24
     for word in words:
         font = SMALL_FONT if word.special else WORD_FONT
-        for number, text in enumerate(wrap_text(probe, word.text, font, width - 2 * MARGIN - 16)):
-            chip_width = max(int(probe.textlength(text, font=font)) + 16, 36)
+        for number, text in enumerate(wrap_text(word.text, font, width - 2 * MARGIN - 16)):
+            chip_width = max(int(PROBE.textlength(text, font=font)) + 16, 36)
             if x > MARGIN and x + chip_width > width - MARGIN:
                 x, y = MARGIN, y + pitch
             chips.append((text, word, (x, y, x + chip_width, y + 30), number == 0))
             x += chip_width + 6
     note = f"not read: {shorten_text(unread, MAX_UNREAD_CHARACTERS)}" if unread else ""
-    notes = wrap_text(probe, note, SMALL_FONT, width - 2 * MARGIN) if note else []
+    notes = wrap_text(note, SMALL_FONT, width - 2 * MARGIN) if note else []
 
     # 2. Drawn below each other.
     bottom = y + pitch
@@ -156,14 +158,14 @@ def colour_of(values: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(values, steps, SCALE[:, channel]) for channel in range(3)], axis=-1)
 
 
-def _framed(picture: Image.Image, title: str) -> tuple[Image.Image, ImageDraw.ImageDraw, tuple[int, int]]:
-    """A panel with a title, the picture under it and room below; also where the room below begins."""
-    width = max(picture.width, MIN_PANEL_WIDTH) + 2 * MARGIN
-    panel = Image.new("RGB", (width, picture.height + 74), PANEL_BACKGROUND)
+def _framed(image: Image.Image, title: str) -> tuple[Image.Image, ImageDraw.ImageDraw, tuple[int, int]]:
+    """A panel with a title, the image under it and room below; also where the room below begins."""
+    width = max(image.width, MIN_PANEL_WIDTH) + 2 * MARGIN
+    panel = Image.new("RGB", (width, image.height + 74), PANEL_BACKGROUND)
     draw = ImageDraw.Draw(panel)
     draw.text((MARGIN, 11), title, font=TITLE_FONT, fill=PANEL_TEXT)
-    panel.paste(picture, ((width - picture.width) // 2, 38))
-    return panel, draw, (MARGIN, 38 + picture.height + 8)
+    panel.paste(image, ((width - image.width) // 2, 38))
+    return panel, draw, (MARGIN, 38 + image.height + 8)
 
 
 def _draw_scale(panel: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[int, int], low: float, high: float):
@@ -172,7 +174,7 @@ def _draw_scale(panel: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[int,
     start = place[0] + int(draw.textlength(lowest, font=SMALL_FONT)) + 8
     end = panel.width - MARGIN - int(draw.textlength(highest, font=SMALL_FONT)) - 8
     bar = colour_of(np.linspace(0, 1, end - start)[None].repeat(12, axis=0))
-    panel.paste(Image.fromarray(bar.round().astype(np.uint8)), (start, place[1] + 4))
+    panel.paste(as_image(bar), (start, place[1] + 4))
     draw.text(place, lowest, font=SMALL_FONT, fill=PANEL_MUTED)
     draw.text((end + 8, place[1]), highest, font=SMALL_FONT, fill=PANEL_MUTED)
 

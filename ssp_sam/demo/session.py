@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from ..explain import draw_explanation, explain
 from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from ..processing.image_inputs import read_rgb
-from ..processing.visualization.overlay import choose_colours, paint_results
+from ..processing.visualization.painting import choose_colours, paint_results
 
 MAX_EXPRESSIONS = 20
 CACHED_IMAGES = 8
@@ -107,7 +107,7 @@ class DemoSegmenter:
             )
         marks = {expression: state.marks[expression] for expression in expressions if expression in state.marks}
         state = self._answer(replace(state, marks=marks), expressions)
-        return replace(state, colours=tuple(choose_colours(state.image, state.results)))
+        return replace(state, colours=tuple(choose_colours(state.image, [result["mask"] for result in state.results])))
 
     def click(self, state: DemoState, expression: str | None, kind: str, shown_xy: tuple[float, float]) -> DemoState:
         """
