@@ -9,6 +9,7 @@ read and speed is that of one core's own time, so that the figures are those of 
 """
 
 import argparse
+import hashlib
 import json
 import random
 import sys
@@ -23,13 +24,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ssp_sam.training.feature_cache.cache import FeatureCache
-from ssp_sam.training.feature_cache.identity import weights_digest
-from ssp_sam.training.feature_cache.index import FeatureIndex
-from ssp_sam.training.feature_cache.shards import write_shard
+from ssp_sam.training.feature_cache.cache import writing_to
+from ssp_sam.training.feature_cache.identity import CacheIdentity, weights_digest
 
 SHAPES = {"image_embeddings": [256, 64, 64], "patch_features": [196, 512]}
-IMAGES_PER_SHARD = 64
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -50,18 +48,11 @@ def main(argv: list[str] | None = None) -> dict:
 
 def measure_cache(folder: Path, names: list[str], num_images: int) -> dict:
     """Writes a cache and reads every image once in random order."""
-    folder.mkdir()
-    index = FeatureIndex({name: {"shape": SHAPES[name], "identity": {}} for name in names})
-    keys = [f"{number:032x}" for number in range(num_images)]
-    index.files = {key: key for key in keys}
-    for start in range(0, num_images, IMAGES_PER_SHARD):
-        part = keys[start : start + IMAGES_PER_SHARD]
-        values = {name: torch.randn(len(part), *SHAPES[name]).half() for name in names}
-        shard = write_shard(folder, index, part, values)
-        index.shards[shard] = {"bytes": (folder / shard).stat().st_size, "keys": part}
-    del values
-    index.save(folder)
-    cache = FeatureCache(folder, FeatureIndex.load(folder), names, torch.float16)
+    identity = CacheIdentity({name: {"shape": SHAPES[name]} for name in names})
+    keys = [hashlib.sha256(bytes([number % 256, number // 256])).hexdigest()[:32] for number in range(num_images)]
+    with writing_to(folder, identity) as cache:
+        for key in keys:
+            cache.write(key, {name: torch.randn(SHAPES[name]).half() for name in names})
     cache.read(keys[0])
     random.Random(0).shuffle(keys)
     before, start = resident_bytes(), time.process_time()
@@ -72,7 +63,7 @@ def measure_cache(folder: Path, names: list[str], num_images: int) -> dict:
         "bytes per image": folder_bytes(folder) / num_images,
         "reads per second of one core": round(num_images / seconds),
         "resident memory, growth in MB": round((resident_bytes() - before) / 1e6, 1),
-        "read in MB": round(num_images * index.value_bytes / 1e6),
+        "read in MB": round(num_images * identity.value_bytes / 1e6),
     }
 
 

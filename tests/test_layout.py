@@ -22,6 +22,7 @@ LINE = (
     ("processing.visualization",),
     ("modeling_ssp_sam",),
     ("modeling_ssp_sam.conversion",),
+    ("training.atomic_files",),  # a file that every room of the training writes with
     ("training.scenes", "training.feature_cache"),
     ("training.data",),
     ("training.preparation.readers",),

@@ -21,6 +21,7 @@ GROUPS = {
     },
     "train and measure": {
         "show-data": "draw samples of a prepared benchmark",
+        "cache": "compute the features of images once, to train from them",
     },
     "publish and convert": {
         "convert": "a checkpoint of the original as a folder for from_pretrained",

@@ -7,24 +7,24 @@ import pytest
 import torch
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 
-from scripts.cache_image_features import main as cache_features
 from ssp_sam import SspSamModel, SspSamProcessor
 from ssp_sam.modeling_ssp_sam import modeling_ssp_sam
 from ssp_sam.training.data.prepared import load_prepared
 from ssp_sam.training.data.references import ReferCollator, ReferDataset
-from ssp_sam.training.feature_cache.cache import FeatureCache, image_key
+from ssp_sam.training.feature_cache.cache import FeatureCache
+from ssp_sam.training.feature_cache.image_keys import image_key
 from ssp_sam.training.train import main
 from tests.helpers.benchmark import tiny_benchmark, tiny_model_folder
+from tests.helpers.feature_caches import cache_features
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A model folder, a benchmark, and the cache of one's features for the other's pictures."""
+    """A model folder, a benchmark, and the cache of one's features for the other's images."""
     folder = tmp_path_factory.mktemp("prepared")
     model = tiny_model_folder(folder / "model", dropout=False)
     benchmark = tiny_benchmark(folder / "benchmark", num_train=6, num_eval=2)
-    words = ["--model", model, "--data", benchmark, "--output", folder / "features", "--with-patches"]
-    assert cache_features([str(word) for word in words]) == 0
+    assert cache_features(model, benchmark, folder / "features", "--with-patches") == 0
     return model, benchmark, folder / "features"
 
 

@@ -2,43 +2,51 @@
 """
 Features of images that a frozen encoder computed once, read back from disk in place of running the encoder.
 
-`scripts/cache_image_features.py` writes such caches; `feature_index.py` says what they look like on disk.
+    identity.json                   encoders, weights, preprocessing and dtypes that all features have in common
+    ab/abcdef….safetensors          one image by its key: image_embeddings (d, height, width), patch_features (N, C)
+
+Files are written aside and renamed, so that one in its place is a whole one.
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
-from .identity import encoder_of, feature_identity, identity_differences, identity_name
-from .image_keys import file_key, image_key
-from .index import FeatureCacheError, FeatureIndex
+from ..atomic_files import FolderInUseError, claim_folder, write_aside
+from .identity import DTYPES, IDENTITY_NAME, CacheIdentity, FeatureCacheError, encoder_of, feature_identity
 
 
 class FeatureCache:
     """
     The features of many images on disk, by the images' content.
 
-    Nothing of them stays in memory: a read maps the shard, copies its rows and lets the map go. The cache can be handed
-    to worker processes.
+    Nothing of them stays in memory, and no file stays open. The cache can be handed to worker processes.
 
     Args:
         folder: Folder of the cache.
-        index: Its index.
-        names: Features that are read.
-        dtype: Format they are returned in.
+        identity: What its features have in common.
+        names: Features that are read; all that are there by default.
+        dtype: Dtype they are returned in; as stored by default.
 
     `FeatureCache.open` makes one and refuses features that are not those of the model.
     """
 
-    def __init__(self, folder: str | Path, index: FeatureIndex, names: Sequence[str], dtype: torch.dtype):
-        self.folder, self.names, self.dtype = Path(folder), tuple(names), dtype
-        self._shapes = {name: tuple(index.features[name]["shape"]) for name in self.names}
-        self._settings = index.settings_digest
-        self._places, self._files = index.places(), index.files
+    def __init__(
+        self,
+        folder: str | Path,
+        identity: CacheIdentity,
+        names: Sequence[str] | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        self.folder, self.identity = Path(folder), identity
+        self.names = tuple(identity.features if names is None else names)
+        self.dtype = DTYPES[identity.dtype] if dtype is None else dtype
 
     @classmethod
     def open(
@@ -54,53 +62,50 @@ class FeatureCache:
         Opens a cache for a model, after checking that this model's encoders made it.
 
         Args:
-            folder: What `scripts/cache_image_features.py` wrote.
+            folder: What `ssp-sam cache` wrote.
             model: The `SspSamModel` that will use the features; the encoders that they replace must be frozen.
             processor: Its processor.
             names: Features to read, `"image_embeddings"` and `"patch_features"`. By default all that are there and that
-                the model can use; patches cannot be used where the processor places images at random.
-            dtype: Format of what is read; that of the model by default.
+                the model can use; patches cannot be used where the processor lays images at random positions.
+            dtype: Dtype of what is read; that of the model by default.
 
         Raises:
-            FeatureCacheError: There is no cache, it lacks a feature or a shard, another encoder or other preprocessing
-                made it, or the model trains the encoder.
+            FeatureCacheError: There is no cache, it lacks a feature, another encoder or other preprocessing made it, or
+                the model trains the encoder.
         """
-        index = FeatureIndex.load(folder)
+        identity = CacheIdentity.load(folder)
         random_offset = bool(getattr(processor, "image_processor", processor).random_semantic_offset)
         if names is None:
             has_patches = getattr(model, "vision_model", None) is not None and not random_offset
-            names = [name for name in index.features if has_patches or name != "patch_features"]
+            names = [name for name in identity.features if has_patches or name != "patch_features"]
         for name in names:
-            if name not in index.features:
-                raise FeatureCacheError(f"{str(folder)!r} has no {name}, only {', '.join(index.features)}")
+            if name not in identity.features:
+                raise FeatureCacheError(f"{str(folder)!r} has no {name}, only {', '.join(identity.features)}")
             if name == "patch_features" and random_offset:
                 raise FeatureCacheError(
                     f"patch_features in {str(folder)!r} are of images centred on the semantic canvas, got a processor "
                     f"with random_semantic_offset=True"
                 )
-            _check_frozen(model, name)
-            check_identity(folder, name, index.features[name]["identity"], feature_identity(model, processor, name))
-        _check_shards(Path(folder), index)
-        return cls(folder, index, names, model.dtype if dtype is None else dtype)  # pyright: ignore
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._places
+            if any(parameter.requires_grad for parameter in encoder_of(model, name).parameters()):
+                raise FeatureCacheError(
+                    f"{name} can be read from a cache only while their encoder is frozen, but this model trains it; "
+                    f"put it into frozen_modules of its configuration"
+                )
+            identity.check_feature(folder, name, feature_identity(model, processor, name))
+        return cls(folder, identity, names, model.dtype if dtype is None else dtype)  # pyright: ignore
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return (path.stem for path in self.folder.glob("[0-9a-f][0-9a-f]/*.safetensors"))
 
-    def key_of(self, image: Any) -> str:
-        """
-        Returns `image_key(image)`, without decoding the image where it is a file that the cache has seen.
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
-        Args:
-            image: Anything that `image_key` takes; `{"bytes": …, "path": …}` of a dataset is the fastest.
-        """
-        known = self._files.get(file_key(image) or "")
-        return image_key(image) if known is None else known
+    def __contains__(self, key: str) -> bool:
+        return self.path(key).is_file()
+
+    def path(self, key: str) -> Path:
+        """Returns the file of an image by its `image_key`; sub-folders keep listings short."""
+        return self.folder / key[:2] / f"{key}.safetensors"
 
     def read(self, key: str) -> dict[str, torch.Tensor]:
         """
@@ -113,9 +118,21 @@ class FeatureCache:
             `image_embeddings` (d, height, width) and, where they are read, `patch_features` (N, C).
 
         Raises:
-            FeatureCacheError: The image is not in the cache, or a shard is gone or damaged.
+            FeatureCacheError: The image is not in the cache, or its file is damaged or of another encoder.
         """
-        return {name: values[0] for name, values in self.batch([key]).items()}
+        path = self.path(key)
+        try:
+            with safe_open(path, framework="pt") as stored:
+                self._check_file(path, stored)
+                # Copied out of the mapped file, so that it is let go.
+                return {name: stored.get_tensor(name).to(self.dtype, copy=True) for name in self.names}
+        except FileNotFoundError as error:
+            raise FeatureCacheError(
+                f"image {key} is not among the {len(self)} images in {str(self.folder)!r}; "
+                f"run `ssp-sam cache` on its data too"
+            ) from error
+        except (SafetensorError, OSError) as error:
+            raise FeatureCacheError(f"{str(path)!r} is damaged ({error}); `ssp-sam cache` replaces it") from error
 
     def batch(self, keys: Sequence[str]) -> dict[str, torch.Tensor]:
         """
@@ -130,70 +147,93 @@ class FeatureCache:
             `image_embeddings` in place of `pixel_values`.
 
         Raises:
-            FeatureCacheError: An image is not in the cache, or a shard is gone or damaged.
+            FeatureCacheError: As for `read`.
         """
-        wanted: dict[str, list[tuple[int, int]]] = {}
-        for number, key in enumerate(keys):
-            if key not in self._places:
-                raise FeatureCacheError(
-                    f"image {key} is not among the {len(self)} images in {str(self.folder)!r}; "
-                    f"run scripts/cache_image_features.py on its data too"
-                )
-            shard, row = self._places[key]
-            wanted.setdefault(shard, []).append((number, row))
-        features = {name: torch.empty(len(keys), *shape, dtype=self.dtype) for name, shape in self._shapes.items()}
-        for shard, rows in wanted.items():
-            self._copy_rows(shard, rows, features)
-        return features
+        images = [self.read(key) for key in keys]
+        return {name: torch.stack([features[name] for features in images]) for name in self.names}
 
-    def _copy_rows(self, shard: str, rows: list[tuple[int, int]], features: dict[str, torch.Tensor]):
+    def write(self, key: str, features: dict[str, torch.Tensor]):
+        """
+        Keeps the features of one image, whole or not at all.
+
+        Args:
+            key: Its `image_key`.
+            features: The features of the cache's identity, of its dtype.
+
+        Raises:
+            FeatureCacheError: They cannot be written.
+        """
+        tensors = {name: features[name].contiguous() for name in self.identity.features}
+        with _told(self.path(key)), write_aside(self.path(key)) as aside:
+            save_file(tensors, aside, {"identity": self.identity.fingerprint})
+
+    def has_whole(self, key: str) -> bool:
+        """
+        Returns whether the features of an image are there and not cut off.
+
+        Raises:
+            FeatureCacheError: They are of another encoder or of other settings.
+        """
+        path = self.path(key)
         try:
-            with safe_open(self.folder / shard, framework="pt") as stored:
-                if (stored.metadata() or {}).get("settings") != self._settings:
-                    raise FeatureCacheError(f"{shard!r} in {str(self.folder)!r} was replaced by a foreign shard")
-                for name, values in features.items():
-                    stored_rows = stored.get_slice(name)
-                    for number, row in rows:
-                        values[number].copy_(stored_rows[row])  # from the map, converted on the way
-        except (SafetensorError, OSError) as error:
+            with safe_open(path, framework="pt") as stored:  # compares the header with the size of the file
+                self._check_file(path, stored)
+        except (SafetensorError, OSError):
+            return False
+        return True
+
+    def _check_file(self, path: Path, stored: safe_open):
+        if (stored.metadata() or {}).get("identity") != self.identity.fingerprint:
             raise FeatureCacheError(
-                f"{shard!r} in {str(self.folder)!r} is gone or damaged ({error}); "
-                f"run scripts/cache_image_features.py again, which replaces it"
-            ) from error
+                f"{str(path)!r} holds features of other settings than {IDENTITY_NAME}; move it out of the folder"
+            )
 
+    def check_room(self, num_images: int):
+        """
+        Compares the free space with what so many more images need.
 
-def check_identity(folder: str | Path, name: str, stored: dict[str, Any], own: dict[str, Any]):
-    """
-    Compares the identity in a cache with that of a model.
-
-    Raises:
-        FeatureCacheError: They differ; the message names both, and what differs.
-    """
-    if stored != own:
-        raise FeatureCacheError(
-            f"{str(folder)!r} holds {name} of encoder {identity_name(stored)}, but this model's encoder is "
-            f"{identity_name(own)} (they differ in {identity_differences(stored, own)}); use the model that made them, "
-            f"or write this one's into another folder with scripts/cache_image_features.py"
-        )
-
-
-def _check_frozen(model: nn.Module, name: str):
-    if any(parameter.requires_grad for parameter in encoder_of(model, name).parameters()):
-        raise FeatureCacheError(
-            f"{name} can be read from a cache only while their encoder is frozen, but this model trains it; put it "
-            f"into frozen_modules of its configuration"
-        )
-
-
-def _check_shards(folder: Path, index: FeatureIndex):
-    for name, shard in index.shards.items():
-        path = folder / name
-        size = path.stat().st_size if path.is_file() else 0
-        if size != shard["bytes"]:
+        Raises:
+            FeatureCacheError: There is less.
+        """
+        free, needed = shutil.disk_usage(self.folder).free, num_images * self.identity.value_bytes
+        if needed > free:
             raise FeatureCacheError(
-                f"{str(path)!r} has {size} bytes where the index says {shard['bytes']}; "
-                f"run scripts/cache_image_features.py again, which replaces it"
+                f"the features of {num_images} images need {needed / 1e9:.2f} GB, but only {free / 1e9:.2f} GB are "
+                f"free at {str(self.folder)!r}; make room or use another disk"
             )
 
 
-__all__ = ["FeatureCache", "FeatureCacheError", "check_identity", "file_key", "image_key"]
+@contextmanager
+def writing_to(folder: str | Path, identity: CacheIdentity) -> Iterator[FeatureCache]:
+    """
+    Makes a cache, or goes on with one, and keeps other runs from writing into it until the end.
+
+    Raises:
+        FeatureCacheError: Another run is writing, the folder cannot be made, or it holds features of another encoder or
+            of other settings.
+    """
+    path = Path(folder) / IDENTITY_NAME
+    with ExitStack() as claim:
+        with _told(path):
+            claim.enter_context(claim_folder(folder))
+            if path.exists():
+                CacheIdentity.load(folder).check_same(folder, identity)
+            else:
+                with write_aside(path) as aside:
+                    aside.write_text(identity.to_json(), encoding="utf-8")
+        yield FeatureCache(folder, identity)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turns what hinders the writing of a file into one sentence."""
+    try:
+        yield
+    except FolderInUseError as error:
+        raise FeatureCacheError(str(error)) from error
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk by an exception of its own
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise FeatureCacheError(
+            f"cannot write {str(path)!r} ({reason}); what was finished before is kept, so run the same command again "
+            f"once there is room"
+        ) from error

@@ -2,8 +2,10 @@
 """Fills a feature cache, every process with its share of the images, and checks it against recomputed features."""
 
 import random
-from collections.abc import Sequence
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -13,27 +15,62 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from .cache import FeatureCache
-from .image_keys import open_image
-from .index import DTYPES, FeatureCacheError, FeatureIndex
-from .shards import write_shard
+from .identity import DTYPES, FeatureCacheError
+from .image_keys import image_key, open_image
 
 
-def plan_shards(missing: Sequence[str], images_per_shard: int, world_size: int) -> list[list[list[str]]]:
+@dataclass
+class ImageScan:
     """
-    Deals the keys of missing images out to processes.
+    The distinct images among the rows of a source.
 
-    Returns:
-        For each process the keys of each shard that it writes; no shard is larger than `images_per_shard`, and all
-        processes get work where there is enough.
+    Args:
+        rows: The first row of each image, by its key.
+        unreadable: One sentence for each row that holds no readable image.
+        ids_of_several_images: Image ids under which there are different images.
     """
-    size = min(images_per_shard, max(1, -(-len(missing) // world_size)))
-    shards = [list(missing[start : start + size]) for start in range(0, len(missing), size)]
-    return [shards[rank::world_size] for rank in range(world_size)]
+
+    rows: dict[str, int] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+    ids_of_several_images: list[str] = field(default_factory=list)
+
+
+def scan_images(source: Dataset, accelerator: Accelerator) -> ImageScan:
+    """
+    Finds the distinct images of a source; every process reads its share of the rows, and all return the same.
+
+    Args:
+        source: Rows of (image id, image), the image decoded or not.
+        accelerator: The run's `Accelerator`.
+    """
+    count, rank, world = len(source), accelerator.process_index, accelerator.num_processes  # pyright: ignore
+    keys_of_files: dict[bytes, str] = {}  # so that the file of many references is decoded once
+    found: list[tuple[int, str, str, str]] = []
+    for row in tqdm(range(count * rank // world, count * (rank + 1) // world), desc="reading images", leave=False):
+        name, key, problem = f"row {row}", "", ""
+        try:
+            name, image = source[row]
+            content = image.get("bytes") if isinstance(image, dict) else None
+            digest = sha256(content).digest() if content else b""
+            key = keys_of_files.get(digest) or image_key(image)
+            if content:
+                keys_of_files[digest] = key
+        except (ValueError, OSError) as error:
+            problem = f"{name}: {error}"
+        found.append((row, name, key, problem))
+    scan, keys_of_ids = ImageScan(), defaultdict(set)
+    for row, name, key, problem in gather_object(found):
+        if problem:
+            scan.unreadable.append(problem)
+        else:
+            scan.rows.setdefault(key, row)
+            keys_of_ids[name].add(key)
+    scan.ids_of_several_images = sorted(name for name, keys in keys_of_ids.items() if len(keys) > 1)
+    return scan
 
 
 def encode_images(
-    folder: str | Path,
-    index: FeatureIndex,
+    cache: FeatureCache,
     source: Dataset,
     rows: dict[str, int],
     model: nn.Module,
@@ -41,31 +78,38 @@ def encode_images(
     accelerator: Accelerator,
     *,
     batch_size: int = 1,
-    images_per_shard: int = 64,
     num_workers: int = 0,
 ):
     """
-    Encodes images and writes their shards, every process its own; returns when all have ended.
+    Encodes images into a cache, every process its share; returns when all have ended.
 
     Args:
-        folder: Folder of the cache.
-        index: Its index, the same in all processes.
+        cache: The cache, claimed by `writing_to` in one of the processes.
         source: Rows of (image id, image).
         rows: The row of each image that is to be encoded, by its key, the same in all processes.
         model, processor: What encodes; the model on the accelerator's device, in eval mode.
         accelerator: The run's `Accelerator`.
-        batch_size: Images in one forward.
-        images_per_shard: Images in one shard, and so what a stopped run loses at most in each process.
+        batch_size: Images in one forward, which is also what a stopped process loses at most.
         num_workers: Worker processes that prepare images for each process.
 
     Raises:
-        FeatureCacheError: Values do not fit the dtype, or a shard cannot be written; raised in every process, after
+        FeatureCacheError: Values do not fit the dtype, or a file cannot be written; raised in every process, after
             those that could have written their share.
     """
-    plan = plan_shards(list(rows), images_per_shard, accelerator.num_processes)[accelerator.process_index]
-    problem = None
+    world, problem = accelerator.num_processes, None
+    share = list(rows.items())[accelerator.process_index :: world]
+    label = "encoding images" if world == 1 else f"encoding images (1 of {world} equal shares)"
     try:
-        _encode_share(folder, index, source, rows, plan, model, processor, accelerator, batch_size, num_workers)
+        with tqdm(total=len(share), desc=label, unit="image", smoothing=0.05) as bar:
+            for batch in _batches(source, share, cache, processor, batch_size, num_workers):
+                features = compute_features(model, batch, cache.names, accelerator)
+                for index, key in enumerate(batch["key"]):
+                    rounded = {
+                        name: _rounded(values[index].cpu(), cache.identity.dtype, f"{name} of {batch['name'][index]!r}")
+                        for name, values in features.items()
+                    }
+                    cache.write(key, rounded)
+                    bar.update()
     except FeatureCacheError as error:
         problem = str(error)
     problems = [text for text in gather_object([problem]) if text]
@@ -73,46 +117,12 @@ def encode_images(
         raise FeatureCacheError(problems[0])
 
 
-def _encode_share(folder, index, source, rows, plan, model, processor, accelerator, batch_size, num_workers):
-    keys = [key for shard in plan for key in shard]
-    batches = _batches(source, [(key, rows[key]) for key in keys], index, processor, batch_size, num_workers)
-    shards = iter(plan)
-    shard: list[str] = []
-    filled, stored = 0, {}
-    with tqdm(total=len(keys), desc=_share_label(accelerator), unit="image", smoothing=0.05) as bar:
-        for batch in batches:
-            features = compute_features(model, batch, list(index.features), accelerator)
-            for number, key in enumerate(batch["key"]):
-                if filled == len(shard):
-                    shard, filled = next(shards), 0
-                    stored = _empty_rows(index, len(shard))
-                for name, values in features.items():
-                    stored[name][filled] = values[number]
-                    if not _holds(stored[name][filled], values[number]):
-                        raise FeatureCacheError(
-                            f"{name} of {source[rows[key]][0]!r} have values that {index.dtype} cannot hold; use "
-                            f"another dtype of {', '.join(DTYPES)}"
-                        )
-                filled += 1
-                if filled == len(shard):
-                    write_shard(folder, index, shard, stored)
-                bar.update()
-
-
-def _holds(stored: torch.Tensor, values: torch.Tensor) -> bool:
-    """Whether rounding alone tells stored values from true ones, with nothing above or below the format's range."""
-    values = values.float().cpu()
-    return bool((stored.float() - values).norm() <= torch.finfo(stored.dtype).eps * values.norm())
-
-
-def _share_label(accelerator: Accelerator) -> str:
-    world = accelerator.num_processes
-    return "encoding images" if world == 1 else f"encoding images (1 of {world} equal shares)"
-
-
-def _empty_rows(index: FeatureIndex, count: int) -> dict[str, torch.Tensor]:
-    dtype = DTYPES[index.dtype]
-    return {name: torch.empty(count, *feature["shape"], dtype=dtype) for name, feature in index.features.items()}
+def _rounded(values: torch.Tensor, dtype: str, title: str) -> torch.Tensor:
+    """Returns values in a half precision whose range holds them, so that rounding alone changes them."""
+    stored, values = values.to(DTYPES[dtype]), values.float()
+    if not (stored.float() - values).norm() <= torch.finfo(stored.dtype).eps * values.norm():
+        raise FeatureCacheError(f"{title} have values that {dtype} cannot hold; use another of {', '.join(DTYPES)}")
+    return stored
 
 
 @torch.no_grad()
@@ -146,32 +156,29 @@ def compute_features(
 
 
 class _Canvases(Dataset):
-    """Images as the encoders take them, with their keys."""
+    """Images as the encoders take them, with their ids and keys."""
 
-    def __init__(self, source: Dataset, places: Sequence[tuple[str, int]], image_processor, with_patches: bool):
-        self.source, self.places, self.image_processor = source, places, image_processor
+    def __init__(self, source: Dataset, keys_and_rows: Sequence[tuple[str, int]], image_processor, with_patches: bool):
+        self.source, self.keys_and_rows, self.image_processor = source, keys_and_rows, image_processor
         # Without patches nobody reads the semantic canvas.
         self.options = {"random_semantic_offset": False} if with_patches else {"semantic_size": None}
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.keys_and_rows)
 
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        key, row = self.places[number]
-        image = open_image(self.source[row][1])
-        canvases = self.image_processor(images=image, return_tensors="pt", **self.options)
-        return {"key": key} | {name: canvases[name][0] for name in canvases if name.endswith("pixel_values")}
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        key, row = self.keys_and_rows[index]
+        name, image = self.source[row]
+        canvases = self.image_processor(images=open_image(image), return_tensors="pt", **self.options)
+        return {"key": key, "name": name} | {
+            name: canvases[name][0] for name in canvases if name.endswith("pixel_values")
+        }
 
 
-def _batches(source, places, index: FeatureIndex, processor, batch_size: int, num_workers: int) -> DataLoader:
+def _batches(source, keys_and_rows, cache: FeatureCache, processor, batch_size: int, num_workers: int) -> Iterator:
     images = getattr(processor, "image_processor", processor)
-    canvases = _Canvases(source, places, images, "patch_features" in index.features)
-    return DataLoader(
-        canvases,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        worker_init_fn=_one_thread,
-    )
+    canvases = _Canvases(source, keys_and_rows, images, "patch_features" in cache.names)
+    return iter(DataLoader(canvases, batch_size=batch_size, num_workers=num_workers, worker_init_fn=_one_thread))
 
 
 def _one_thread(_worker: int):
@@ -180,7 +187,6 @@ def _one_thread(_worker: int):
 
 def verify_cache(
     cache: FeatureCache,
-    index: FeatureIndex,
     source: Dataset,
     rows: dict[str, int],
     model: nn.Module,
@@ -194,9 +200,8 @@ def verify_cache(
     Recomputes random images of a cache and compares.
 
     Args:
-        cache, index: The cache and its index.
-        source, rows: As for `encode_images`.
-        model, processor, accelerator: As for `encode_images`.
+        cache: The cache.
+        source, rows, model, processor, accelerator: As for `encode_images`, all of the rows' images in the cache.
         num_images: How many images to recompute, over all processes.
         seed: Which ones.
 
@@ -205,21 +210,21 @@ def verify_cache(
         Euclidean norm; the same in every process.
 
     Raises:
-        FeatureCacheError: An image's difference is larger than the formats explain.
+        FeatureCacheError: An image's difference is larger than the dtypes explain.
     """
     keys = sorted(rows)
     chosen = random.Random(seed).sample(keys, min(num_images, len(keys)))
     share = [(key, rows[key]) for key in chosen[accelerator.process_index :: accelerator.num_processes]]
     found: list[tuple[str, str, float]] = []
-    for batch in tqdm(_batches(source, share, index, processor, 1, 0), desc="verifying", unit="image", leave=False):
+    for batch in tqdm(_batches(source, share, cache, processor, 1, 0), desc="verifying", unit="image", leave=False):
         computed = compute_features(model, batch, cache.names, accelerator)
         for name, stored in cache.batch(batch["key"]).items():
             truth = computed[name].float().cpu()
             found.append((name, batch["key"][0], ((stored.float() - truth).norm() / truth.norm()).item()))
     found = gather_object(found)
-    # Rounding costs at most half a step of the stored format; low-precision products depend on the batch size as well.
-    stored_step = torch.finfo(DTYPES[index.dtype]).eps
-    limit = max(stored_step, 4 * torch.finfo(getattr(torch, index.computed_in)).eps)
+    # Rounding costs at most half a step of the stored dtype; low-precision products depend on the batch size as well.
+    stored_step = torch.finfo(DTYPES[cache.identity.dtype]).eps
+    limit = max(stored_step, 4 * torch.finfo(getattr(torch, cache.identity.computed_in)).eps)
     for name, key, difference in found:
         if not difference <= limit:
             raise FeatureCacheError(

@@ -4,12 +4,16 @@
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PretrainedConfig
 
+IDENTITY_NAME = "identity.json"
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 # What can be computed once per image, by the encoder that computes it.
 ENCODERS = {"image_embeddings": "sam.vision_encoder", "patch_features": "vision_model"}
 
@@ -20,6 +24,97 @@ _PREPROCESSING = {
 }
 # Fields of a configuration that say how weights were drawn, which the weights themselves tell better.
 _ONLY_AT_BIRTH = {"initializer_range", "initializer_factor"}
+
+
+class FeatureCacheError(ValueError):
+    """A feature cache that cannot be used as asked; the message says why in one sentence."""
+
+
+@dataclass(frozen=True)
+class CacheIdentity:
+    """
+    What all features of a cache have in common; `identity.json` beside them keeps it.
+
+    Args:
+        features: For each feature what `feature_identity` says of it.
+        dtype: Dtype of the stored values, `"float16"` or `"bfloat16"`.
+        computed_in: Dtype of the matrix products that made them: `"float32"`, `"float16"` or `"bfloat16"`.
+    """
+
+    features: dict[str, dict[str, Any]]
+    dtype: str = "float16"
+    computed_in: str = "float32"
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "CacheIdentity":
+        """
+        Reads the identity of the cache in a folder.
+
+        Raises:
+            FeatureCacheError: There is none, or it is damaged.
+        """
+        path = Path(folder) / IDENTITY_NAME
+        if not path.is_file():
+            raise FeatureCacheError(
+                f"no feature cache in {str(folder)!r}, which has no {IDENTITY_NAME}; `ssp-sam cache` makes one"
+            )
+        try:
+            identity = cls(**json.loads(path.read_text(encoding="utf-8")))
+            if identity.value_bytes == 0:
+                raise ValueError("it names no features")
+        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+            raise FeatureCacheError(
+                f"{str(path)!r} is no identity of a feature cache ({error}); make the cache again in another folder"
+            ) from error
+        return identity
+
+    def to_json(self) -> str:
+        """Returns what `identity.json` holds."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @property
+    def fingerprint(self) -> str:
+        """The identity as 12 hexadecimal digits, which every file of the cache carries."""
+        return fingerprint(asdict(self))
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of one image's values."""
+        sizes = (torch.Size(feature["shape"]).numel() for feature in self.features.values())
+        return sum(sizes) * DTYPES[self.dtype].itemsize
+
+    def check_feature(self, folder: str | Path, name: str, own: dict[str, Any]):
+        """
+        Compares a feature of the cache in a folder with what a model would make.
+
+        Raises:
+            FeatureCacheError: Another encoder made it; the message names both, and what differs.
+        """
+        stored = self.features[name]
+        if stored != own:
+            raise FeatureCacheError(
+                f"{str(folder)!r} holds {name} of encoder {fingerprint(stored)}, but this model's encoder is "
+                f"{fingerprint(own)} (they differ in {identity_differences(stored, own)}); use the model that made "
+                f"them, or write this one's into another folder with `ssp-sam cache`"
+            )
+
+    def check_same(self, folder: str | Path, wanted: "CacheIdentity"):
+        """
+        Compares the cache in a folder with what a run would add to it.
+
+        Raises:
+            FeatureCacheError: They differ; the message names both.
+        """
+        for name in self.features.keys() & wanted.features.keys():
+            self.check_feature(folder, name, wanted.features[name])
+        for what in ("features", "dtype", "computed_in"):
+            there, asked = (getattr(identity, what) for identity in (self, wanted))
+            if there != asked:
+                there, asked = (" and ".join(value) if what == "features" else value for value in (there, asked))
+                raise FeatureCacheError(
+                    f"{str(folder)!r} was begun with {what} {there}, got {asked}; "
+                    f"go on with the same, or use another folder"
+                )
 
 
 def feature_identity(model: nn.Module, processor, name: str) -> dict[str, Any]:
@@ -33,23 +128,27 @@ def feature_identity(model: nn.Module, processor, name: str) -> dict[str, Any]:
             its canvas).
 
     Returns:
-        What JSON can hold: `config`, the encoder's settings; `weights`, a hash of its parameters and buffers as float32
-        values; `preprocessing`, the image processor's settings for this encoder.
+        What JSON can hold: `shape` of one image's feature, (d, height, width) or (N, C); `config`, the encoder's
+        settings; `weights`, a hash of its parameters and buffers as float32 values; `preprocessing`, the image
+        processor's settings for this encoder.
 
     Raises:
         ValueError: The model has no such encoder, its weights are not there, or its images keep their transparency.
     """
     encoder = encoder_of(model, name)
-    images = getattr(processor, "image_processor", processor)
-    settings = images.to_dict()
+    settings = getattr(processor, "image_processor", processor).to_dict()
     if len(settings["image_mean"]) == 4:
         raise ValueError("features are kept for RGB images, got an image_mean of four values, which keeps transparency")
     model_config: Any = model.config
     if name == "image_embeddings":
-        config = _plain_config(model_config.sam_config.vision_config)
+        vision = model_config.sam_config.vision_config
+        side = vision.image_size // vision.patch_size
+        shape, config = (vision.output_channels, side, side), _plain_config(vision)
     else:
+        shape = (model_config.grid_size**2, model_config.projection_dim)
         config = _plain_config(model_config.vision_config) | {"num_surgery_layers": model_config.num_surgery_layers}
     identity = {
+        "shape": shape,
         "config": config,
         "weights": weights_digest(encoder),
         "preprocessing": {setting: settings[setting] for setting in _PREPROCESSING[name]},
@@ -75,7 +174,7 @@ def encoder_of(model: nn.Module, name: str) -> nn.Module:
     return encoder
 
 
-def identity_name(identity: dict[str, Any]) -> str:
+def fingerprint(identity: dict[str, Any]) -> str:
     """Returns an identity in 12 hexadecimal digits."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 

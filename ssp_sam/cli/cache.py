@@ -1,0 +1,97 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""`ssp-sam cache`: computes what frozen image encoders say of images once, for trainings that read it from disk."""
+
+import argparse
+import shlex
+
+from .files import InputError, find_images, one_line
+from .model import find_model
+
+EXAMPLE = "ssp-sam cache --images photo.png --output features"
+DEFAULTS = {"dtype": "float16", "batch_size": 1, "workers": 0, "threads": 0}
+
+
+def add_parser(commands):
+    """Adds the subcommand to those of `ssp-sam`."""
+    parser = commands.add_parser(
+        "cache",
+        description="Computes what a model's frozen image encoders say of every image once, for trainings that read "
+        "it from disk. May be stopped at any moment and repeated: what is finished is kept.",
+        example=EXAMPLE,
+    )
+    parser.add_argument("--model", metavar="ID_OR_DIR", help="Hub id or folder of a model (default: the embedded one)")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the cache")
+    images = parser.add_argument_group("images; at least one of")
+    images.add_argument("--data", nargs="+", default=[], metavar="DIR", help="prepared benchmarks")
+    images.add_argument("--images", nargs="+", default=[], metavar="PATH", help="image files or folders of them")
+    parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="splits of --data (default: all)")
+    parser.add_argument(
+        "--with-patches",
+        action="store_true",
+        help="also keep the semantic tower's patches, for trainings that leave images in the middle of its canvas",
+    )
+    parser.add_argument("--dtype", choices=("float16", "bfloat16"), help="of the stored values (default: float16)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images in one forward of one process (default: 1)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that prepare images (default: none)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of one process (default: torch's choice)")
+    parser.add_argument("--verify", type=int, metavar="N", help="only recompute N random images and compare")
+    parser.set_defaults(run=run, **DEFAULTS)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Fills or verifies a cache; returns 0, or 2 where images could not be read."""
+    _check(options)
+    model, files = find_model(options.model), find_images(options.images)
+
+    import torch
+
+    from ..training import cache_images as job
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    accelerator = job.open_accelerator()
+    problem = ""
+    try:
+        sources: list = [job.BenchmarkImages(folder, options.splits) for folder in options.data]
+        sources += [[(path, path) for path in files]] if files else []
+        work = (model, sources, options.output, accelerator)
+        if options.verify is not None:
+            differences = job.verify_images(*work, num_images=options.verify)
+            parts = ", ".join(f"{name} {difference:.2g}" for name, difference in sorted(differences.items()))
+            accelerator.print(f"largest relative difference of recomputed images: {parts}")
+        else:
+            if accelerator.num_processes == 1:
+                print(f"on several processes: {launch_line(options)}", flush=True)
+            settings = {"with_patches": options.with_patches, "dtype": options.dtype}
+            settings |= {"batch_size": options.batch_size, "num_workers": options.workers}
+            scan = job.cache_images(*work, **settings)
+            if scan.unreadable:
+                problem = f"rows without a readable image, which are not in the cache: {len(scan.unreadable)}"
+    except (ValueError, OSError) as error:
+        problem = one_line(error)
+    finally:
+        accelerator.end_training()
+    if problem and accelerator.is_main_process:
+        raise InputError(problem)
+    return 2 if problem else 0
+
+
+def launch_line(options: argparse.Namespace) -> str:
+    """Returns the command that does the same in as many processes as `accelerate config` was told."""
+    words = ["accelerate", "launch", "-m", "ssp_sam.cli.main", "cache"]
+    for name, value in vars(options).items():
+        if name not in ("command", "run") and value and value != DEFAULTS.get(name):
+            words.append(f"--{name.replace('_', '-')}")
+            words += [] if value is True else map(str, value) if isinstance(value, list) else [str(value)]
+    return shlex.join(words)
+
+
+def _check(options: argparse.Namespace):
+    if not (options.data or options.images):
+        raise InputError("give images by --data or --images")
+    if options.splits and not options.data:
+        raise InputError("--splits are those of --data, which is missing")
+    for name, least in (("batch_size", 1), ("verify", 1), ("workers", 0), ("threads", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")

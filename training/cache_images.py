@@ -1,0 +1,179 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""Computes what a model's frozen image encoders say of every image once, for trainings that read it from disk."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.utils import broadcast_object_list
+from torch.utils.data import ConcatDataset, Dataset
+from transformers.utils import logging
+
+from ..modeling_ssp_sam.modeling_ssp_sam import SspSamModel
+from ..processing.processing_ssp_sam import SspSamProcessor
+from .data.prepared import load_prepared, shards_by_split
+from .feature_cache.cache import FeatureCache, writing_to
+from .feature_cache.encoding import ImageScan, encode_images, scan_images, verify_cache
+from .feature_cache.identity import CacheIdentity, FeatureCacheError, feature_identity, fingerprint
+
+_COMPUTED_IN = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+class BenchmarkImages(Dataset):
+    """
+    The image of every reference of a prepared benchmark with its id, undecoded.
+
+    Args:
+        folder: What `ssp-sam prepare` wrote.
+        splits: Splits that count; all of them when not given.
+
+    Raises:
+        ValueError: There is no such benchmark or split.
+    """
+
+    def __init__(self, folder: str | Path, splits: Sequence[str] | None = None):
+        parts = [load_prepared(folder, split) for split in splits or shards_by_split(folder)]
+        rows = datasets.concatenate_datasets(parts).select_columns(["source", "image_id", "image"])
+        self._rows = rows.cast_column("image", datasets.Image(decode=False))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> tuple[str, Any]:
+        row = self._rows[index]
+        return f"{row['source']}/{row['image_id']}", row["image"]
+
+
+def open_accelerator() -> Accelerator:
+    """Returns what joins the processes of a launch, be it on CPUs; they may wait a day for the slowest one's images."""
+    return Accelerator(
+        cpu=not torch.accelerator.is_available(),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))],
+    )
+
+
+def cache_images(
+    model_name: str,
+    images: Sequence[Any],
+    output: str | Path,
+    accelerator: Accelerator,
+    *,
+    with_patches: bool = False,
+    dtype: str = "float16",
+    batch_size: int = 1,
+    num_workers: int = 0,
+) -> ImageScan:
+    """
+    Computes the features of all images that a cache lacks; every process calls this and encodes its share.
+
+    What is found, what is done and what is there at the end is printed by the main process.
+
+    Args:
+        model_name: Folder or Hub id of a model with its processor.
+        images: Sources, each a sequence of (image id, image).
+        output: Folder of the cache.
+        accelerator: The run's `Accelerator`.
+        with_patches: Whether to keep the semantic tower's patches beside SAM's embeddings.
+        dtype: Dtype of the stored values, `"float16"` or `"bfloat16"`.
+        batch_size: Images in one forward of one process.
+        num_workers: Processes that prepare images for each process.
+
+    Returns:
+        What was found in the sources; its `unreadable` rows are not in the cache.
+
+    Raises:
+        OSError, ValueError: The model cannot be loaded, or the cache cannot be used as asked (`FeatureCacheError`).
+    """
+    # 1. Whose features are wanted.
+    model, processor = _load_model(model_name, accelerator)
+    source = ConcatDataset(images)
+    names = ["image_embeddings", *(["patch_features"] if with_patches else [])]
+    computed_in = _COMPUTED_IN.get(accelerator.mixed_precision, accelerator.mixed_precision)
+    features = {name: feature_identity(model, processor, name) for name in names}
+    identity = CacheIdentity(features, dtype, computed_in)
+    with ExitStack() as claim:
+        _on_main(accelerator, lambda: claim.enter_context(writing_to(output, identity)))
+        cache = FeatureCache(output, identity)
+        # 2. Which images there are, and which of them the cache lacks.
+        scan = scan_images(source, accelerator)
+        missing = _on_main(accelerator, lambda: [key for key in scan.rows if not cache.has_whole(key)])
+        accelerator.print(_found(scan, len(source), len(missing)), flush=True)
+        _on_main(accelerator, lambda: cache.check_room(len(missing)))
+        # 3. Those.
+        rows = {key: scan.rows[key] for key in missing}
+        options: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers}
+        encode_images(cache, source, rows, model, processor, accelerator, **options)
+        _on_main(accelerator, lambda: print(_summary(cache), flush=True))
+    return scan
+
+
+def verify_images(
+    model_name: str, images: Sequence[Any], output: str | Path, accelerator: Accelerator, *, num_images: int
+) -> dict[str, float]:
+    """
+    Recomputes random images of a cache and compares; every process calls this.
+
+    Args:
+        model_name, images, output, accelerator: As for `cache_images`.
+        num_images: How many images to recompute, over all processes.
+
+    Returns:
+        What `verify_cache` returns.
+
+    Raises:
+        OSError, ValueError: As for `cache_images`; or features differ from recomputed ones.
+    """
+    model, processor = _load_model(model_name, accelerator)
+    cache = FeatureCache.open(output, model=model, processor=processor, dtype=torch.float32)
+    source = ConcatDataset(images)
+    scan = scan_images(source, accelerator)
+    rows = {key: row for key, row in scan.rows.items() if key in cache}
+    if not rows:
+        raise FeatureCacheError(f"none of the {len(scan.rows)} images are in {str(output)!r}; nothing to verify")
+    return verify_cache(cache, source, rows, model, processor, accelerator, num_images=num_images)
+
+
+def _load_model(name: str, accelerator: Accelerator) -> tuple[Any, Any]:
+    if not accelerator.is_main_process:
+        logging.disable_progress_bar()
+    model: Any = SspSamModel.from_pretrained(name, dtype=torch.float32)
+    model.requires_grad_(False).eval().to(accelerator.device)
+    return model, SspSamProcessor.from_pretrained(name)
+
+
+def _on_main(accelerator: Accelerator, action: Callable[[], Any]) -> Any:
+    """Runs an action on the main process; what it returned, if that is a list, or raised is that of every process."""
+    result, problem = None, None
+    if accelerator.is_main_process:
+        try:
+            result = action()
+        except FeatureCacheError as error:
+            problem = str(error)
+    if accelerator.num_processes > 1:
+        shared = [result if isinstance(result, list) else None, problem]
+        result, problem = broadcast_object_list(shared, from_process=0)
+    if problem is not None:
+        raise FeatureCacheError(problem)
+    return result
+
+
+def _found(scan: ImageScan, num_rows: int, num_missing: int) -> str:
+    lines = [f"{len(scan.rows)} distinct images in {num_rows} rows, {num_missing} to encode"]
+    several = scan.ids_of_several_images
+    if several:
+        lines.append(f"image ids with different images, which are kept apart: {len(several)}, such as {several[0]}")
+    return "\n".join([*lines, *(f"unreadable: {text}" for text in scan.unreadable[:10])])
+
+
+def _summary(cache: FeatureCache) -> str:
+    sizes = [cache.path(key).stat().st_size for key in cache]
+    makers = (f"{name} of encoder {fingerprint(feature)}" for name, feature in cache.identity.features.items())
+    return (
+        f"{cache.folder}: {len(sizes)} images, {sum(sizes) / 1e9:.3f} GB, {sum(sizes) / max(1, len(sizes)):,.0f} bytes "
+        f"each ({cache.identity.dtype}; {', '.join(makers)})"
+    )
