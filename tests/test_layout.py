@@ -29,7 +29,8 @@ LINE = (
     ("training.preparation", "training.evaluation"),
     ("training",),
     ("",),  # files of ssp_sam/ itself
-    ("hub", "deployment", "demo"),
+    ("deployment",),
+    ("hub", "demo"),
     ("cli",),
 )
 RANKS = {room: rank for rank, rooms in enumerate(LINE) for room in rooms}

@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from transformers.utils import cached_file
 
 from ..configuration.configuration_ssp_sam import SspSamConfig
 from ..configuration.hub_fields import add_pipeline
+from ..deployment.standalone import write_standalone
 from ..modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from ..modeling_ssp_sam.weight_checksums import file_sha256
@@ -26,10 +28,9 @@ from .samples import Sample, write_samples
 
 PACKAGE = Path(__file__).resolve().parents[1]
 EXPORTED_LAYERS = ("configuration", "processing", "modeling_ssp_sam")
-# Copied under another name where it is part of this version: the entry point of Inference Endpoints.
+# The entry point of Inference Endpoints is copied under the name that they look for.
 ENDPOINT_HANDLER = PACKAGE / "deployment" / "endpoint_handler.py"
-# What an endpoint installs; setup.py asks for the same versions.
-REQUIREMENTS = ("torch>=2.6", "transformers>=5.23,<6", "pillow>=11", "numpy>=2.0")
+REQUIREMENTS = PACKAGE / "deployment" / "endpoint_requirements.txt"
 TWO_DOT_IMPORT = re.compile(r"^(\s*)from \.\.\w+\.(\w+) import ", re.M)
 
 
@@ -130,11 +131,7 @@ def write_code(folder: Path):
     Only modules that the entry points import, directly or through others, are written.
     """
     sources = {path.name: path for layer in EXPORTED_LAYERS for path in (PACKAGE / layer).glob("*.py")}
-    entries = [reference.split(".")[0] for reference in _references().values()]
-    if ENDPOINT_HANDLER.is_file():
-        sources["handler.py"] = ENDPOINT_HANDLER
-        entries.append("handler")
-    wanted, written = [f"{entry}.py" for entry in entries], set()
+    wanted, written = [f"{reference.split('.')[0]}.py" for reference in _references().values()], set()
     while wanted:
         name = wanted.pop()
         if name in written:
@@ -143,7 +140,8 @@ def write_code(folder: Path):
         (folder / name).write_text(code, "utf-8")
         written.add(name)
         wanted += [f"{module}.py" for module in get_relative_imports(folder / name)]
-    (folder / "requirements.txt").write_text("\n".join(REQUIREMENTS) + "\n", "utf-8")
+    write_standalone(ENDPOINT_HANDLER, folder / "handler.py")
+    shutil.copyfile(REQUIREMENTS, folder / "requirements.txt")
 
 
 def _references() -> dict[str, str]:

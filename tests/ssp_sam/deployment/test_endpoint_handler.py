@@ -16,11 +16,13 @@ import pytest
 from PIL import Image
 
 import ssp_sam
-from ssp_sam.deployment.endpoint_handler import EndpointHandler, EndpointLimits, PayloadError
+from ssp_sam.deployment.endpoint_handler import EndpointHandler
+from ssp_sam.deployment.endpoint_images import EndpointLimits, PayloadError
+from ssp_sam.deployment.standalone import write_standalone
+from ssp_sam.hub.export import write_code
 from tests.helpers.models import make_image
 
 ROOT = Path(__file__).resolve().parents[3]
-LAYERS = ("configuration", "processing", "modeling_ssp_sam")
 
 
 def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
@@ -207,12 +209,16 @@ def test_a_wrong_limit_stops_the_start(monkeypatch, name, value, message):
 # ---- without the package --------------------------------------------------------------------------------------------
 
 
-def test_the_handler_needs_neither_the_package_nor_other_libraries():
-    tree = ast.parse((ROOT / "ssp_sam/deployment/endpoint_handler.py").read_text("utf-8"))
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+def test_the_handler_needs_neither_the_package_nor_other_libraries(tmp_path):
+    write_standalone(ROOT / "ssp_sam/deployment/endpoint_handler.py", tmp_path / "handler.py")
+    files = {path.stem: ast.parse(path.read_text("utf-8")) for path in tmp_path.iterdir()}
+    assert set(files) == {"handler", "endpoint_images"}
+    imports = [
+        node for tree in files.values() for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
     assert not any(node.level for node in imports if isinstance(node, ast.ImportFrom))
     names = {name.split(".")[0] for node in imports for name in modules(node)}
-    assert names - set(sys.stdlib_module_names) == {"numpy", "PIL", "transformers"}
+    assert names - set(sys.stdlib_module_names) - set(files) == {"numpy", "PIL", "transformers"}
 
 
 def modules(node) -> list[str]:
@@ -230,14 +236,7 @@ def test_the_handler_serves_a_folder_that_brings_its_own_code(tiny_checkpoint, t
     """As `handler.py` beside flat model code, in a process that cannot import the package."""
     for file in Path(tiny_checkpoint).iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    for layer in LAYERS:
-        for file in (ROOT / layer).glob("*.py"):
-            if file.name != "__init__.py":
-                flat = re.sub(
-                    r"^(\s*)from \.\.\w+\.(\w+) import ", r"\1from .\2 import ", file.read_text("utf-8"), flags=re.M
-                )
-                (tmp_path / file.name).write_text(flat, "utf-8")
-    (tmp_path / "handler.py").write_text((ROOT / "ssp_sam/deployment/endpoint_handler.py").read_text("utf-8"), "utf-8")
+    write_code(tmp_path)
     auto_map = {"AutoConfig": "configuration_ssp_sam.SspSamConfig", "AutoModel": "modeling_ssp_sam.SspSamModel"}
     processors = {"AutoProcessor": "processing_ssp_sam.SspSamProcessor"}
     image_processors = {"AutoImageProcessor": "image_processing_ssp_sam.SspSamImageProcessor"}

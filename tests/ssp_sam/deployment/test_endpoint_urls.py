@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ssp_sam.deployment.endpoint_handler import EndpointLimits, PayloadError, fetch
+from ssp_sam.deployment.endpoint_images import EndpointLimits, PayloadError, fetch
 from tests.helpers.models import make_image
 from tests.ssp_sam.deployment.test_endpoint_handler import encoded
 
@@ -37,6 +37,8 @@ class Site(http.server.BaseHTTPRequestHandler):
             self.send(302, b"", Location="/loop")
         elif place == "inward":
             self.send(302, b"", Location="file:///etc/passwd")
+        elif place == "nowhere":
+            self.send(302, b"", Location="//[")
         elif place == "silent":
             time.sleep(2)
         else:
@@ -74,6 +76,7 @@ def test_a_picture_is_fetched(site, place):
         ("missing", "expected an image from .*/missing', got HTTP status 404"),
         ("loop", "expected at most 3 redirects, got another one to .*/loop'"),
         ("inward", "expected an http or https URL without user name, got 'file:///etc/passwd'"),
+        ("nowhere", r"/nowhere' redirects to '//\[', which is no URL"),
         ("large", "expected an image of at most 1 MB at '127.0.0.1', got more"),
     ],
 )
@@ -112,6 +115,14 @@ def test_a_site_that_does_not_speak_tls_is_refused(site):
         "::ffff:127.0.0.1",
         "64:ff9b::7f00:1",
         "2002:7f00:1::",
+        "::127.0.0.1",
+        "::ffff:0:127.0.0.1",
+        "64:ff9b:1::7f00:1",
+        "2001:0:7f00:1::",
+        "fec0::1",
+        "ff02::1",
+        "192.0.0.192",
+        "168.63.129.16",  # of Azure, to its machines
     ],
 )
 def test_private_and_special_addresses_are_refused_however_they_are_named(monkeypatch, address):
@@ -155,6 +166,7 @@ def test_one_private_address_among_public_ones_is_enough_to_refuse(monkeypatch):
         ("http://pictures.example:22/", "expected a URL with port 80 or 443, got 22"),
         ("http://pictures.example:port/", "expected an http or https URL, got"),
         ("http://[::1/", "expected an http or https URL, got"),
+        ("http://pictures\0.example/", "could not fetch the image from 'pictures"),
         ("http://127.0.0.1/", "'127.0.0.1' is in a private or special network"),
         ("http://2130706433/", "'2130706433' is in a private or special network"),
     ],
