@@ -2,11 +2,7 @@
 """Training in processes of its own: killed and resumed, and divided over two."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,9 +17,7 @@ from ssp_sam.training.checkpointing import find_checkpoint, save_checkpoint, ski
 from ssp_sam.training.loop import NEW_RUN
 from ssp_sam.training.train import main
 from tests.helpers.benchmark import tiny_benchmark, tiny_model_folder
-
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 560  # seconds; a busy machine takes long to import torch
+from tests.helpers.processes import PATIENCE, run_in_processes, start_processes
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +36,6 @@ def words(**settings) -> list[str]:
         "threads_per_process": 1,  # sums over two threads have other last bits
     }
     return [word for key, value in (common | settings).items() for word in (f"--{key}", str(value))]
-
-
-def environment() -> dict:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def assert_equal(first, second, name: str):
@@ -84,18 +74,16 @@ def test_a_run_that_is_killed_and_resumed_equals_one_that_was_not(benchmark, tmp
         "checkpoint_steps": 2,
         "max_eval_references": 1,
     }
-    command = [sys.executable, str(ROOT / "training/train.py"), *words(**settings, output_dir=tmp_path / "parts")]
-    options = {"env": environment(), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    parts = words(**settings, output_dir=tmp_path / "parts")
 
-    victim = subprocess.Popen(command, start_new_session=True, **options)
+    victim = start_processes(main, parts, tmp_path / "said")
     deadline = time.monotonic() + PATIENCE
     while not (tmp_path / "parts" / "checkpoint-4").exists():
-        assert victim.poll() is None and time.monotonic() < deadline, "the run ended before it was killed"
+        assert victim.members[0].is_alive() and time.monotonic() < deadline, "the run ended before it was killed"
         time.sleep(0.005)
-    os.killpg(victim.pid, signal.SIGKILL)
-    victim.wait()
+    victim.kill()
     assert find_checkpoint(tmp_path / "parts", "auto") is not None
-    subprocess.run([*command, "--resume", "auto"], check=True, timeout=PATIENCE, **options)
+    run_in_processes(main, [*parts, "--resume", "auto"], tmp_path / "said")
 
     main(words(**settings, output_dir=tmp_path / "whole"))
     whole, parts = (tmp_path / name / "checkpoint-12" for name in ("whole", "parts"))
@@ -173,13 +161,9 @@ def test_two_processes_measure_what_one_does_on_the_same_batches(benchmark, tmp_
         "learning_rate": 1e-5,
         "eval_at_start": "true",
     }
-    launch = [sys.executable, "-m", "accelerate.commands.launch"]
-    launch += ["--config_file", str(ROOT / "training/accelerate_configs/two_cpu_processes.yaml")]
-    launch += [str(ROOT / "training/train.py"), *words(**settings, output_dir=tmp_path / "two")]
-    run = subprocess.run(launch, env=environment(), capture_output=True, text=True, timeout=PATIENCE)
-    assert run.returncode == 0, run.stderr[-3000:]
-    assert "2 processes" in run.stdout
-    assert "[" in run.stdout and "step" not in run.stderr, "progress is told once, and no bar without a terminal"
+    run = run_in_processes(main, words(**settings, output_dir=tmp_path / "two"), tmp_path / "said", number=2)
+    assert "2 processes" in run.said(0) and run.said(1) == "", "one process speaks for all"
+    assert "[" in run.said(0) and "step" not in run.said(0, "err"), "no bar without a terminal"
 
     main(words(**(settings | {"images_per_device": 4}), output_dir=tmp_path / "one"))
     one, two = (
