@@ -1,6 +1,7 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Which references a run trains on and which it validates on; only a split for training is ever trained on."""
 
+import hashlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,6 @@ from datasets import Dataset, Image
 from .arguments import DataArguments
 from .config_files import Settings
 from .data.prepared import load_prepared, shards_by_split
-from .feature_cache.image_keys import file_key
 from .preparation.prepare import PreparationSettings, prepare
 from .preparation.readers.images import picture_key
 
@@ -165,7 +165,13 @@ def _image_names(rows: Dataset, by_content: bool) -> dict[Any, str]:
     if not by_content:
         return {key: image_id for key, (_, image_id) in found.items()}
     files = rows.select_columns(["image"]).cast_column("image", Image(decode=False))
-    return {file_key(files[index]["image"]): image_id for index, image_id in found.values()}
+    return {_file_key(files[index]["image"]): image_id for index, image_id in found.values()}
+
+
+def _file_key(image: dict[str, Any]) -> str:
+    """Returns the name of an undecoded image by the bytes of its file."""
+    content = Path(image["path"]).read_bytes() if image["bytes"] is None else image["bytes"]
+    return hashlib.sha256(content).hexdigest()
 
 
 def _counts(rows: Dataset) -> str:
