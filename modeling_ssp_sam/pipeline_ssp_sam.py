@@ -19,7 +19,7 @@ from .segmentation_requests import SPATIAL_KEYS, as_request, given, is_text, tex
 OUTPUT_KEYS = ("pred_masks", "pred_boxes", "iou_scores", "no_target_logits")
 UNUSED_BOX = [0.0, 0.0, 1.0, 1.0]
 PAD_LABEL = -10
-SINGLE_IMAGE_TYPES = (str, bytes, os.PathLike, Image.Image, np.ndarray, torch.Tensor)
+SINGLE_IMAGE_TYPES = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image, np.ndarray, torch.Tensor)
 
 
 class ReferringSegmentationPipeline(Pipeline):
@@ -71,7 +71,8 @@ class ReferringSegmentationPipeline(Pipeline):
 
         Args:
             inputs:
-                - an image: PIL, a path, a URL, or an array (height, width[, channels]); with `text`;
+                - an image: PIL, a path, a URL, the bytes of a file, an open file, an undecoded image of a dataset, or
+                  an array (height, width[, channels]); with `text`;
                 - a list of images, with one expression or one list of expressions per image as `text` (or one string,
                   which then is looked for in every image);
                 - a request, or a list of requests;
@@ -101,7 +102,8 @@ class ReferringSegmentationPipeline(Pipeline):
             - `box` (`dict` or `None`): `xmin`, `ymin`, `xmax`, `ymax` in whole pixels; `None` for no target. With
               clicks or a box beside the words it is the one around the mask: the model's own box comes from the words;
             - `label` (`str`): the expression;
-            - `no_target` (`bool`): whether the expression refers to nothing in the image.
+            - `no_target` (`bool`): whether the expression refers to nothing in the image;
+            - `unknown_words` (`list[str]`): words of the expression that the tokenizer does not know.
 
         Raises:
             ValueError, TypeError: If inputs are missing or do not fit each other; before anything is computed.
@@ -138,7 +140,7 @@ class ReferringSegmentationPipeline(Pipeline):
         """
         if inputs is None:
             raise ValueError("expected an image or requests as first argument, got None")
-        if isinstance(inputs, (Mapping, *SINGLE_IMAGE_TYPES)):
+        if isinstance(inputs, (Mapping, *SINGLE_IMAGE_TYPES)) or hasattr(inputs, "read"):
             return as_request(inputs, text, **spatial)
         if spatial:
             raise ValueError(
@@ -147,7 +149,7 @@ class ReferringSegmentationPipeline(Pipeline):
             )
         if isinstance(inputs, (list, tuple)):
             pairs = zip(inputs, texts_per_image(text, len(inputs)))
-            return [as_request(item, own, place=f" of image {i}") for i, (item, own) in enumerate(pairs, start=1)]
+            return [as_request(item, own, where=f" of image {i}") for i, (item, own) in enumerate(pairs, start=1)]
         if text is not None and not is_text(text):
             raise TypeError(f"expected one string or a list of strings for all images, got {text!r:.80}")
         if isinstance(inputs, Sized) and hasattr(inputs, "__getitem__"):
@@ -230,7 +232,7 @@ class ReferringSegmentationPipeline(Pipeline):
         """Turns the outputs for one image into one dict per expression."""
         image = model_outputs["images"]
         image = image[0] if isinstance(image, list) else image
-        answers = self.processor.post_process_referring_segmentation(
+        predictions = self.processor.post_process_referring_segmentation(
             image["outputs"],
             original_sizes=[image["original_size"]],
             mask_threshold=mask_threshold,
@@ -238,7 +240,10 @@ class ReferringSegmentationPipeline(Pipeline):
             min_mask_pixels=min_mask_pixels,
             clicked=image["clicked"],
         )
-        return [as_result(answer, label) for answer, label in zip(answers, image["labels"])]
+        return [
+            as_result(prediction, label, self.processor.unknown_words(label))
+            for prediction, label in zip(predictions, image["labels"])
+        ]
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs):
         """
@@ -304,15 +309,16 @@ def _groups(
             yield group, inputs
 
 
-def as_result(answer: dict[str, Any], label: str) -> dict[str, Any]:
-    """Turns an answer of `SspSamProcessor.post_process_referring_segmentation` into what the pipeline returns."""
-    box = answer["box_xyxy"]
+def as_result(prediction: dict[str, Any], label: str, unknown_words: list[str]) -> dict[str, Any]:
+    """Turns one of `SspSamProcessor.post_process_referring_segmentation` into what the pipeline returns."""
+    box = prediction["box_xyxy"]
     return {
-        "mask": Image.fromarray(np.asarray(answer["mask"].cpu()).astype(np.uint8) * 255),
-        "score": float(answer["score"]),
+        "mask": Image.fromarray(np.asarray(prediction["mask"].cpu()).astype(np.uint8) * 255),
+        "score": float(prediction["score"]),
         "box": box if box is None else dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(float(v)) for v in box))),
         "label": label,
-        "no_target": bool(answer["no_target"]),
+        "no_target": bool(prediction["no_target"]),
+        "unknown_words": unknown_words,
     }
 
 

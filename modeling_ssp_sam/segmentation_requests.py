@@ -14,37 +14,37 @@ SPATIAL_KEYS = ("input_points", "input_labels", "input_boxes")
 DEPTHS = {"input_points": 2, "input_labels": 1, "input_boxes": 1}
 
 
-def as_request(item, text=None, place: str = "", **spatial) -> dict[str, Any]:
+def as_request(item, text=None, where: str = "", **spatial) -> dict[str, Any]:
     """
     Makes a request out of an image or of a dict that a user calls a request; a request stays as it is.
 
     Args:
         item: an image, or a dict with `image`, expressions under one of `TEXT_KEYS`, and perhaps `SPATIAL_KEYS`.
         text: the expressions, when `item` has none.
-        place: where the item stands, for messages, such as " of image 2".
+        where: where the item stands, for messages, such as " of image 2".
         spatial: clicks and boxes beside those in `item`.
 
     Raises:
         ValueError, TypeError: If the image or its expressions are missing, blank, or given twice.
     """
-    request = dict(item) if isinstance(item, Mapping) else {"image": item}
+    request = dict(item) if isinstance(item, Mapping) and not _is_undecoded(item) else {"image": item}
     if request.get("image") is None:
-        raise ValueError(f"expected a dict with 'image' and 'text'{place}, got the keys {sorted(map(str, request))}")
+        raise ValueError(f"expected a dict with 'image' and 'text'{where}, got the keys {sorted(map(str, request))}")
     texts = [request[key] for key in TEXT_KEYS if request.get(key) is not None]
     texts += [] if text is None else [text]
     if len(texts) != 1:
-        raise ValueError(f"expected expressions{place} once, as text=... or in the dict, got them {len(texts)} times")
+        raise ValueError(f"expected expressions{where} once, as text=... or in the dict, got them {len(texts)} times")
     if not is_text(texts[0]):
-        raise TypeError(f"expected a string or a list of strings as expressions{place}, got {texts[0]!r:.80}")
+        raise TypeError(f"expected a string or a list of strings as expressions{where}, got {texts[0]!r:.80}")
     expressions = [texts[0]] if isinstance(texts[0], str) else list(texts[0])
     if not expressions:
-        raise ValueError(f"expected at least one expression{place}, got an empty list")
+        raise ValueError(f"expected at least one expression{where}, got an empty list")
     for number, expression in enumerate(expressions, start=1):
         if not expression.strip():
-            raise ValueError(f"expected words in expression {number}{place}, got {expression!r}")
+            raise ValueError(f"expected words in expression {number}{where}, got {expression!r}")
     prompts = given({**{key: request.get(key) for key in SPATIAL_KEYS}, **spatial})
     if "input_labels" in prompts and "input_points" not in prompts:
-        raise ValueError(f"expected input_points beside input_labels{place}, got None")
+        raise ValueError(f"expected input_points beside input_labels{where}, got None")
     prompts = {name: _one_per_expression(name, value, len(expressions)) for name, value in prompts.items()}
     return {"image": request["image"], "text": expressions, **prompts}
 
@@ -82,6 +82,11 @@ def _one_per_expression(name: str, value, num_expressions: int) -> list:
         f"expected {name} shared by all expressions ({depth} levels of lists) or one per expression "
         f"({depth + 1} levels, {num_expressions} entries), got {levels} levels and {len(value)} entries"
     )
+
+
+def _is_undecoded(item: Mapping) -> bool:
+    """Whether a mapping is an image of `datasets` that was not decoded."""
+    return set(item) == {"bytes", "path"}
 
 
 def given(parameters: dict[str, Any]) -> dict[str, Any]:

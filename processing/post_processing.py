@@ -99,3 +99,28 @@ def read_answer(
     else:
         box = placement.to_image(box_cxcywh, (mask.shape[0], mask.shape[1]))
     return {"mask": mask, "score": found, "box_xyxy": box, "no_target": False}
+
+
+def size_rows(values: Any) -> list[tuple[int, int]]:
+    """Returns sizes, an array (N, 2) or None, as pairs of integers."""
+    return [] if values is None else [(int(first), int(second)) for first, second in values]
+
+
+def image_of_each(image_index: Any, n_expressions: int, n_images: int) -> list[int]:
+    """Returns the image of each expression: as given, or derived where every image has one or there is one image.
+
+    Raises:
+        `ValueError`: If it can be neither.
+    """
+    if image_index is None:
+        if n_images not in (1, n_expressions):
+            raise ValueError(
+                f"expected image_index, since {n_expressions} expressions are not one for each of {n_images} images"
+            )
+        return [0] * n_expressions if n_images == 1 else list(range(n_images))
+    image_index = [int(index) for index in image_index]
+    if len(image_index) != n_expressions or not all(0 <= index < n_images for index in image_index):
+        raise ValueError(
+            f"expected an image_index in 0..{n_images - 1} for each of {n_expressions} expressions, got {image_index}"
+        )
+    return image_index

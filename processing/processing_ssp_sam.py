@@ -5,6 +5,7 @@ Letters: N images, E expressions, L tokens, K points per expression, S, s and M 
 """
 
 from collections.abc import Mapping
+from string import punctuation as PUNCTUATION
 from typing import Any, Unpack
 
 import numpy as np
@@ -18,7 +19,7 @@ from .canvas_geometry import fit_segmenter
 from .expressions import align, count_per_image, flatten_text, stack_boxes, stack_masks, stack_points
 from .image_inputs import flatten_images
 from .image_processing_ssp_sam import SspSamImageProcessor, SspSamImageProcessorKwargs
-from .post_processing import read_answer, upsample_logits
+from .post_processing import image_of_each, read_answer, size_rows, upsample_logits
 
 logger = logging.get_logger(__name__)
 
@@ -248,6 +249,20 @@ class SspSamProcessor(ProcessorMixin):
         expression = " ".join(expression.split())
         return self.expression_template.replace("{}", expression.lower() if self.lowercase else expression)
 
+    def unknown_words(self, expression: str) -> list[str]:
+        """
+        Returns the words of an expression for which the tokenizer has no token but its unknown one, so that the model
+        cannot tell them from each other: each once, as written, without punctuation around it.
+        """
+        words = [word.strip(PUNCTUATION) for word in expression.split()]
+        words = [word for word in dict.fromkeys(words) if word]
+        unknown = self.tokenizer.unk_token_id
+        if not words or unknown is None:
+            return []
+        read = [word.lower() if self.lowercase else word for word in words]
+        ids = self.tokenizer(read, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
+        return [word for word, own in zip(words, ids, strict=True) if unknown in own]
+
     def post_process_referring_segmentation(
         self,
         outputs: Any,
@@ -294,11 +309,11 @@ class SspSamProcessor(ProcessorMixin):
         pred_masks, pred_boxes = outputs.get("pred_masks"), outputs.get("pred_boxes")
         if pred_masks is None:
             raise ValueError("expected outputs with pred_masks, got none; a box-only forward has no masks to read")
-        original_sizes = _rows(original_sizes)
-        image_index = _image_index(image_index, len(pred_masks), len(original_sizes))
+        original_sizes = size_rows(original_sizes)
+        image_index = image_of_each(image_index, len(pred_masks), len(original_sizes))
         canvas_hw = (self.image_processor.pad_size.height, self.image_processor.pad_size.width)
         longest_edge = self.image_processor.size.longest_edge
-        reshaped = _rows(reshaped_input_sizes)
+        reshaped = size_rows(reshaped_input_sizes)
         settings = {
             "mask_threshold": self.mask_threshold if mask_threshold is None else mask_threshold,
             "no_target_threshold": self.no_target_threshold if no_target_threshold is None else no_target_threshold,
@@ -309,7 +324,7 @@ class SspSamProcessor(ProcessorMixin):
         no_target = outputs.get("no_target_logits")
         no_target = None if no_target is None else no_target.detach().float().sigmoid().flatten().tolist()
         boxes = None if pred_boxes is None else pred_boxes.detach().float().tolist()
-        offsets = _rows(semantic_offsets)
+        offsets = size_rows(semantic_offsets)
         clicked = [False] * len(pred_masks) if clicked is None else [bool(value) for value in clicked]
         if len(clicked) != len(pred_masks):
             raise ValueError(f"expected clicked for each of {len(pred_masks)} expressions, got {len(clicked)} values")
@@ -329,25 +344,6 @@ class SspSamProcessor(ProcessorMixin):
                 )
             )
         return answers
-
-
-def _rows(values: Any) -> list[tuple[int, int]]:
-    return [] if values is None else [(int(first), int(second)) for first, second in values]
-
-
-def _image_index(image_index: Any, n_expressions: int, n_images: int) -> list[int]:
-    if image_index is None:
-        if n_images not in (1, n_expressions):
-            raise ValueError(
-                f"expected image_index, since {n_expressions} expressions are not one for each of {n_images} images"
-            )
-        return [0] * n_expressions if n_images == 1 else list(range(n_images))
-    image_index = [int(index) for index in image_index]
-    if len(image_index) != n_expressions or not all(0 <= index < n_images for index in image_index):
-        raise ValueError(
-            f"expected an image_index in 0..{n_images - 1} for each of {n_expressions} expressions, got {image_index}"
-        )
-    return image_index
 
 
 __all__ = ["SspSamProcessor"]

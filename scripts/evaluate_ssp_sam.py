@@ -32,7 +32,7 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from ssp_sam import EMBEDDED_CHECKPOINT, ReferringSegmentationPipeline, __version__
-from ssp_sam.cli.files import InputError, one_line, write_picture
+from ssp_sam.cli.files import InputError, one_line, write_image
 from ssp_sam.cli.model import load_pipeline
 from ssp_sam.processing.visualization.comparison import Case, choose_cases, draw_contact_sheet
 from ssp_sam.training.data.masks import decode
@@ -280,7 +280,7 @@ def evaluate(args: argparse.Namespace, accelerator: Accelerator, evaluation: Eva
     folder = Path(args.output)
     if args.cases:
         title = f"{described['name']}, {described['split']}: {evaluation.model['name'] if evaluation.model else 'file'}"
-        write_picture(draw_cases(evaluation, args.cases, title), str(folder / SHEET))
+        write_image(draw_cases(evaluation, args.cases, title), str(folder / SHEET))
     write_report(report, folder, SHEET if args.cases else None)
     rows = {name: protocol["all"] for name, protocol in report["protocols"].items()}
     print(markdown_table(rows, metric_names(report["settings"]["family"]), "protocol"))

@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Why a model answers as it does: its similarity map, its verification map and the weight of every word, as a picture.
+"""Why a model predicts as it does: its similarity map, its verification map and the weight of every word, drawn.
 
 segment = pipeline("referring-segmentation")
 draw_explanation(explain(segment, "examples/scene.png", "the red car")).save("explain.png")
@@ -19,8 +19,8 @@ from .processing.image_inputs import read_rgb
 from .processing.processing_ssp_sam import SspSamProcessor
 from .processing.visualization.explanation_panels import (
     DIVIDER,
-    draw_answer,
     draw_map,
+    draw_prediction,
     draw_words,
     fit_in_panel,
     place_in_row,
@@ -50,13 +50,13 @@ class Explanation:
     What a model found for one expression, and how it came to it.
 
     Args:
-        image: the upright picture, RGB.
-        result: what the pipeline returns for the expression: `mask`, `score`, `box`, `label`, `no_target`.
+        image: the upright image, RGB.
+        result: what the pipeline returns for the expression.
         words: the expression as the model read it, in order; the weights of all of them sum to 1.
         unread: the end of the expression, where it was longer than the model reads.
         similarity_map: (g, g) float32 in 0..1, how much each patch resembles the sentence; None without such a map.
         verification_map: (g, g) float32, the verification score of each patch; None without such a map.
-        placement: where the picture lies on the canvas that the g x g patches divide; the rest is padding.
+        placement: where the image lies on the canvas that the g x g patches divide; the rest is padding.
     """
 
     image: Image.Image
@@ -69,7 +69,7 @@ class Explanation:
 
     def over_image(self, grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """
-        Lays a map over the picture: cuts off the padding of the canvas and interpolates.
+        Lays a map over the image: cuts off the padding of the canvas and interpolates.
 
         Args:
             grid: (g, g), one of the maps.
@@ -78,10 +78,10 @@ class Explanation:
         Returns:
             (height, width) float32.
         """
-        place, (rows, columns) = self.placement, grid.shape
-        # The picture's edges, counted in patches.
-        left, right = ((place.left + x * place.ratio_w) * columns / place.width for x in (0, self.image.width))
-        top, bottom = ((place.top + y * place.ratio_h) * rows / place.height for y in (0, self.image.height))
+        at, (rows, columns) = self.placement, grid.shape
+        # The image's edges, counted in patches.
+        left, right = ((at.left + x * at.ratio_w) * columns / at.width for x in (0, self.image.width))
+        top, bottom = ((at.top + y * at.ratio_h) * rows / at.height for y in (0, self.image.height))
         box = (max(left, 0.0), max(top, 0.0), min(right, float(columns)), min(bottom, float(rows)))
         patches = Image.fromarray(np.ascontiguousarray(grid, dtype=np.float32))
         return np.asarray(patches.resize(size, Image.Resampling.BILINEAR, box=box))
@@ -95,15 +95,15 @@ def explain(
 
     Args:
         segmenter: a `ReferringSegmentationPipeline`, or an `SspSamModel`; then with its `processor`.
-        image: one picture: PIL, a path, a URL, an array or a tensor.
-        text: an expression, or several; the picture is encoded once.
+        image: one image: PIL, a path, a URL, an array or a tensor.
+        text: an expression, or several; the image is encoded once.
         processor: that of the model; not needed beside a pipeline.
 
     Returns:
-        One `Explanation` per expression, in order, with the answers that the pipeline gives.
+        One `Explanation` per expression, in order, with the predictions of the pipeline.
 
     Raises:
-        ValueError: if the picture cannot be read, an expression is empty, or a model comes without processor.
+        ValueError: if the image cannot be read, an expression is empty, or a model comes without processor.
     """
     # 1. Inputs.
     model = getattr(segmenter, "model", segmenter)
@@ -111,8 +111,8 @@ def explain(
     if processor is None:
         raise ValueError(f"expected a processor beside a {type(segmenter).__name__}, got None; pass processor=…")
     expressions = [text] if isinstance(text, str) else list(text)
-    picture, _ = read_rgb(image)
-    inputs = processor(images=picture, text=expressions, return_tensors="pt")
+    rgb, _ = read_rgb(image)
+    inputs = processor(images=rgb, text=expressions, return_tensors="pt")
     sizes, reshaped = inputs.pop("original_sizes"), inputs.pop("reshaped_input_sizes")
 
     # 2. One pass, with its maps.
@@ -123,38 +123,37 @@ def explain(
     model.train(was_training)
 
     # 3. One explanation per expression.
-    answers = processor.post_process_referring_segmentation(
+    predictions = processor.post_process_referring_segmentation(
         outputs, sizes, image_index=inputs["image_index"], reshaped_input_sizes=reshaped
     )
     names = ("similarity_map", "verification_map", "word_attention")
     maps = {name: None if outputs.get(name) is None else outputs[name].float().cpu().numpy() for name in names}
-    placement = processor.image_processor.box_placement((picture.height, picture.width))
+    placement = processor.image_processor.box_placement((rgb.height, rgb.width))
     kept = inputs["attention_mask"].cpu().numpy() != 0
     explanations = []
-    for row, (expression, answer) in enumerate(zip(expressions, answers)):
+    for row, (expression, prediction) in enumerate(zip(expressions, predictions)):
         own = {name: None if value is None else value[row] for name, value in maps.items()}
         weights = own.pop("word_attention")
         words, unread = _read_words(
             processor, expression, int(kept[row].sum()), None if weights is None else weights[kept[row]]
         )
-        explanations.append(
-            Explanation(picture, as_result(answer, expression), words, unread, placement=placement, **own)
-        )
+        result = as_result(prediction, expression, processor.unknown_words(expression))
+        explanations.append(Explanation(rgb, result, words, unread, placement=placement, **own))
     return explanations
 
 
 def draw_explanation(explanations: Explanation | Sequence[Explanation]) -> Image.Image:
     """
-    Draws the answer, the similarity map and the verification map side by side, and under them the weighted words.
+    Draws the prediction, the similarity map and the verification map side by side, and under them the weighted words.
 
-    Both maps are drawn over the picture, from their lowest to their highest value there, which the scale below names.
+    Both maps are drawn over the image, from their lowest to their highest value there, which the scale below names.
     A map that the model does not have is said to be missing.
 
     Args:
         explanations: what `explain` returned, or one of it. Several expressions are drawn below each other.
 
     Returns:
-        An RGB picture, some 1,300 pixels wide whatever the size of the image.
+        An RGB drawing, some 1,300 pixels wide whatever the size of the image.
 
     Raises:
         ValueError: if there is nothing to draw.
@@ -164,13 +163,13 @@ def draw_explanation(explanations: Explanation | Sequence[Explanation]) -> Image
         raise ValueError("expected at least one explanation, got none")
     rows = []
     for explanation in explanations:
-        picture = fit_in_panel(explanation.image)
-        panels = [draw_answer(picture, explanation.image.size, explanation.result)]
+        image = fit_in_panel(explanation.image)
+        panels = [draw_prediction(image, explanation.image.size, explanation.result)]
         for title, grid in (("similarity", explanation.similarity_map), ("verification", explanation.verification_map)):
-            values = None if grid is None else explanation.over_image(grid, picture.size)
-            panels.append(draw_map(picture, title, values))
-        pictures = place_in_row(panels)
-        rows += [pictures, draw_words(explanation.words, explanation.unread, pictures.width)]
+            values = None if grid is None else explanation.over_image(grid, image.size)
+            panels.append(draw_map(image, title, values))
+        row = place_in_row(panels)
+        rows += [row, draw_words(explanation.words, explanation.unread, row.width)]
     height = sum(row.height for row in rows) + 2 * (len(explanations) - 1)
     drawn = Image.new("RGB", (rows[0].width, height), PANEL_BACKGROUND)
     y = 0

@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""The parts of an explanation's image: the answer, a map over the image, and the weighted words."""
+"""The parts of an explanation's drawing: the prediction, a map over the image, and the weighted words."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -42,7 +42,7 @@ def fit_in_panel(image: Image.Image) -> Image.Image:
     return image.convert("RGB").resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def draw_answer(image: Image.Image, original_size: tuple[int, int], result: dict[str, Any]) -> Image.Image:
+def draw_prediction(image: Image.Image, original_size: tuple[int, int], result: dict[str, Any]) -> Image.Image:
     """
     The image with mask and box, under the score; or the plain image where nothing was found.
 
@@ -58,8 +58,8 @@ def draw_answer(image: Image.Image, original_size: tuple[int, int], result: dict
     mask = result["mask"].resize(image.size, Image.Resampling.BILINEAR)
     canvas = paint_results(image, [{**result, "mask": mask}], choose_colours(image, [mask]), scale, tags=False)
     verdict = "nothing found" if result["no_target"] else "found"
-    panel, draw, place = _framed(canvas, f"{verdict}, score {result['score']:.2f}")
-    draw.text(place, note, font=SMALL_FONT, fill=PANEL_MUTED)
+    panel, draw, corner = _framed(canvas, f"{verdict}, score {result['score']:.2f}")
+    draw.text(corner, note, font=SMALL_FONT, fill=PANEL_MUTED)
     return panel
 
 
@@ -73,20 +73,20 @@ def draw_map(image: Image.Image, title: str, values: np.ndarray | None) -> Image
     """
     grey = GREY_STRENGTH * np.asarray(image.convert("L"), np.float32)[..., None]
     if values is None:
-        panel, draw, place = _framed(Image.fromarray((grey / 3).repeat(3, axis=2).astype(np.uint8)), title)
-        draw.text(place, f"this model has no {title} map", font=SMALL_FONT, fill=PANEL_MUTED)
+        panel, draw, corner = _framed(Image.fromarray((grey / 3).repeat(3, axis=2).astype(np.uint8)), title)
+        draw.text(corner, f"this model has no {title} map", font=SMALL_FONT, fill=PANEL_MUTED)
         return panel
     low, high = float(values.min()), float(values.max())
     colours = colour_of((values - low) / (high - low) if high > low else np.zeros_like(values))
     canvas = MAP_OPACITY * colours + (1 - MAP_OPACITY) * grey
-    panel, draw, place = _framed(as_image(canvas), title)
-    _draw_scale(panel, draw, place, low, high)
+    panel, draw, corner = _framed(as_image(canvas), title)
+    _draw_scale(panel, draw, corner, low, high)
     return panel
 
 
 def draw_words(words: Sequence[Any], unread: str, width: int) -> Image.Image:
     """
-    The expression, each word on a ground as strong as its weight and with its share of 1 below it.
+    The expression, each word on a ground as strong as its weight and with its percentage below it.
 
     Args:
         words: of the type `WordWeight`. Special tokens are small and have no ground.
@@ -117,15 +117,15 @@ def draw_words(words: Sequence[Any], unread: str, width: int) -> Image.Image:
     draw = ImageDraw.Draw(panel)
     title = "weight of each word, in percent" if weighted else "the expression; this model does not weigh its words"
     draw.text((MARGIN, MARGIN - 6), title, font=SMALL_FONT, fill=PANEL_MUTED)
-    for text, word, place, first in chips:
-        _draw_chip(draw, text, word, place, strongest, with_share=first)
+    for text, word, box, first in chips:
+        _draw_chip(draw, text, word, box, strongest, with_percentage=first)
     for number, line in enumerate(notes):
         draw.text((MARGIN, bottom - 4 + 18 * number), line, font=SMALL_FONT, fill=PANEL_MUTED)
     return panel
 
 
-def _draw_chip(draw, text: str, word: Any, place: tuple[int, int, int, int], strongest: float, with_share: bool):
-    """A word, or a part of it, in its place; a special token without a ground."""
+def _draw_chip(draw, text: str, word: Any, box: tuple[int, int, int, int], strongest: float, with_percentage: bool):
+    """A word, or a part of it, in its box; a special token without a ground."""
     font, fill = (SMALL_FONT, PANEL_MUTED) if word.special else (WORD_FONT, PANEL_TEXT)
     if not word.special:
         ground = PANEL_BACKGROUND
@@ -133,12 +133,12 @@ def _draw_chip(draw, text: str, word: Any, place: tuple[int, int, int, int], str
             red, green, blue = (int(value) for value in colour_of(np.array(word.weight / strongest)).round())
             ground = (red, green, blue)
         fill = text_colour(ground)
-        draw.rounded_rectangle(place, radius=6, fill=ground, outline=DIVIDER)
-    middle = (place[0] + place[2]) / 2
-    draw.text((middle, place[1] + 15), text, font=font, fill=fill, anchor="mm")
-    if word.weight is not None and with_share:
-        share = f"{100 * word.weight:.0f}" if word.weight >= 0.0995 else f"{100 * word.weight:.1f}"
-        draw.text((middle, place[1] + 40), share, font=SMALL_FONT, fill=PANEL_MUTED, anchor="mm")
+        draw.rounded_rectangle(box, radius=6, fill=ground, outline=DIVIDER)
+    middle = (box[0] + box[2]) / 2
+    draw.text((middle, box[1] + 15), text, font=font, fill=fill, anchor="mm")
+    if word.weight is not None and with_percentage:
+        percentage = f"{100 * word.weight:.0f}" if word.weight >= 0.0995 else f"{100 * word.weight:.1f}"
+        draw.text((middle, box[1] + 40), percentage, font=SMALL_FONT, fill=PANEL_MUTED, anchor="mm")
 
 
 def place_in_row(panels: Sequence[Image.Image]) -> Image.Image:
@@ -168,15 +168,15 @@ def _framed(image: Image.Image, title: str) -> tuple[Image.Image, ImageDraw.Imag
     return panel, draw, (MARGIN, 38 + image.height + 8)
 
 
-def _draw_scale(panel: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[int, int], low: float, high: float):
+def _draw_scale(panel: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], low: float, high: float):
     """The colours from low to high between the values they stand for."""
     lowest, highest = _numbers(low, high)
-    start = place[0] + int(draw.textlength(lowest, font=SMALL_FONT)) + 8
+    start = corner[0] + int(draw.textlength(lowest, font=SMALL_FONT)) + 8
     end = panel.width - MARGIN - int(draw.textlength(highest, font=SMALL_FONT)) - 8
     bar = colour_of(np.linspace(0, 1, end - start)[None].repeat(12, axis=0))
-    panel.paste(as_image(bar), (start, place[1] + 4))
-    draw.text(place, lowest, font=SMALL_FONT, fill=PANEL_MUTED)
-    draw.text((end + 8, place[1]), highest, font=SMALL_FONT, fill=PANEL_MUTED)
+    panel.paste(as_image(bar), (start, corner[1] + 4))
+    draw.text(corner, lowest, font=SMALL_FONT, fill=PANEL_MUTED)
+    draw.text((end + 8, corner[1]), highest, font=SMALL_FONT, fill=PANEL_MUTED)
 
 
 def _numbers(low: float, high: float) -> tuple[str, str]:

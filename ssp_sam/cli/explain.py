@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam explain`: draws what the model saw and which words counted on its way to an answer."""
+"""`ssp-sam explain`: draws what the model saw and which words counted on its way to a prediction."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..explain import Explanation, draw_explanation, explain
 from ..processing.image_inputs import read_rgb
-from .files import InputError, find_images, one_line, plan_results, write_picture
+from .files import InputError, check_expressions, find_images, one_line, plan_results, unknown_words_note, write_image
 from .model import add_model_options, load_pipeline
 
 
@@ -15,24 +15,22 @@ def add_parser(commands):
     """Adds the subcommand to those of `ssp-sam`."""
     parser = commands.add_parser(
         "explain",
-        description="Draws, for each expression, the answer, the similarity map, the verification map and the weight "
-        "of each word, and prints answers and weights.",
+        description="Draws, for each expression, the prediction, the similarity map, the verification map and the "
+        "weight of each word, and prints predictions and weights.",
         example='ssp-sam explain photo.png "the red car"',
     )
     parser.add_argument("image", metavar="IMAGE", help="an image file or URL")
     parser.add_argument("expressions", nargs="+", metavar="EXPRESSION", help="what to find in it")
     add_model_options(parser)
-    parser.add_argument("--output", metavar="FILE", default="explain.png", help="picture to write (explain.png)")
+    parser.add_argument("--output", metavar="FILE", default="explain.png", help="drawing to write (explain.png)")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Explains the answers for one image; returns 0."""
+    """Explains the predictions for one image; returns 0."""
     if os.path.isdir(options.image):
         raise InputError(f"expected one image, got the folder {options.image!r}")
-    for expression in options.expressions:
-        if not expression.strip():
-            raise InputError(f"expected words as expression, got {expression!r}")
+    check_expressions(options.expressions)
     source = find_images([options.image])[0]
     output = options.output
     if os.path.isdir(output):
@@ -47,17 +45,17 @@ def run(options: argparse.Namespace) -> int:
         explanations = explain(segmenter, image, options.expressions)
     except (ValueError, TypeError) as error:
         raise InputError(f"{source}: {one_line(error)}") from error
-    write_picture(draw_explanation(explanations), output)
+    write_image(draw_explanation(explanations), output)
     print(f"{source} ({image.width} x {image.height})")
     for number, explanation in enumerate(explanations, start=1):
         result = explanation.result
         verdict = f"{'nothing found' if result['no_target'] else 'found'}, score {result['score']:.2f}"
-        print(f"  {number}. {result['label']}: {verdict}{_weights(explanation)}")
-    print(f"  picture {output}")
+        print(f"  {number}. {result['label']}: {verdict}{_weights(explanation)}{unknown_words_note(result)}")
+    print(f"  drawing {output}")
     return 0
 
 
 def _weights(explanation: Explanation) -> str:
-    """The words with their shares of 1, or nothing where the model does not weigh them."""
+    """The words with their fractions of 1, or nothing where the model does not weigh them."""
     words = [f"{word.text} {word.weight:.2f}" for word in explanation.words if word.weight is not None]
     return f"; weights: {', '.join(words)}" if words else ""

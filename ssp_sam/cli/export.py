@@ -3,7 +3,6 @@
 
 import argparse
 import dataclasses
-import json
 import tempfile
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ..hub.export import PACKAGE, check_target, export_model
 from ..hub.results import read_report
 from ..hub.samples import Sample, scene_samples
 from .files import InputError, one_line
-from .model import find_model
+from .model import find_model, read_config
 
 EMBEDDED_FACTS = PACKAGE / "hub" / "embedded_model_facts.yaml"
 
@@ -91,7 +90,7 @@ def export_from_options(
             facts = _facts(options.facts, source)
             if repo_id is not None:
                 facts = dataclasses.replace(facts, repo_id=repo_id)
-            _check_type(source)
+            read_config(source)
         except (OSError, ValueError, TypeError) as error:
             raise InputError(one_line(error)) from error
         try:
@@ -160,12 +159,3 @@ def _facts(path: str | None, source: str) -> ModelFacts:
     if path is not None:
         return read_facts(path)
     return read_facts(EMBEDDED_FACTS) if source == str(EMBEDDED_CHECKPOINT) else ModelFacts()
-
-
-def _check_type(source: str):
-    """Says so early where a folder holds another kind of model; loading would say it at length."""
-    config = Path(source) / "config.json"
-    if config.is_file():
-        model_type = json.loads(config.read_text("utf-8")).get("model_type")
-        if model_type != "ssp_sam":
-            raise InputError(f"expected a model of type 'ssp_sam' at {source!r}, got type {model_type!r}")

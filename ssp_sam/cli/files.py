@@ -9,8 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-OVERLAY_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+from ..processing.expressions import check_expression
+from ..processing.image_inputs import list_images
+
+DRAWING_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 class InputError(Exception):
@@ -41,9 +43,9 @@ def find_images(names: list[str], hint: str = "") -> list[str]:
     sources: list[str] = []
     for name in names:
         if os.path.isdir(name):
-            inside = sorted(str(path) for path in Path(name).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+            inside = [str(path) for path in list_images(name)]
             if not inside:
-                raise InputError(f"no images in the folder {name!r}; looked for {' '.join(sorted(IMAGE_SUFFIXES))}")
+                raise InputError(f"no images in the folder {name!r}")
             sources += inside
         elif os.path.isfile(name) or name.startswith(("http://", "https://")):
             sources.append(name)
@@ -69,10 +71,10 @@ def plan_results(
     if masks_dir is not None and os.path.isfile(masks_dir):
         raise InputError(f"--masks-dir must be a folder, got the file {masks_dir!r}")
     into_folder = output is not None and (several or os.path.isdir(output))
-    if into_folder and (os.path.isfile(output) or not os.path.isdir(output) and _is_picture_name(output)):
+    if into_folder and (os.path.isfile(output) or not os.path.isdir(output) and _is_drawing_name(output)):
         raise InputError(f"--output must be a folder with --images or for a folder of them, got {output!r}")
-    if output is not None and not into_folder and not _is_picture_name(output):
-        raise InputError(f"--output must end in one of {' '.join(sorted(OVERLAY_SUFFIXES))}, got {output!r}")
+    if output is not None and not into_folder and not _is_drawing_name(output):
+        raise InputError(f"--output must end in one of {' '.join(sorted(DRAWING_SUFFIXES))}, got {output!r}")
 
     plan = {}
     for source, name in _unique_names(sources).items():
@@ -91,13 +93,40 @@ def plan_results(
     return plan
 
 
-def write_picture(picture: Image.Image, path: str) -> None:
-    """Writes a picture, and the folders above it where they are missing."""
+def check_expressions(words: list[str]) -> None:
+    """
+    Checks the words of a command line that stand for expressions.
+
+    Raises:
+        InputError: for one that no model could read, and for the name of a file.
+    """
+    for number, word in enumerate(words, start=1):
+        try:
+            check_expression(word, f"expression {number}")
+        except ValueError as error:
+            raise InputError(one_line(error)) from error
+        if os.path.isfile(word):
+            raise InputError(f"expected words as expression, got the file {word!r}; several images go after --images")
+
+
+def check_drawing_name(option: str, path: str) -> None:
+    """Raises an `InputError` if no drawing can be written under a name that an option gave."""
+    if not _is_drawing_name(path) or os.path.isdir(path):
+        raise InputError(f"{option} must end in one of {' '.join(sorted(DRAWING_SUFFIXES))}, got {path!r}")
+
+
+def write_image(image: Image.Image, path: str) -> None:
+    """Writes an image, and the folders above it where they are missing."""
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        picture.save(path)
+        image.save(path)
     except OSError as error:
         raise InputError(f"cannot write {path!r}: {one_line(error)}") from error
+
+
+def unknown_words_note(result: dict) -> str:
+    """The words of a result's expression that the model does not know, as the end of a line; nothing without any."""
+    return f"; unknown words: {', '.join(result['unknown_words'])}" if result["unknown_words"] else ""
 
 
 def one_line(error: BaseException) -> str:
@@ -113,8 +142,8 @@ def port(text: str) -> int:
     return int(text)
 
 
-def _is_picture_name(path: str) -> bool:
-    return Path(path).suffix.lower() in OVERLAY_SUFFIXES
+def _is_drawing_name(path: str) -> bool:
+    return Path(path).suffix.lower() in DRAWING_SUFFIXES
 
 
 def _unique_names(sources: list[str]) -> dict[str, str]:

@@ -9,8 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .. import EMBEDDED_CHECKPOINT, __version__
-from .files import InputError, one_line
-from .model import find_model
+from .model import find_model, read_config
 
 # What ssp-sam needs, and what its extras add.
 LIBRARIES = ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "datasets", "evaluate", "numpy")
@@ -65,11 +64,6 @@ def _devices() -> list[str]:
 
 def _model(source: str) -> dict[str, str]:
     """What a model's configuration tells, without its weights."""
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the configuration of {source!r}: {one_line(error)}") from error
+    config = read_config(source)
     name = "the embedded checkpoint" if source == str(EMBEDDED_CHECKPOINT) else source
     return {"model": f"{name}, of type {config.model_type}, dtype {config.dtype}"}

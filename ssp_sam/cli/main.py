@@ -3,6 +3,7 @@
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -75,6 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after `ssp-sam`; those of the process when not given.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files and expressions are told in any encoding
+            stream.reconfigure(errors="backslashreplace")
     named = [name for name in arguments[:1] if name in COMMANDS]
     try:
         options = make_parser(named or COMMANDS).parse_args(arguments)  # imports no module of other subcommands

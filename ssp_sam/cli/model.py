@@ -43,6 +43,24 @@ def find_model(model: str | None) -> str:
     return model
 
 
+def read_config(model: str) -> SspSamConfig:
+    """
+    Returns the configuration of a model, running no code that a repository brings.
+
+    Raises:
+        InputError: If it cannot be read, or is that of another kind of model.
+    """
+    try:
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        if "trust_remote_code" in str(error):
+            raise InputError(f"{model!r} is another kind of model, which brings code of its own to run") from error
+        raise InputError(f"cannot load {model!r}: {one_line(error)}") from error
+    if not isinstance(config, SspSamConfig):
+        raise InputError(f"expected a model of type 'ssp_sam' at {model!r}, got type {config.model_type!r}")
+    return config
+
+
 def load_pipeline(options: argparse.Namespace) -> ReferringSegmentationPipeline:
     """
     Loads the pipeline that the options of `add_model_options` ask for.
@@ -58,14 +76,13 @@ def load_pipeline(options: argparse.Namespace) -> ReferringSegmentationPipeline:
             torch.zeros(1, device=options.device)
         except (RuntimeError, AssertionError) as error:
             raise InputError(f"cannot use the device {options.device!r} ({one_line(error)}); try cpu") from error
+    config = read_config(model)
     try:
-        config = AutoConfig.from_pretrained(model)
-        if config.model_type != SspSamConfig.model_type:
-            raise InputError(f"expected a model of type 'ssp_sam' at {model!r}, got type {config.model_type!r}")
         return pipeline(  # pyright: ignore[reportCallIssue]
             "referring-segmentation",  # pyright: ignore[reportArgumentType]
             model=model,
             config=config,
+            trust_remote_code=False,  # no question to whoever runs the command, and no code but the installed one
             device=options.device,
             dtype=options.dtype,
             pipeline_class=ReferringSegmentationPipeline,

@@ -14,9 +14,19 @@ from tqdm import tqdm
 from ..processing.image_inputs import read_rgb
 from ..processing.visualization.overlay import draw_overlay
 from ..training.data.masks import encode, uncompressed
-from .files import InputError, ResultFiles, find_images, one_line, plan_results, write_picture
+from .files import (
+    InputError,
+    ResultFiles,
+    check_expressions,
+    find_images,
+    one_line,
+    plan_results,
+    unknown_words_note,
+    write_image,
+)
 from .model import add_model_options, load_pipeline
 
+RESULT_KEYS = ("score", "box", "no_target", "unknown_words")
 USAGE = """ssp-sam segment IMAGE EXPRESSION [EXPRESSION ...] [options]
        ssp-sam segment EXPRESSION [EXPRESSION ...] --images IMAGE [IMAGE ...] [options]"""
 
@@ -48,7 +58,13 @@ def add_parser(commands):
         metavar="X,Y,LABEL",
         help="a click in pixels of the image, label 1 on what is meant, 0 beside it; may be repeated",
     )
-    segment.add_argument("--box", type=_box, metavar="X1,Y1,X2,Y2", help="a box in pixels of the image")
+    segment.add_argument(
+        "--box",
+        action="append",
+        type=_box,
+        metavar="X1,Y1,X2,Y2",
+        help="a box in pixels of the image; repeated, one for each expression in order",
+    )
     segment.set_defaults(run=run)
 
 
@@ -80,13 +96,11 @@ def run(options: argparse.Namespace) -> int:
     named = options.images if options.images is not None else [words.pop(0)]
     if not words:
         raise InputError(f"expected an image and at least one expression, got {options.words[0]!r} alone")
-    for word in words:
-        if not word.strip():
-            raise InputError(f"expected words as expression, got {word!r}")
-        if os.path.isfile(word):
-            raise InputError(f"expected words as expression, got the file {word!r}; several images go after --images")
+    check_expressions(words)
     if several and (options.point or options.box):
         raise InputError("--point and --box are pixels of one image: give one image file instead of several")
+    if options.box and len(options.box) not in (1, len(words)):
+        raise InputError(f"expected one --box, or one for each of {len(words)} expressions, got {len(options.box)}")
     sources = find_images(named, hint="; expressions go before --images" if options.images is not None else "")
     output = options.output
     if output is None and not options.json and options.masks_dir is None:
@@ -127,29 +141,32 @@ def _segment_one(
     except (ValueError, TypeError) as error:
         raise InputError(f"{source}: {one_line(error)}") from error
     for path, result in zip(files.masks, results):
-        write_picture(result["mask"], path)
+        write_image(result["mask"], path)
     if files.overlay is not None:
-        write_picture(draw_overlay(image, results), files.overlay)
+        write_image(draw_overlay(image, results), files.overlay)
 
     record = {"image": source, "width": image.width, "height": image.height, "overlay": files.overlay}
     masks = [{"file": path} for path in files.masks] or [run_lengths(result["mask"]) for result in results]
     record["results"] = [
-        {"expression": result["label"], **{key: result[key] for key in ("score", "box", "no_target")}, "mask": mask}
+        {"expression": result["label"], **{key: result[key] for key in RESULT_KEYS}, "mask": mask}
         for result, mask in zip(results, masks)
     ]
     lines = [f"{source} ({image.width} x {image.height})"]
-    lines += [f"  {number}. {result['label']}: {_found(result)}" for number, result in enumerate(results, start=1)]
+    lines += [
+        f"  {number}. {result['label']}: {_found(result)}{unknown_words_note(result)}"
+        for number, result in enumerate(results, start=1)
+    ]
     lines += [f"  mask {path}" for path in files.masks]
     lines += [f"  overlay {files.overlay}"] if files.overlay is not None else []
     return record, "\n".join(lines)
 
 
 def _found(result: dict[str, Any]) -> str:
+    box, note = result["box"], unknown_words_note(result)
     if result["no_target"]:
-        return "nothing found"
-    box = result["box"]
-    place = f", box {box['xmin']},{box['ymin']},{box['xmax']},{box['ymax']}" if box else ""
-    return f"score {result['score']:.2f}{place}"
+        return f"nothing found{note}"
+    corners = f", box {box['xmin']},{box['ymin']},{box['xmax']},{box['ymax']}" if box else ""
+    return f"score {result['score']:.2f}{corners}{note}"
 
 
 def run_lengths(mask: Image.Image) -> dict[str, list[int]]:
@@ -166,9 +183,10 @@ def _spatial(options: argparse.Namespace, image: Image.Image) -> dict[str, Any]:
     if options.point:
         spatial["input_points"] = [[x, y] for x, y, _ in options.point]
         spatial["input_labels"] = [label for _, _, label in options.point]
-    if options.box:
-        if options.box[2] > image.width or options.box[3] > image.height:
-            given = ",".join(f"{value:g}" for value in options.box)
+    for box in options.box or ():
+        if box[2] > image.width or box[3] > image.height:
+            given = ",".join(f"{value:g}" for value in box)
             raise InputError(f"--box {given} reaches outside the image of {image.width} x {image.height} pixels")
-        spatial["input_boxes"] = list(options.box)
+    if options.box:
+        spatial["input_boxes"] = list(options.box[0]) if len(options.box) == 1 else [list(box) for box in options.box]
     return spatial

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 
 from .files import InputError, one_line, port
-from .model import find_model
+from .model import find_model, read_config
 
 
 def add_parser(commands):
@@ -13,11 +13,15 @@ def add_parser(commands):
     parser = commands.add_parser(
         "serve",
         description="Serves a model folder over HTTP as a Hugging Face Inference Endpoint would, to try requests on "
-        "one's own machine. A folder's own handler.py is used where it has one. Only this machine can reach it, unless "
-        "--host says otherwise.",
+        "one's own machine. Only this machine can reach it, unless --host says otherwise.",
         example="ssp-sam serve --port 8080",
     )
     parser.add_argument("model", nargs="?", metavar="DIR", help="folder of a model (default: the embedded one)")
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the folder's own handler.py and code, if it has some",
+    )
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=port, default=8080, metavar="PORT", help="port to listen on (8080)")
     parser.set_defaults(run=run)
@@ -30,8 +34,10 @@ def run(options: argparse.Namespace) -> int:
     folder = find_model(options.model)
     if not (Path(folder) / "config.json").is_file():
         raise InputError(f"expected the folder of a model, got {folder!r}, which has no config.json")
+    if not options.trust_remote_code:
+        read_config(folder)
     try:
-        handler = load_handler(folder)
+        handler = load_handler(folder, options.trust_remote_code)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot load {folder!r}: {one_line(error)}") from error
     try:

@@ -37,11 +37,13 @@ class EndpointHandler:
     Args:
         path (`str`): Folder of a model, such as an exported repository.
         limits (`EndpointLimits`, *optional*): Those of the environment when not given.
+        trust_remote_code (`bool`, *optional*): Whether code of the folder may run in place of an installed `ssp_sam`;
+            when not given, it does where there is some.
     """
 
-    def __init__(self, path: str = "", limits: EndpointLimits | None = None):
+    def __init__(self, path: str = "", limits: EndpointLimits | None = None, trust_remote_code: bool | None = None):
         self.limits = EndpointLimits.from_environment() if limits is None else limits
-        self.pipeline = _load_pipeline(path or ".")
+        self.pipeline = _load_pipeline(path or ".", trust_remote_code)
         # Tokenizers cannot be shared by threads, and parallel passes of one model would only share its processor.
         self._lock = threading.Lock()
 
@@ -54,12 +56,13 @@ class EndpointHandler:
                 base64 with or without the prefix of a data URL, an http(s) URL, bytes or a PIL image; the text one
                 expression or a list. Beside the text there may be `points` (`[[x, y], …]` for all expressions, or one
                 such list each), `point_labels`, `boxes` (all in pixels of the upright image), `mask_threshold`,
-                `no_target_threshold`, `min_mask_pixels`, `threshold` (answers of a lower score are left out) and
+                `no_target_threshold`, `min_mask_pixels`, `threshold` (predictions of a lower score are left out) and
                 `mask_format`, `"png"` or `"rle"`.
 
         Returns:
             One dict per expression: `label`, `score`, `mask` (a black and white PNG as base64, or COCO's run lengths),
-            `box` (`xmin`, `ymin`, `xmax`, `ymax` or None) and `no_target`.
+            `box` (`xmin`, `ymin`, `xmax`, `ymax` or None), `no_target`, and `unknown_words`, which the tokenizer does
+            not know.
 
         Raises:
             PayloadError: If the request is wrong; the message is for the client.
@@ -82,19 +85,21 @@ class EndpointHandler:
                 "mask": encode(result["mask"]),
                 "box": result["box"],
                 "no_target": bool(result["no_target"]),
+                "unknown_words": list(result.get("unknown_words", [])),  # which code of earlier versions does not tell
             }
             for result in results
             if result["score"] >= threshold
         ]
 
 
-def _load_pipeline(path: str):
-    """The pipeline of a folder: with the code beside the weights if there is some, else with the package."""
-    with open(os.path.join(path, "config.json"), encoding="utf-8") as file:
-        brings_code = "auto_map" in json.load(file)
-    if not brings_code:
+def _load_pipeline(path: str, trust_remote_code: bool | None):
+    """The pipeline of a folder: with the code beside the weights where that may run, else with the package."""
+    if trust_remote_code is None:
+        with open(os.path.join(path, "config.json"), encoding="utf-8") as file:
+            trust_remote_code = "auto_map" in json.load(file)
+    if not trust_remote_code:
         importlib.import_module("ssp_sam")
-    return pipeline("referring-segmentation", model=path, trust_remote_code=brings_code)
+    return pipeline("referring-segmentation", model=path, trust_remote_code=trust_remote_code)
 
 
 # ---- what is asked for ------------------------------------------------------------------------------------------
@@ -185,7 +190,7 @@ def _check_numbers(value: list, name: str) -> None:
             raise PayloadError(f"expected lists of numbers as {name!r}, got {shown(item)} in them")
 
 
-# ---- answers ----------------------------------------------------------------------------------------------------
+# ---- predictions ----------------------------------------------------------------------------------------------------
 
 
 def _png(mask: Image.Image) -> str:

@@ -13,7 +13,6 @@ import copy
 import importlib.util
 import logging
 import os
-import shutil
 import warnings
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from torch import nn
 from ..modeling_ssp_sam.model_outputs import SspSamImageFeatures
 from ..modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ..processing.processing_ssp_sam import SspSamProcessor
+from .standalone import write_standalone
 
 # The first opset that torch exports to; every ONNX Runtime since 1.14 reads it.
 OPSET = 18
@@ -153,7 +153,7 @@ def export_onnx(
     Returns:
         `Path`: the folder, with `image_encoder.onnx`, `mask_decoder.onnx` and, beside each, its weights in a `.data`
         file; `export.json`, by which transformers' `ExportedModel.from_pretrained` loads both; `config.json` and the
-        processor's files; `segment_onnx.py`.
+        processor's files; `segment_onnx.py` and what it imports.
 
     Raises:
         ImportError: If a package that writes ONNX is missing.
@@ -174,7 +174,7 @@ def export_onnx(
         exported = ExportedModel(components, ExportFormat.ONNX, config=model.config)
         exported.save_pretrained(folder)
     processor.save_pretrained(folder)
-    shutil.copy(RUNTIME, folder / RUNTIME.name)
+    write_standalone(RUNTIME, folder / RUNTIME.name)
     return folder
 
 
@@ -250,12 +250,12 @@ def _name_dimensions(program):
     """Gives the dynamic dimensions of the graph's inputs and outputs names that say what they count."""
     graph, names = program.graph, {}
     for value in graph.inputs:
-        names |= {str(value.shape[place]): word for place, word in DIMENSIONS[value.name].items()}
+        names |= {str(value.shape[axis]): word for axis, word in DIMENSIONS[value.name].items()}
     values = [*graph.inputs, *(output for node in graph for output in node.outputs)]
     for value in values:
-        for place, size in enumerate(value.shape or ()):
+        for axis, size in enumerate(value.shape or ()):
             if str(size) in names:
-                value.shape[place] = names[str(size)]
+                value.shape[axis] = names[str(size)]
 
 
 def _forget_sources(program):

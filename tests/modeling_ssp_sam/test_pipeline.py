@@ -41,7 +41,7 @@ REQUESTS = [
 
 def test_one_expression_gives_a_list_with_one_dict(segmenter, image):
     [result] = segmenter(image, "the red car")
-    assert set(result) == {"mask", "score", "box", "label", "no_target"}
+    assert set(result) == {"mask", "score", "box", "label", "no_target", "unknown_words"}
     assert result["mask"].size == image.size and result["mask"].mode == "L"
     assert set(np.unique(np.asarray(result["mask"]))) <= {0, 255}
     assert isinstance(result["score"], float) and 0 <= result["score"] <= 1
@@ -87,6 +87,36 @@ def test_paths_arrays_tensors_and_pictures_agree(segmenter, image, tmp_path):
     expected = segmenter(image, "the dog")
     for form in (str(path), path, np.asarray(image), torch.tensor(np.asarray(image)).permute(2, 0, 1)):
         assert same(segmenter(form, "the dog"), expected)
+
+
+def test_encoded_images_agree_with_the_file_they_came_from(segmenter, image):
+    image.save(buffer := io.BytesIO(), "PNG")
+    content, expected = buffer.getvalue(), segmenter(image, "the dog")
+    forms = (content, bytearray(content), io.BytesIO(content), {"bytes": content, "path": None})
+    for form in forms:
+        assert same(segmenter(form, "the dog"), expected)
+    for result in segmenter([content, {"bytes": content, "path": "a.png"}], "the dog"):
+        assert same(result, expected)
+    assert same(segmenter({"image": {"bytes": content, "path": None}, "text": "the dog"}), expected)
+
+
+def test_words_that_the_tokenizer_does_not_know_are_named(segmenter, image):
+    results = segmenter(image, ["the Red car", "a Zyzzyva, the zyzzyva and the “qwertz”!"])
+    assert results[0]["unknown_words"] == [] and results[1]["unknown_words"][0] == "Zyzzyva"
+    assert not {"a", "the"} & set(results[1]["unknown_words"])
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("the \udcff dog", r"is no valid Unicode: character 4 is '\\udcff'"),
+        (["a dog", "\ud83d"], r"text\[0\]\[1\] is no valid Unicode"),
+        ("a" * 10_001, "has 10001 characters; give an expression of at most 10000"),
+    ],
+)
+def test_text_that_no_tokenizer_can_read_is_one_sentence(segmenter, image, text, message):
+    with pytest.raises(ValueError, match=message):
+        segmenter(image, text)
 
 
 def test_a_dict_equals_separate_arguments(segmenter, image):

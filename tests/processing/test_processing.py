@@ -294,3 +294,17 @@ def test_a_model_configuration_gives_matching_sizes(tokenizer, preset):
     assert processor.image_processor.mask_size == 512
     assert processor.max_expression_length == 512 and processor.expression_padding == "longest"
     assert processor.min_mask_pixels == (50 if preset == "default" else 0)
+
+
+# ---- unknown words --------------------------------------------------------------------------------------------------
+
+
+def test_unknown_words_come_once_as_written_and_without_punctuation(processor):
+    assert processor.unknown_words("the red car") == []
+    assert processor.unknown_words("The Zyzzyva, the Zyzzyva (the red qwertz)!") == ["Zyzzyva", "qwertz"]
+    assert processor.unknown_words(" , ") == []
+
+
+def test_a_tokenizer_of_bytes_knows_every_word_it_has_letters_for(clip_tokenizer):
+    processor = SspSamProcessor(SspSamImageProcessor(), clip_tokenizer)
+    assert processor.unknown_words("zyzzyva") == []

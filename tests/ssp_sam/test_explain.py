@@ -182,17 +182,17 @@ def test_several_expressions_are_drawn_below_each_other(segmenter, image):
 def test_the_ends_of_the_scale_are_the_lowest_and_highest_value_of_the_map():
     assert np.array_equal(colour_of(np.array([0.0, 1.0])), SCALE[[0, -1]])
     values = np.linspace(0.3, 0.4, 200, dtype=np.float32)[None].repeat(100, axis=0)
-    picture = Image.new("RGB", (200, 100))
+    image = Image.new("RGB", (200, 100))
     assert not differs(
-        draw_map(picture, "map", values).crop((0, 0, 288, 140)),
-        draw_map(picture, "map", values * 10).crop((0, 0, 288, 140)),
+        draw_map(image, "map", values).crop((0, 0, 288, 140)),
+        draw_map(image, "map", values * 10).crop((0, 0, 288, 140)),
     )
-    assert differs(draw_map(picture, "map", values), draw_map(picture, "map", values * 10))  # the numbers below
+    assert differs(draw_map(image, "map", values), draw_map(image, "map", values * 10))  # the numbers below
 
 
 def test_a_constant_map_is_drawn():
-    picture = Image.new("RGB", (200, 100), "white")
-    inside = np.asarray(draw_map(picture, "map", np.full((100, 200), 0.25, np.float32)))[60:100, 60:200]
+    image = Image.new("RGB", (200, 100), "white")
+    inside = np.asarray(draw_map(image, "map", np.full((100, 200), 0.25, np.float32)))[60:100, 60:200]
     assert (inside == inside[0, 0]).all()
 
 
@@ -229,7 +229,7 @@ def run(tiny_checkpoint, tmp_path, monkeypatch, capsys):
 def test_the_command_writes_a_picture_and_prints_weights(run, tmp_path):
     code, out, err = run("photo.png", "the red car", "a dog")
     assert (code, err) == (0, "")
-    assert "photo.png (48 x 36)" in out and "2. a dog: found, score" in out and "picture explain.png" in out
+    assert "photo.png (48 x 36)" in out and "2. a dog: found, score" in out and "drawing explain.png" in out
     assert "weights: [CLS] 0." in out and "red 0." in out
     with Image.open(tmp_path / "explain.png") as picture:
         assert picture.format == "PNG" and picture.width > 1000
@@ -248,7 +248,7 @@ def test_the_picture_goes_where_it_is_asked_for(run, tmp_path):
         (["photo.png"], "the following arguments are required: EXPRESSION"),
         (["nowhere.png", "a dog"], "no image file or folder at 'nowhere.png'"),
         ([".", "a dog"], "expected one image, got the folder '.'"),
-        (["photo.png", " "], "expected words as expression, got ' '"),
+        (["photo.png", " "], "expression 1 is empty, got ' '"),
         (["photo.png", "a dog", "--output", "photo.png"], "is an input image and would be lost"),
         (["photo.png", "a dog", "--output", "why.docx"], "--output must end in one of .bmp"),
         (["text.png", "a dog"], "could not read an image from 'text.png'"),

@@ -1,9 +1,13 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """The command `ssp-sam segment`."""
 
+import io
 import json
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +32,17 @@ def run(tiny_checkpoint, tmp_path, monkeypatch, capsys):
         return code, captured.out, captured.err
 
     return run_once
+
+
+BOXES = ["--box", "1,1,5,5", "--box", "2,2,9,9"]
+
+
+def write_foreign_model(folder: Path):
+    """A model that transformers does not know, with code that leaves a file behind where it runs."""
+    folder.mkdir()
+    auto_map = {"AutoConfig": "foreign.ForeignConfig", "AutoModel": "foreign.ForeignModel"}
+    (folder / "config.json").write_text(json.dumps({"model_type": "foreign", "auto_map": auto_map}))
+    (folder / "foreign.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
 
 
 def decoded(run_length: dict) -> np.ndarray:
@@ -91,6 +106,25 @@ def test_clicks_and_boxes_reach_the_model(run):
     assert plain != clicked != boxed != plain
 
 
+def test_each_expression_may_have_a_box_of_its_own(run):
+    def results(*words):
+        return json.loads(run("photo.png", *words, "--json")[1])["results"]
+
+    both = results("a dog", "a cat", "--box", "2,2,20,20", "--box", "20,10,40,30")
+    assert both == [
+        results("a dog", "--box", "2,2,20,20")[0],
+        results("a cat", "--box", "20,10,40,30")[0],
+    ]
+
+
+def test_unknown_words_are_told(run):
+    _, out, _ = run("photo.png", "the zyzzyva", "the red car", "--output", "o.png")
+    first, second = out.splitlines()[1:3]
+    assert first.endswith("; unknown words: zyzzyva") and "unknown" not in second
+    _, out, _ = run("photo.png", "the zyzzyva", "the red car", "--json")
+    assert [result["unknown_words"] for result in json.loads(out)["results"]] == [["zyzzyva"], []]
+
+
 @pytest.mark.parametrize("pixels", [[[1, 1], [1, 0]], [[0, 0], [0, 0]], [[0, 1], [1, 1]], [[1, 1], [1, 1]]])
 def test_run_lengths_decode_to_the_mask(pixels):
     mask = np.array(pixels, dtype=bool)
@@ -137,7 +171,11 @@ def test_a_broken_image_does_not_stop_the_others(run, tmp_path):
     [
         (["photo.png"], "expected an image and at least one expression, got 'photo.png' alone"),
         (["nowhere.png", "a dog"], "no image file or folder at 'nowhere.png'"),
-        (["photo.png", "  "], "expected words as expression, got '  '"),
+        (["photo.png", "a dog", "  "], "expression 2 is empty, got '  '"),
+        (["photo.png", "the \udcff dog"], r"expression 1 is no valid Unicode: character 4 is '\udcff'"),
+        (["photo.png", "a" * 10_001], "expression 1 has 10001 characters"),
+        (["photo.png", "a", "b", "c", *BOXES], "expected one --box, or one for each of 3 expressions, got 2"),
+        (["photo.png", "a dog", "--model", "foreign"], "'foreign' is another kind of model, which brings code of its"),
         (["photo.png", "a dog", "--model", "no/such/model"], "--model must be a folder or a Hub id"),
         (["photo.png", "a dog", "--model", "."], "no config.json in the folder --model '.'"),
         (["photo.png", "a dog", "--output", "photo.png"], "'photo.png' is an input image and would be lost"),
@@ -166,6 +204,7 @@ def test_bad_input_exits_with_2_and_one_line(run, tmp_path, words, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.png").write_text("not an image")
     BertConfig(architectures=["BertModel"]).save_pretrained(tmp_path / "other")
+    write_foreign_model(tmp_path / "foreign")
     before = (tmp_path / "photo.png").read_bytes()
     code, out, err = run(*words, model="--model" not in words)
     assert code == 2 and message in err and out == ""
@@ -192,6 +231,49 @@ def test_an_expression_may_be_long_or_unknown_or_not_latin(run):
         assert run("photo.png", expression, "--masks-dir", "masks", "--output", "o.png")[0] == 0
 
 
+def test_names_in_any_encoding_are_told_on_any_terminal(run, tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    try:
+        os.rename("photo.png", b"photos/caf\xe9.png")
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 alone")
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert run("photos", "das grüne 車")[0] == 0
+    said = terminal.buffer.getvalue().decode("ascii")
+    assert r"photos/caf\udce9.png (48 x 36)" in said and r"das gr\xfcne \u8eca" in said
+
+
+@pytest.mark.parametrize("command", ["segment", "explain", "export", "export-onnx", "info", "push", "serve"])
+def test_no_command_runs_the_code_of_a_foreign_model_or_asks_to(run, command, tmp_path, monkeypatch, capsys):
+    write_foreign_model(tmp_path / "foreign")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("the terminal was asked"))
+    words = {"segment": ["photo.png", "a dog"], "explain": ["photo.png", "a dog"], "export": ["out"]}
+    words |= {"export-onnx": ["out"], "push": ["--repo-id", "a/b", "--dry-run"], "serve": ["foreign"]}
+    model = [] if command == "serve" else ["--model", "foreign"]
+    assert main([command, *words.get(command, []), *model]) == 2
+    error = capsys.readouterr().err
+    assert "'foreign' is another kind of model, which brings code of its own to run" in error and error.count("\n") == 1
+    assert not (tmp_path / "foreign" / "ran").exists()
+
+
+def test_a_tokenizer_with_code_of_its_own_is_not_run_either(run, tiny_checkpoint, tmp_path, monkeypatch):
+    shutil.copytree(tiny_checkpoint, "mixed")
+    (tmp_path / "mixed" / "foreign.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    for name in ("config.json", "tokenizer_config.json", "processor_config.json"):
+        content = json.loads((tmp_path / "mixed" / name).read_text("utf-8"))
+        content["auto_map"] = {
+            "AutoConfig": "foreign.Config",
+            "AutoModel": "foreign.Model",
+            "AutoTokenizer": ["foreign.Tokenizer", None],
+            "AutoProcessor": "foreign.Processor",
+        }
+        (tmp_path / "mixed" / name).write_text(json.dumps(content))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("the terminal was asked"))
+    code, _, err = run("photo.png", "a dog", "--model", "mixed", model=False)
+    assert code in (0, 2) and err.count("\n") <= 1 and not (tmp_path / "ran").exists()
+
+
 # ---- the installed command ------------------------------------------------------------------------------------------
 
 
@@ -202,4 +284,4 @@ def test_the_command_runs_as_a_process(tiny_checkpoint, tmp_path):
     assert version.stdout.strip() == f"ssp-sam {ssp_sam.__version__}"
     words = ["segment", "photo.png", "a dog", "--model", tiny_checkpoint, "--output", "out.png"]
     done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "") and (tmp_path / "out.png").is_file()
+    assert done.returncode == 0 and "ssp-sam" not in done.stderr and (tmp_path / "out.png").is_file()

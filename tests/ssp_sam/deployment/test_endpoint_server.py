@@ -4,6 +4,8 @@
 import base64
 import http.client
 import json
+import shutil
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -100,6 +102,8 @@ def test_json_and_raw_images_give_the_same_answer(server):
         (b"\xff\xfe", "application/json", "the body is not JSON"),
         (b"[1]", "application/json", "expected a JSON object with 'inputs'"),
         (b'{"image": "x"}', "application/json", "expected a JSON object with 'inputs'"),
+        (b'{"inputs": {"text": "a", "text": "b"}}', "application/json", "the name 'text' stands twice in it"),
+        (request(text="the \udcff dog"), "application/json", "is no valid Unicode"),
         (b"text=a+dog", "application/x-www-form-urlencoded", "expected a Content-Type of application/json or image/"),
         (b"no image", "image/png", "expected 'text'"),
         (request(image=b"no image"), "application/json", "got 8 bytes that are none"),
@@ -110,6 +114,54 @@ def test_json_and_raw_images_give_the_same_answer(server):
 def test_wrong_payloads_give_400_and_a_sentence(server, body, kind, message):
     status, answer = post(server, body, kind)
     assert status == 400 and list(answer) == ["error"] and message in answer["error"]
+
+
+@pytest.mark.parametrize(
+    "query, message",
+    [
+        ("text=a&mask_format=png&mask_format=rle", "got 'mask_format' twice with different values in the query"),
+        ("text=%ff", "can't decode byte 0xff"),
+        ("text=a&text=%20", "expected words in expression 2, got ' '"),
+        ("inputs=photo.png&text=a", "got 'inputs' in the query of the URL and in the body"),
+    ],
+)
+def test_nothing_of_a_query_is_lost_without_a_word(server, query, message):
+    status, answer = post(server, PNG, "image/png", f"/?{query}")
+    assert status == 400 and message in answer["error"]
+
+
+def test_a_text_that_stands_twice_in_the_query_is_two_expressions(server):
+    status, answer = post(server, PNG, "image/png", "/?text=a+dog&text=the+zyzzyva&mask_format=rle&mask_format=rle")
+    assert status == 200 and [item["label"] for item in answer] == ["a dog", "the zyzzyva"]
+    assert [item["unknown_words"] for item in answer] == [[], ["zyzzyva"]]
+
+
+def test_parameters_in_query_and_body_go_together(server):
+    body = json.dumps({"inputs": base64.b64encode(PNG).decode(), "parameters": {"mask_format": "rle"}}).encode()
+    status, answer = post(server, body, path="/?text=a+dog")
+    assert status == 200 and answer == post(server, request(mask_format="rle"))[1]
+    status, answer = post(server, body, path="/?text=a+dog&mask_format=png")
+    assert status == 400 and "got 'mask_format' twice with different values" in answer["error"]
+
+
+def test_the_log_shows_control_characters_as_numbers(server, capfd):
+    connection = socket.create_connection(server.server_address, timeout=60)
+    connection.sendall(b"GET /\x1b[31mred\x07 HTTP/1.1\r\nConnection: close\r\n\r\n")
+    while connection.recv(4096):
+        pass
+    connection.close()
+    logged = capfd.readouterr().err
+    assert r"/\x1b[31mred\x07" in logged and "\x1b" not in logged
+
+
+def test_code_of_a_folder_runs_only_where_it_is_trusted(tiny_checkpoint, tmp_path):
+    shutil.copytree(tiny_checkpoint, tmp_path / "model")
+    (tmp_path / "model" / "handler.py").write_text(
+        "class EndpointHandler:\n    def __init__(self, path):\n        pass\n"
+    )
+    own = load_handler(str(tmp_path / "model"))
+    assert type(own).__module__ == "ssp_sam.deployment.endpoint_handler"
+    assert type(load_handler(str(tmp_path / "model"), trust_remote_code=True)).__module__ == "handler"
 
 
 def test_a_fault_of_the_model_gives_500_without_its_details(server, monkeypatch, capsys):

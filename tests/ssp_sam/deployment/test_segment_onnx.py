@@ -10,7 +10,8 @@ from PIL import Image
 from transformers import CLIPTokenizer
 
 from ssp_sam import EMBEDDED_CHECKPOINT, SspSamProcessor
-from ssp_sam.deployment.segment_onnx import NumpyProcessor, main, read_rgb, resize_bilinear
+from ssp_sam.deployment.numpy_processor import NumpyProcessor, read_rgb, resize_bilinear
+from ssp_sam.deployment.segment_onnx import main
 from tests.helpers.models import make_image, make_tokenizer, tiny_config
 
 EXPRESSIONS = [
@@ -132,7 +133,7 @@ def test_outputs_become_the_same_answers(processors, size):
     for left_out in ((), ("pred_boxes",), ("pred_boxes", "no_target_logits")):
         kept = {name: value for name, value in outputs.items() if name not in left_out}
         expected = processors[0].post_process_referring_segmentation(kept, [size])
-        given = processors[1].read_answers({name: value.numpy() for name, value in kept.items()}, size)
+        given = processors[1].read_outputs({name: value.numpy() for name, value in kept.items()}, size)
         assert [row["no_target"] for row in given] == [row["no_target"] for row in expected]
         for wanted, answer in zip(expected, given, strict=True):
             np.testing.assert_array_equal(answer["mask"], wanted["mask"].numpy())
@@ -174,9 +175,18 @@ def test_points_that_do_not_fit_are_refused_with_their_values(processors, prompt
         processors[1].points((31, 57), **prompts)
 
 
-@pytest.mark.parametrize("texts", [[""], ["a", " \n"], [7]])
-def test_an_expression_that_says_nothing_is_refused(processors, texts):
-    with pytest.raises(ValueError, match="expected words as expression"):
+@pytest.mark.parametrize(
+    "texts, message",
+    [
+        ([""], "expected words as expression, got ''"),
+        (["a", " \n"], "expected words as expression"),
+        ([7], "expected words as expression, got 7"),
+        (["a", "the \udcff dog"], r"expected valid Unicode as expression, got 'the \\udcff dog'"),
+        (["a" * 10_001], "at most 10000 characters, got 10001"),
+    ],
+)
+def test_an_expression_that_cannot_be_read_is_refused(processors, texts, message):
+    with pytest.raises(ValueError, match=message):
         processors[1].tokenize(texts)
 
 
@@ -191,8 +201,9 @@ def test_a_damaged_picture_is_refused_by_its_name(tmp_path):
     [
         (["photo.png"], "the following arguments are required: EXPRESSION"),
         (["missing.png", "a dog"], "could not read an image from 'missing.png'"),
-        (["photo.png", "a dog", "--output", "photo.png"], "the result 'photo.png' is the picture itself"),
+        (["photo.png", "a dog", "--output", "photo.png"], "the result 'photo.png' is the image itself"),
         (["photo.png", "a dog", "--point", "1,2"], "expected 3 numbers with commas between them, got '1,2'"),
+        (["photo.png", "a dog", "--box", "1,1,2,2", "--box", "3,3,4,4"], "--box is one box for all expressions, got 2"),
         (["photo.png", "a dog", "--threads", "-1"], "--threads must be at least 0, got -1"),
         (["photo.png", "a dog", "--model", "."], "no processor_config.json in '.'"),
     ],
