@@ -91,12 +91,13 @@ def preset_fields(name: str, **overrides: Any) -> dict[str, Any]:
     """
     if name not in PRESETS:
         raise ValueError(f"there is no preset {name!r}; the presets are {', '.join(PRESETS)}")
-    return _merged(PRESETS[name], overrides)
+    return merge_fields(PRESETS[name], overrides)
 
 
-def _merged(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = {key: _merged(value, {}) if isinstance(value, dict) else value for key, value in fields.items()}
+def merge_fields(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Returns a copy of nested fields with some replaced; where both have a mapping, its entries are, one by one."""
+    merged = {key: merge_fields(value, {}) if isinstance(value, dict) else value for key, value in fields.items()}
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if both else value
+        merged[key] = merge_fields(merged[key], value) if both else value
     return merged

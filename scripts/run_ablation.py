@@ -11,7 +11,6 @@ was stopped goes on when the command is repeated, and finished runs are kept. Ot
 
 import argparse
 import json
-import os
 import statistics
 import sys
 from pathlib import Path
@@ -21,8 +20,9 @@ if __name__ == "__main__":
 
 from accelerate import PartialState
 
-from ssp_sam.configuration.presets import ABLATIONS
-from ssp_sam.training.config_files import merge, parse_settings
+from ssp_sam.configuration.presets import ABLATIONS, merge_fields
+from ssp_sam.training.atomic_files import write_aside
+from ssp_sam.training.config_files import parse_settings
 from ssp_sam.training.run_log import SUMMARY_FILE
 from ssp_sam.training.train import main as train
 
@@ -42,7 +42,7 @@ MEANINGS = {
     "w_decoder": "prompts from a transformer decoder",
 }
 COLUMNS = ("gIoU", "cIoU", "Pr@0.5", "N-acc", "T-acc", "box Acc@0.5")
-CONFIG = Path(__file__).resolve().parents[1] / "training" / "configs" / "ablation.yaml"
+CONFIG = "ablation"
 # What may differ between two calls without making the finished runs of the first worthless.
 INCIDENTAL = ("output_dir", "resume", "scene_cache", "render_workers", "dataloader_workers", "trackers", "log_steps")
 
@@ -59,10 +59,10 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
 
 def run_words(options: argparse.Namespace, row: str, seed: int, others: list[str]) -> list[str]:
     """Returns the training's command line for one cell of the table."""
-    fields = merge(parse_settings(["--config", str(CONFIG), *others]).model.config_fields(), ROWS[row])
+    fields = merge_fields(parse_settings(["--config", CONFIG, *others]).model.config_fields(), ROWS[row])
     folder = options.output / row / f"seed-{seed}"
     return [
-        *("--config", str(CONFIG), *others),
+        *("--config", CONFIG, *others),
         *("--init_from", options.towers, "--model_config", json.dumps(fields)),
         *("--seed", str(seed), "--output_dir", str(folder), "--resume", "auto"),
     ]
@@ -111,8 +111,8 @@ def table(results: dict[str, list[dict]], heading: str) -> str:
 
 
 def write_table(options: argparse.Namespace, others: list[str], results: dict[str, list[dict]]):
-    """Writes `ablation.md`, aside and renamed, with what was run so far."""
-    settings = parse_settings(["--config", str(CONFIG), *others, "--init_from", options.towers])
+    """Writes `ablation.md` with what was run so far."""
+    settings = parse_settings(["--config", CONFIG, *others, "--init_from", options.towers])
     processes = PartialState().num_processes
     per_step = processes * settings.data.images_per_device * settings.data.expressions_per_image
     heading = (
@@ -120,9 +120,8 @@ def write_table(options: argparse.Namespace, others: list[str], results: dict[st
         f"{settings.data.num_eval_scenes} validation scenes of {settings.data.expressions_per_image} expressions; "
         f"mean over seeds {', '.join(map(str, options.seeds))} (standard deviation)."
     )
-    aside = options.output / ".ablation.md.partial"
-    aside.write_text(table(results, heading), encoding="utf-8")
-    os.replace(aside, options.output / "ablation.md")
+    with write_aside(options.output / "ablation.md") as aside:
+        aside.write_text(table(results, heading), encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> dict[str, list[dict]]:

@@ -60,8 +60,10 @@ def room_of(module: str) -> str:
 
 
 def imports_of(path: Path) -> list[ast.Import | ast.ImportFrom]:
-    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
-    return [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
+    tree = ast.parse(path.read_text("utf-8"))
+    # What a file does when it is launched is a script's work, and a script may import everything.
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and "__main__" in ast.unparse(node.test))]
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
 def own_modules(path: Path, module: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 """Settings of a training run as four dataclasses; `config_files.py` fills them from files and from the command line."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,8 +15,10 @@ TOWERS = ("sam", "vision", "text")
 class ModelArguments:
     """Which model is trained: an existing one, one around existing towers, or a new one."""
 
+    _argument_group_name = "the model"
     init_from: str | None = field(
-        default=None, metadata={"help": "Model folder (or Hub id) to continue from, with its processor."}
+        default=None,
+        metadata={"help": "Model to start from: folder, Hub id, or embedded for the package's own."},
     )
     init_from_towers: str | None = field(
         default=None,
@@ -65,6 +68,7 @@ class ModelArguments:
 class DataArguments:
     """What is seen: generated scenes, unless a prepared benchmark or a custom dataset is named."""
 
+    _argument_group_name = "the data"
     # Prepared benchmarks and custom datasets.
     dataset: str | None = field(
         default=None, metadata={"help": "Folder of a prepared benchmark, as ssp-sam prepare writes it."}
@@ -109,7 +113,7 @@ class DataArguments:
     expressions_per_image: int = field(default=6, metadata={"help": "Expressions drawn per scene and epoch."})
     prompts_per_image: int = field(default=4, metadata={"help": "Clicks or boxes per image in the towers stage."})
     prompt_probability: float = field(
-        default=0.1, metadata={"help": "Share of batches whose expressions come with a click or a box."}
+        default=0.1, metadata={"help": "Fraction of batches whose expressions come with a click or a box."}
     )
     flip_probability: float = field(default=0.5, metadata={"help": "Probability of mirroring a scene."})
     photometric_strength: float = field(
@@ -160,6 +164,7 @@ class DataArguments:
 class OptimizationArguments:
     """How the model is optimised, for how long, and which checkpoints are kept."""
 
+    _argument_group_name = "the training"
     output_dir: str = field(default="outputs/run", metadata={"help": "Folder of the log, the checkpoints, the result."})
     objective: Literal["towers", "referring"] = field(
         default="referring",
@@ -210,7 +215,7 @@ class OptimizationArguments:
     )
     mixed_precision: Literal["no", "bf16", "fp16"] | None = field(
         default=None,
-        metadata={"help": "Number format of the matrix products; what accelerate launch says when not given."},
+        metadata={"help": "Precision of the matrix products; what accelerate launch says when not given."},
     )
     gradient_checkpointing: bool = field(
         default=False, metadata={"help": "Compute activations again in the backward pass instead of keeping them."}
@@ -261,7 +266,7 @@ class OptimizationArguments:
     )
     export_best: bool = field(default=False, metadata={"help": "Export the best checkpoint instead of the last."})
     export_dtype: Literal["float32", "float16", "bfloat16"] = field(
-        default="float32", metadata={"help": "Number format of the weights in output_dir/final."}
+        default="float32", metadata={"help": "Precision of the weights in output_dir/final."}
     )
     resume: str | None = field(
         default=None,
@@ -300,21 +305,22 @@ class OptimizationArguments:
 class ReportArguments:
     """What is told while the run goes on, and where its result goes."""
 
+    _argument_group_name = "what is told"
     log_steps: int = field(default=20, metadata={"help": "Steps between two lines of the log."})
     trackers: list[str] = field(
         default_factory=list, metadata={"help": "Accelerate's trackers by name: tensorboard, wandb, …, or all."}
     )
     project_name: str = field(default="ssp-sam", metadata={"help": "Name under which trackers file the run."})
-    num_drawings: int = field(default=4, metadata={"help": "Answers drawn at each evaluation, as images; 0: none."})
+    num_drawings: int = field(default=4, metadata={"help": "Predictions drawn at each evaluation, as images; 0: none."})
     push_to_hub: bool = field(default=False, metadata={"help": "Publish output_dir/final at the end."})
-    hub_model_id: str | None = field(default=None, metadata={"help": "Where to: name or owner/name."})
+    hub_model_id: str | None = field(default=None, metadata={"help": "Where to: owner/name."})
     hub_private: bool = field(default=False, metadata={"help": "Make the repository private if it is new."})
 
     def __post_init__(self):
         if self.log_steps < 1:
             raise ValueError(f"log_steps must be at least 1, got {self.log_steps}")
-        if self.push_to_hub and self.hub_model_id is None:
-            raise ValueError("push_to_hub needs hub_model_id (owner/name), got None")
+        if self.push_to_hub and not re.fullmatch(r"[\w.-]+/[\w.-]+", self.hub_model_id or ""):
+            raise ValueError(f"push_to_hub needs hub_model_id (owner/name), got {self.hub_model_id!r}")
 
 
 def _read_mapping(name: str, value: Any) -> dict | None:

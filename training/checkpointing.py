@@ -7,18 +7,19 @@ A checkpoint is `checkpoint-<step>/` with `model/` (what `from_pretrained` opens
 and `loop.json`.
 """
 
+import contextlib
 import copy
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import DistributedType
+from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file, save_file
 
+from .atomic_files import remove_whole, write_aside
 from .objectives import FOREGROUND_PREFIX
 
 CHECKPOINT_NAME = re.compile(r"^checkpoint-(\d+)$")
@@ -83,7 +84,7 @@ def save_checkpoint(
     metric: str | None = None,
 ):
     """
-    Writes a checkpoint aside and renames it into place, then removes those no longer kept. Every process calls this.
+    Writes a checkpoint, whole or not at all, then removes those no longer kept. Every process calls this.
 
     Args:
         accelerator: The run's `Accelerator`, which has prepared objective and optimizer.
@@ -95,28 +96,22 @@ def save_checkpoint(
         keep: How many of the newest checkpoints stay.
         metric: Metric by which the best evaluated checkpoint stays too.
     """
-    output_dir = Path(output_dir)
-    final = output_dir / f"checkpoint-{state['step']}"
-    aside = output_dir / f".{final.name}.partial"
+    final = Path(output_dir) / f"checkpoint-{state['step']}"
+    with contextlib.ExitStack() as stack:
+        aside = [stack.enter_context(write_aside(final)) if accelerator.is_main_process else None]
+        aside = Path(broadcast_object_list(aside)[0])
+        weights, head_state = split_state(accelerator.get_state_dict(objective))
+        accelerator.save_state(str(aside))
+        if accelerator.is_main_process:
+            model = accelerator.unwrap_model(objective).model
+            save_model(aside / "model", model=model, weights=weights, processor=processor, head_state=head_state)
+            if average is not None:
+                save_file(average, aside / AVERAGE_FILE)
+            (aside / LOOP_FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+        accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        for leftover in [*output_dir.glob(".checkpoint-*.partial"), *output_dir.glob(".checkpoint-*.removed")]:
-            shutil.rmtree(leftover)
-        aside.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    weights, head_state = split_state(accelerator.get_state_dict(objective))
-    accelerator.save_state(str(aside))
-    if accelerator.is_main_process:
-        model = accelerator.unwrap_model(objective).model
-        save_model(aside / "model", model=model, weights=weights, processor=processor, head_state=head_state)
-        if average is not None:
-            save_file(average, aside / AVERAGE_FILE)
-        (aside / LOOP_FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        _remove(final)
-        os.replace(aside, final)
-        for old in _superfluous(output_dir, keep, metric):
-            _remove(old)
+        for old in _superfluous(final.parent, keep, metric):
+            remove_whole(old)
     accelerator.wait_for_everyone()
 
 
@@ -136,14 +131,6 @@ def _superfluous(output_dir: Path, keep: int, metric: str | None) -> list[Path]:
     if metric is not None:
         kept.add(best_checkpoint(output_dir, metric))
     return [path for path in steps.values() if path not in kept]
-
-
-def _remove(folder: Path):
-    """Takes a checkpoint's name away before its content, so that a half-removed one is never found."""
-    if folder.exists():
-        gone = folder.with_name(f".{folder.name}.removed")
-        os.replace(folder, gone)
-        shutil.rmtree(gone)
 
 
 def load_state(accelerator, folder: Path):
@@ -193,12 +180,12 @@ def save_model(
     Writes a model folder in Hub format, with the training-only heads as a file of their own.
 
     Args:
-        folder: Where to write; written aside and renamed.
+        folder: Where to write, whole or not at all.
         model: Model with `save_pretrained`.
         weights: Weights by name in place of the model's own.
         processor: Saved beside it when given.
         head_state: Weights of the training-only heads, when given and not empty.
-        dtype: Number format of the weights; that of the model when not given. The model itself is left alone.
+        dtype: Precision of the weights; that of the model when not given. The model itself is left alone.
     """
     weights = dict(model.state_dict() if weights is None else weights)
     # Tied weights are saved once; gathered from shards they are copies, which do not show that they are tied.
@@ -206,16 +193,12 @@ def save_model(
     if dtype is not None and dtype != model.dtype:
         model = copy.deepcopy(model).to(dtype)
         weights = {k: v.to(dtype) if v.is_floating_point() else v for k, v in weights.items()}
-    folder = Path(folder)
-    aside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    model.save_pretrained(aside, state_dict=weights)
-    if processor is not None:
-        processor.save_pretrained(aside)
-    if head_state:
-        save_file(head_state, aside / TRAINING_HEADS_FILE)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(aside, folder)
+    with write_aside(folder) as aside:
+        model.save_pretrained(aside, state_dict=weights)
+        if processor is not None:
+            processor.save_pretrained(aside)
+        if head_state:
+            save_file(head_state, aside / TRAINING_HEADS_FILE)
 
 
 def load_head_state(folder: str | Path) -> dict[str, torch.Tensor] | None:

@@ -1,6 +1,9 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Reads the settings of a run: YAML files in order, each on top of those it extends, and then the command line."""
 
+import argparse
+import difflib
+from collections.abc import Iterable
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
@@ -8,7 +11,11 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import yaml
 from transformers import HfArgumentParser
 
+from ..configuration.presets import merge_fields
 from .arguments import DataArguments, ModelArguments, OptimizationArguments, ReportArguments
+
+CONFIGS = Path(__file__).resolve().parent / "configs"
+KINDS: tuple = (ModelArguments, DataArguments, OptimizationArguments, ReportArguments)
 
 
 class Settings(NamedTuple):
@@ -24,12 +31,45 @@ class Settings(NamedTuple):
         return {name: value for part in self for name, value in asdict(part).items()}
 
 
-KINDS: tuple = (ModelArguments, DataArguments, OptimizationArguments, ReportArguments)
+class SettingsParser(HfArgumentParser):
+    """
+    A parser of every setting and of `--config`; what it returns has only what was given.
+
+    Args:
+        kwargs: Those of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(list(KINDS), allow_abbrev=False, **kwargs)
+        self.add_argument(
+            "--config",
+            nargs="+",
+            action="extend",
+            help=f"settings in YAML, by name ({', '.join(config_names())}) or as files; later ones win, and the "
+            f"command line wins over all",
+        )
+        for action in self._actions:
+            if action.help and action.default not in (None, [], argparse.SUPPRESS):
+                action.help += f" (default: {action.default})".replace("%", "%%")
+            action.default = argparse.SUPPRESS
+
+    def error(self, message: str):
+        """Raises what is wrong as a `ValueError` of one line."""
+        raise ValueError(message)
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Parses all words; an option that is no setting is an error that names those like it."""
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = {option for action in self._actions for option in action.option_strings}
+            name = unknown[0].partition("=")[0]
+            self.error(f"there is no setting {name}{near(name, options)}")
+        return namespace, unknown
 
 
 def parse_settings(argv: list[str] | None = None) -> Settings:
     """
-    Reads the settings of a run: `--config first.yaml second.yaml`, then every other option on the command line.
+    Reads the settings of a run: `--config first second`, then every other option on the command line.
 
     Args:
         argv: Command-line words without the program's name; those of the process when not given.
@@ -38,28 +78,55 @@ def parse_settings(argv: list[str] | None = None) -> Settings:
         The settings.
 
     Raises:
-        ValueError: A YAML file has a key that is no setting, or a value is out of range.
+        ValueError: There is no such configuration or setting, or a value is out of range.
     """
-    parser = HfArgumentParser(list(KINDS), description="Trains SSP-SAM.", allow_abbrev=False)
-    parser.add_argument(
-        "--config",
-        nargs="+",
-        default=[],
-        help="YAML files of settings, later ones win; the command line wins over all.",
-    )
+    return make_settings(vars(SettingsParser(description="Trains SSP-SAM.").parse_args(argv)))
+
+
+def make_settings(given: dict[str, Any]) -> Settings:
+    """
+    Returns the settings of a run.
+
+    Args:
+        given: `config`, the names of configurations, and values of settings, which win; both as `SettingsParser` has
+            them. Nothing else counts.
+    """
     values: dict = {}
-    for path in parser.parse_known_args(argv)[0].config:
-        values = merge(values, read_config(path))
-    parser.set_defaults(**values)
-    namespace = vars(parser.parse_args(argv))
-
-    def build(kind) -> Any:
-        return kind(**{item.name: namespace[item.name] for item in fields(kind)})
-
-    return Settings(*(build(kind) for kind in KINDS))
+    for name in given.get("config", ()):
+        values = merge_fields(values, read_config(find_config(name)))
+    names = {item.name for kind in KINDS for item in fields(kind)}
+    values |= {name: value for name, value in given.items() if name in names}
+    parts = [kind(**{item.name: values[item.name] for item in fields(kind) if item.name in values}) for kind in KINDS]
+    return Settings(*parts)
 
 
-def read_config(path: str | Path) -> dict:
+def config_names() -> list[str]:
+    """Returns the names of the configurations that come with the package."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def find_config(name: str) -> Path:
+    """
+    Returns the file of a configuration: the one at this path, or the one of the package that is called so.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    if name in config_names():
+        return CONFIGS / f"{name}.yaml"
+    like = near(Path(name).stem, config_names()) or f"; by name there are {', '.join(config_names())}"
+    raise ValueError(f"there is no configuration {name!r}{like}")
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Returns the end of a sentence about an unknown name: those that are like it, if any."""
+    like = difflib.get_close_matches(name, known, n=2, cutoff=0.75)
+    return f"; did you mean {' or '.join(like)}?" if like else ""
+
+
+def read_config(path: Path) -> dict:
     """
     Reads a YAML file of settings, on top of the file that its `extends` names (relative to itself), and converts
     numbers to the declared types.
@@ -67,31 +134,21 @@ def read_config(path: str | Path) -> dict:
     Raises:
         ValueError: The file is missing, is no mapping, names an unknown setting, or holds a value of the wrong type.
     """
-    path = Path(path)
     if not path.is_file():
         raise ValueError(f"there is no configuration file {str(path)!r}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold a mapping of settings, got {type(values).__name__}")
     base = values.pop("extends", None)
     known = {item.name: item for kind in KINDS for item in fields(kind)}
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ValueError(f"{path} names unknown settings {unknown}; known are {sorted(known)}")
+    for name in values:
+        if name not in known:
+            raise ValueError(f"{path} names {name!r}, which is no setting{near(str(name), known)}")
     values = {name: _convert(path, known[name], value) for name, value in values.items()}
-    return values if base is None else merge(read_config(path.parent / base), values)
-
-
-def merge(values: dict, changes: dict) -> dict:
-    """Returns settings with some replaced; where both have a mapping, its entries are replaced one by one."""
-    merged = dict(values)
-    for name, value in changes.items():
-        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
-        merged[name] = merge(merged[name], value) if both else value
-    return merged
+    return values if base is None else merge_fields(read_config(path.parent / base), values)
 
 
 def _convert(path, item, value: Any) -> Any:

@@ -30,7 +30,7 @@ class TrainingLoop:
         objective: Objective as the accelerator prepared it.
         optimizer: Optimizer as the accelerator prepared it.
         batches: Endless iterator over this process's batches, standing where `state` says.
-        evaluate: Called with the objective; returns metrics, the same in every process, and pictures to show.
+        evaluate: Called with the objective; returns metrics, the same in every process, and drawings to show.
         schedule: Length and learning rates.
         arguments: Settings of the run.
         log: Where the run is written down.
@@ -67,7 +67,8 @@ class TrainingLoop:
             self.average = {name: tensor.detach().clone() for name, tensor in weights.items()}
         self._evaluator = evaluate
         self._mask_decoder = [p for name, p in self.plain.named_parameters() if ".mask_decoder." in name]
-        self._window: dict[str, list[torch.Tensor]] = {}
+        window = self.state.pop("window", {})  # values of the steps since the last line of the log
+        self._window = {name: list(torch.tensor(values).to(accelerator.device)) for name, values in window.items()}
         self._last_eval = self._last_save = self.state["minutes"]
 
     def run(self) -> dict:
@@ -105,6 +106,8 @@ class TrainingLoop:
             if state["step"] % CLOCK_STEPS == 0:
                 state["minutes"] = self._shared_clock((time.monotonic() - start) / 60)
             self._follow_up()
+        if "metrics" in state:  # resumed from the end, which is evaluated and saved
+            return {"all": state["metrics"]}
         state["minutes"] = self._shared_clock((time.monotonic() - start) / 60)
         result = self._evaluate()
         self._save()
@@ -115,11 +118,11 @@ class TrainingLoop:
     def _begin_step(self) -> float:
         """Sets the learning rates of the step; returns the weight of the dense loss."""
         self.state.pop("metrics", None)  # of the step before
-        place = (self.state["step"], self.state["minutes"])
-        learning_rate = self.schedule.learning_rate(*place)
+        position = (self.state["step"], self.state["minutes"])
+        learning_rate = self.schedule.learning_rate(*position)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["lr_ratio"]
-        return self.schedule.dense_loss_weight(*place)
+        return self.schedule.dense_loss_weight(*position)
 
     def _next_batch(self) -> dict:
         batch = to_device(next(self.batches), self.accelerator.device)
@@ -177,7 +180,7 @@ class TrainingLoop:
         # Sharded weights come together in the wrapper alone; without it, processes need not wait for each other.
         sharded = self.accelerator.distributed_type in SHARDED
         with self._averaged_weights():
-            result, pictures = self._evaluator(self.objective if sharded else self.plain)
+            result, drawings = self._evaluator(self.objective if sharded else self.plain)
         self.objective.train()
         overall = result.get("all", result)
         self.state["metrics"] = {name: value for name, value in overall.items() if value is not None}
@@ -186,7 +189,7 @@ class TrainingLoop:
                 f"best_metric must be one of {sorted(self.state['metrics'])}, got {self.arguments.best_metric!r}"
             )
         self.log.evaluation(self.state, result)
-        self.log.pictures(self.state, pictures)
+        self.log.drawings(self.state, drawings)
         return result
 
     @contextlib.contextmanager
@@ -204,6 +207,10 @@ class TrainingLoop:
 
     def _save(self):
         args = self.arguments
+        # Kept with the checkpoint, so that the next line of the log is a mean over all its steps.
+        means = self._over_processes({name: torch.stack(values) for name, values in self._window.items()})
+        self._window = {name: list(values) for name, values in means.items()}
+        self.state["window"] = {name: values.tolist() for name, values in means.items()}
         save_checkpoint(
             self.accelerator,
             args.output_dir,
@@ -221,17 +228,21 @@ class TrainingLoop:
         self.state["samples"] += num_samples * self.accelerator.num_processes
         self.state["epoch"] = round(self.schedule.epoch(self.state["step"] + 1), 4)
         for name, value in terms.items():
-            self._window.setdefault(name, []).append(torch.as_tensor(value, dtype=torch.float32))
+            value = torch.as_tensor(value, dtype=torch.float32, device=self.accelerator.device)
+            self._window.setdefault(name, []).append(value)
 
     def _log_window(self):
-        names = sorted(self._window)
-        means = torch.stack([torch.stack(self._window[name]).mean() for name in names]).to(self.accelerator.device)
-        means = torch.as_tensor(self.accelerator.reduce(means, reduction="mean")).tolist()
+        means = self._over_processes({name: torch.stack(values).mean() for name, values in self._window.items()})
         self._window = {}
         learning_rate = self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0]["lr_ratio"]
-        terms = {name: round(value, 5) for name, value in zip(names, means, strict=True)}
+        terms = {name: round(value.item(), 5) for name, value in sorted(means.items())}
         progress = self.schedule.progress(self.state["step"], self.state["minutes"])
         self.log.train(self.state, progress, {"lr": float(f"{learning_rate:.4g}")} | terms)
+
+    def _over_processes(self, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Returns the means of tensors over all processes."""
+        values = {name: values[name].to(self.accelerator.device) for name in sorted(values)}
+        return {name: torch.as_tensor(self.accelerator.reduce(v, reduction="mean")) for name, v in values.items()}
 
     def _shared_clock(self, minutes: float) -> float:
         if self.accelerator.num_processes == 1:

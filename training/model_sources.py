@@ -1,6 +1,9 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Where the model of a run comes from: a checkpoint, an existing model, existing towers, or a configuration."""
 
+import os
+import re
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from .arguments import ModelArguments
 from .scenes.tokenizer import build_word_tokenizer
 from .scenes.words import VOCABULARY_WORDS
 
+EMBEDDED = Path(str(files("ssp_sam"))) / "checkpoints" / "ssp-sam-scenes"
 FUSION_GAIN = 6.0
 
 
@@ -26,21 +30,51 @@ def build_model(arguments: ModelArguments, checkpoint: Path | None = None) -> tu
         arguments: Where the model comes from.
         checkpoint: Checkpoint of this run that goes before everything else, if any.
     """
-    source = checkpoint / "model" if checkpoint else arguments.init_from
-    if source is not None:
-        return _load(source, arguments)
+    if checkpoint is not None:
+        return _load(str(checkpoint / "model"), arguments)
+    if arguments.init_from is not None:
+        return _load(find_model(arguments.init_from), arguments)
     if arguments.init_from_towers is not None:
         return _build_around_towers(arguments)
     return _build_new(arguments)
 
 
-def _load(source: Path | str, arguments: ModelArguments) -> tuple[SspSamModel, SspSamProcessor]:
+def find_model(init_from: str) -> str:
+    """
+    Returns the folder or Hub id of a model to start from; `"embedded"` is the one that comes with the package.
+
+    Raises:
+        ValueError: It can be neither.
+    """
+    folder = EMBEDDED if init_from == "embedded" else Path(init_from)
+    if folder.is_dir():
+        inside = [path.parent.name for path in sorted(folder.glob("*/config.json"))]
+        hint = f"; there is one in {inside[0]}/" if inside else ""
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"init_from {init_from!r} is a folder without a model (no config.json){hint}")
+        return str(folder)
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", init_from):
+        raise ValueError(
+            f"there is no folder init_from {init_from!r} from {os.getcwd()!r}, and no model on the Hub is called so"
+        )
+    return init_from
+
+
+def _load(source: str, arguments: ModelArguments) -> tuple[SspSamModel, SspSamProcessor]:
     # Loss weights and what is frozen may change between stages; sizes cannot.
     simple = {name: value for name, value in arguments.config_fields().items() if not isinstance(value, dict)}
     if arguments.attn_implementation is not None:
         simple["attn_implementation"] = arguments.attn_implementation
-    model: Any = SspSamModel.from_pretrained(source, dtype=torch.float32, **simple)
-    return model, SspSamProcessor.from_pretrained(source)
+    try:
+        model: Any = SspSamModel.from_pretrained(source, dtype=torch.float32, **simple)
+        return model, SspSamProcessor.from_pretrained(source)
+    except OSError as error:
+        where = (
+            "from its folder"
+            if Path(source).is_dir()
+            else f"from the Hub, and there is no such folder in {os.getcwd()!r}"
+        )
+        raise ValueError(f"cannot load the model {source!r} {where}: {str(error).splitlines()[0]}") from error
 
 
 def _fields(arguments: ModelArguments) -> dict[str, Any]:

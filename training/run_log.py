@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from .atomic_files import write_aside
+
 LOG_FILE = "log.jsonl"
 SUMMARY_FILE = "summary.json"
 SHOWN_METRICS = ("gIoU", "Pr@0.5", "Pr@0.9", "N-acc", "T-acc", "box IoU", "box Acc@0.5")
@@ -26,7 +28,7 @@ class RunLog:
         output_dir: Folder of the run.
         total_steps: Length of the run; `None` where the clock decides.
         state: `step` and `samples` it begins with; what a killed run logged after that step is dropped.
-        progress: Share of the run that is over.
+        progress: Fraction of the run that is over.
     """
 
     def __init__(self, accelerator, output_dir: str | Path, *, total_steps: int | None, state: dict, progress: float):
@@ -40,7 +42,8 @@ class RunLog:
         if self.enabled and path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if state["step"] and _step_of(line) <= state["step"]]
-            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            with write_aside(path) as aside:
+                aside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def step(self):
         """Moves the progress bar on by one step."""
@@ -58,17 +61,17 @@ class RunLog:
         """Writes the metrics of an evaluation."""
         self._write(state, {"event": "eval", "metrics": metrics})
 
-    def pictures(self, state: dict, pictures: list):
-        """Saves PIL pictures as files and hands them to trackers that take images."""
-        if not (self.enabled and pictures):
+    def drawings(self, state: dict, drawings: list):
+        """Saves PIL images as files and hands them to trackers that take images."""
+        if not (self.enabled and drawings):
             return
-        folder = self.folder / "pictures"
+        folder = self.folder / "drawings"
         folder.mkdir(exist_ok=True)
-        for number, picture in enumerate(pictures):
-            picture.save(folder / f"step_{state['step']:07d}_{number}.png")
+        for number, drawing in enumerate(drawings):
+            drawing.save(folder / f"step_{state['step']:07d}_{number}.png")
         for tracker in self.accelerator.trackers:
             if hasattr(tracker, "log_images"):
-                images = {f"answers/{n}": np.asarray(picture)[None] for n, picture in enumerate(pictures)}
+                images = {f"predictions/{n}": np.asarray(drawing)[None] for n, drawing in enumerate(drawings)}
                 options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
                 tracker.log_images(images, step=state["step"], **options)
 
@@ -77,18 +80,19 @@ class RunLog:
         self._bar.close()
         if self.enabled:
             text = json.dumps(summary, indent=2)
-            (self.folder / SUMMARY_FILE).write_text(text + "\n", encoding="utf-8")
+            with write_aside(self.folder / SUMMARY_FILE) as aside:
+                aside.write_text(text + "\n", encoding="utf-8")
             print(f"summary {text}", flush=True)
 
     def _write(self, state: dict, entry: dict):
         if not self.enabled:
             return
-        place = {"step": state["step"], "minutes": round(state["minutes"], 2), "samples": state["samples"]}
+        position = {"step": state["step"], "minutes": round(state["minutes"], 2), "samples": state["samples"]}
         if "epoch" in state:
-            place["epoch"] = state["epoch"]
+            position["epoch"] = state["epoch"]
         with open(self.folder / LOG_FILE, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(place | _finite(entry), allow_nan=False) + "\n")
-        tqdm.write(short_line(place | entry), file=sys.stdout)
+            stream.write(json.dumps(position | _finite(entry), allow_nan=False) + "\n")
+        tqdm.write(short_line(position | entry), file=sys.stdout)
         sys.stdout.flush()
         if self.accelerator.trackers:
             self.accelerator.log(curves(entry), step=state["step"])

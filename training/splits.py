@@ -2,6 +2,7 @@
 """Which references a run trains on and which it validates on; only a split for training is ever trained on."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from .config_files import Settings
 from .data.prepared import load_prepared, shards_by_split
 from .preparation.prepare import PreparationSettings, prepare
 from .preparation.readers.images import picture_key
+from .preparation.readers.records import PreparationError
 
 # Names that say what a split is for; every other one is used only where it is asked for.
 TRAIN_SPLITS = ("train", "training")
@@ -89,9 +91,21 @@ def open_sources(data: DataArguments, output: Path, *, renew: bool) -> tuple[Sou
             for earlier in (folders[role], output / f"{role}.partial"):
                 shutil.rmtree(earlier, ignore_errors=True)
         if not folders[role].exists():
-            prepare(PreparationSettings(benchmark="folder", annotations=name, images=name), folders[role])
+            try:
+                prepare(PreparationSettings(benchmark="folder", annotations=name, images=name), folders[role])
+            except PreparationError as error:
+                hint = "; its options are those of ssp-sam prepare, whose result --dataset takes"
+                raise ValueError(f"{role}_dir {name!r}: {error}{hint if ' --' in str(error) else ''}") from error
     train, validation = (None if name is None else Source(name, folders[role]) for role, name in named.items())
     return train, validation
+
+
+def check_folders(data: DataArguments):
+    """Raises a `ValueError` for data that is not there, which is worth knowing before a model is loaded."""
+    for name in ("dataset", "eval_dataset", "train_dir", "eval_dir", "feature_cache"):
+        value = getattr(data, name)
+        if value is not None and not Path(value).exists():
+            raise ValueError(f"there is no folder {name} {value!r} in {os.getcwd()!r}")
 
 
 def find_split(
@@ -165,13 +179,12 @@ def _image_names(rows: Dataset, by_content: bool) -> dict[Any, str]:
     if not by_content:
         return {key: image_id for key, (_, image_id) in found.items()}
     files = rows.select_columns(["image"]).cast_column("image", Image(decode=False))
-    return {_file_key(files[index]["image"]): image_id for index, image_id in found.values()}
+    return {_checksum(files[index]["image"]): image_id for index, image_id in found.values()}
 
 
-def _file_key(image: dict[str, Any]) -> str:
-    """Returns the name of an undecoded image by the bytes of its file."""
-    content = Path(image["path"]).read_bytes() if image["bytes"] is None else image["bytes"]
-    return hashlib.sha256(content).hexdigest()
+def _checksum(image: dict[str, Any]) -> bytes:
+    content = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
+    return hashlib.sha256(content).digest()
 
 
 def _counts(rows: Dataset) -> str:

@@ -1,33 +1,37 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """
-Trains SSP-SAM on a prepared benchmark, on a folder of own pictures, or on generated scenes.
+Trains SSP-SAM on a prepared benchmark, on a custom dataset, or on generated scenes.
 
-    accelerate launch training/train.py --config training/configs/refcoco.yaml training/configs/paper_b16.yaml \
-        --dataset prepared/refcoco_unc --init_from outputs/boxes/final --output_dir outputs/refcoco
-    accelerate launch training/train.py --config training/configs/own_data.yaml --train_dir my_pictures
+    accelerate launch training/train.py --config refcoco paper_b16 --dataset prepared/refcoco_unc \
+        --init_from outputs/box_pretraining/final --output_dir outputs/refcoco
+    accelerate launch -m ssp_sam.training.train --config own_data --train_dir my_images
 
-Every setting of the files can be given again on the command line, where it wins. `docs/training.md` explains them.
+The second form needs no checkout. Every setting of the configurations can be given again on the command line, where it
+wins. `docs/training.md` explains them.
 """
 
+import contextlib
 import json
 import os
-import shutil
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
-    # A launched script puts its own folder first on the path; the checkout's root must be there instead.
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    if not __package__:
+        # A script's own folder is first on the path; the folder that holds ssp_sam must be there instead.
+        sys.path[0] = next(str(folder) for folder in Path(__file__).resolve().parents if (folder / "ssp_sam").is_dir())
     # Otherwise MKL's products depend on where operands lie in memory, and a resumed run does not repeat a whole one.
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast_object_list, set_seed
 
 from ssp_sam.modeling_ssp_sam.modeling_ssp_sam import SspSamModel
-from ssp_sam.training.arguments import OptimizationArguments
+from ssp_sam.training.arguments import OptimizationArguments, ReportArguments
+from ssp_sam.training.atomic_files import FolderInUseError, claim_folder, remove_whole, write_aside
 from ssp_sam.training.auxiliary_heads import DenseHeads
 from ssp_sam.training.checkpointing import (
     best_checkpoint,
@@ -47,10 +51,10 @@ from ssp_sam.training.loop import NEW_RUN, TrainingLoop, check_distribution
 from ssp_sam.training.model_sources import build_model
 from ssp_sam.training.objectives import Objective, ReferringObjective, TowersObjective
 from ssp_sam.training.optimizers import build_optimizer
-from ssp_sam.training.publishing import publish
 from ssp_sam.training.run_log import RunLog
 from ssp_sam.training.scenes.collator import NUM_COLOUR_CLASSES, NUM_NOUN_CLASSES
 from ssp_sam.training.schedule import Schedule
+from ssp_sam.training.splits import check_folders
 
 
 def build_accelerator(settings: Settings) -> Accelerator:
@@ -80,9 +84,30 @@ def build_accelerator(settings: Settings) -> Accelerator:
     return accelerator
 
 
-def open_folder(settings: Settings) -> Path | None:
+@contextlib.contextmanager
+def claimed(output_dir: str, accelerator: Accelerator) -> Iterator[None]:
     """
-    Returns the checkpoint to continue from, if any, after making sure that nothing is overwritten unasked.
+    Keeps other runs out of a run's folder until the end, or until the main process dies.
+
+    Raises:
+        FolderInUseError: Another run is writing there; raised in every process.
+    """
+    with contextlib.ExitStack() as stack:
+        refusal = [None]
+        try:
+            if accelerator.is_main_process:
+                stack.enter_context(claim_folder(output_dir))
+        except FolderInUseError as error:
+            refusal = [str(error)]
+        refusal = broadcast_object_list(refusal)[0]
+        if refusal is not None:
+            raise FolderInUseError(refusal)
+        yield
+
+
+def open_folder(settings: Settings, accelerator: Accelerator) -> Path | None:
+    """
+    Writes the settings into the run's folder, and returns the checkpoint to continue from, if any.
 
     Raises:
         ValueError: The folder holds checkpoints that are neither continued nor to be overwritten.
@@ -96,19 +121,14 @@ def open_folder(settings: Settings) -> Path | None:
             f"output_dir {optimization.output_dir!r} holds {earlier[max(earlier)].name} of an earlier run; "
             f"continue it with --resume auto, give another folder, or remove it with --overwrite_output_dir true"
         )
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        if optimization.resume is None:
+            for folder in earlier.values():
+                remove_whole(folder)
+        with write_aside(output_dir / "settings.json") as aside:
+            aside.write_text(json.dumps(settings.as_dict(), indent=2) + "\n", encoding="utf-8")
     return checkpoint
-
-
-def prepare_folder(settings: Settings):
-    """Makes the run's folder, without the checkpoints of a run that is to be overwritten, and writes its settings."""
-    optimization = settings.optimization
-    output_dir = Path(optimization.output_dir)
-    if optimization.overwrite_output_dir and optimization.resume is None:
-        for earlier in list_checkpoints(output_dir).values():
-            shutil.rmtree(earlier)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(settings.as_dict(), indent=2)
-    (output_dir / "settings.json").write_text(text + "\n", encoding="utf-8")
 
 
 def build_objective(settings: Settings, model, source: Path | str | None) -> Objective:
@@ -213,30 +233,50 @@ def build_loop(
     return loop
 
 
-def main(argv: list[str] | None = None) -> dict:
-    """Runs a training from its arguments; returns the last evaluation."""
-    # 1. Settings, processes, folder.
-    settings = parse_settings(argv)
-    checkpoint = open_folder(settings)
+def main(argv: list[str] | None = None, publish: Callable[[Path, ReportArguments], None] | None = None) -> dict:
+    """Trains as the words of a command line say; see `train`."""
+    return train(parse_settings(argv), publish)
+
+
+def train(settings: Settings, publish: Callable[[Path, ReportArguments], None] | None = None) -> dict:
+    """
+    Runs a training.
+
+    Args:
+        settings: All settings of the run.
+        publish: Called on the main process with the finished model's folder and the report's settings if
+            `push_to_hub` is set.
+
+    Returns:
+        The last evaluation: metrics by kind, those over all under `"all"`.
+
+    Raises:
+        ValueError: A setting, the model or the data cannot be used.
+        FolderInUseError: Another run is writing into `output_dir`.
+        FloatingPointError: A loss is not finite.
+    """
+    if settings.report.push_to_hub and publish is None:
+        raise ValueError("push_to_hub (True) needs a way to publish; push the finished model with ssp-sam push")
+    check_folders(settings.data)
     accelerator = build_accelerator(settings)
-    if accelerator.is_main_process:
-        prepare_folder(settings)
-    # 2. Model, data, training.
-    model, processor = build_model(settings.model, checkpoint)
-    objective = build_objective(settings, model, checkpoint / "model" if checkpoint else settings.model.init_from)
-    data = open_data(settings, model, processor, accelerator)
-    loop = build_loop(settings, accelerator, objective, data, processor, checkpoint)
-    metrics = loop.run()
-    # 3. The result.
-    final = export(loop, processor, settings.optimization)
-    if accelerator.is_main_process:
-        summary = {name: loop.state[name] for name in ("step", "epoch", "samples", "minutes") if name in loop.state}
-        loop.log.finish(summary | {"model": str(final), "metrics": metrics.get("all", metrics)})
-        if settings.report.push_to_hub:
-            address = publish(final, settings.report.hub_model_id, private=settings.report.hub_private)
-            print(f"published {address}", flush=True)
-    accelerator.wait_for_everyone()
+    with claimed(settings.optimization.output_dir, accelerator):
+        # 1. Model and data.
+        checkpoint = open_folder(settings, accelerator)
+        model, processor = build_model(settings.model, checkpoint)
+        objective = build_objective(settings, model, checkpoint / "model" if checkpoint else settings.model.init_from)
+        data = open_data(settings, model, processor, accelerator)
+        # 2. Training.
+        loop = build_loop(settings, accelerator, objective, data, processor, checkpoint)
+        metrics = loop.run()
+        # 3. The result.
+        final = export(loop, processor, settings.optimization)
+        if accelerator.is_main_process:
+            summary = {name: loop.state[name] for name in ("step", "epoch", "samples", "minutes") if name in loop.state}
+            loop.log.finish(summary | {"model": str(final), "metrics": metrics.get("all", metrics)})
+        accelerator.wait_for_everyone()
     accelerator.end_training()
+    if accelerator.is_main_process and settings.report.push_to_hub and publish is not None:
+        publish(final, settings.report)
     return metrics
 
 
@@ -262,15 +302,18 @@ def export(loop: TrainingLoop, processor, optimization: OptimizationArguments) -
     return output_dir / "final"
 
 
-def run(argv: list[str] | None = None) -> int:
+def run(argv: list[str] | None = None, publish: Callable[[Path, ReportArguments], None] | None = None) -> int:
     """Trains; what is wrong with the settings or the data is said in one line on standard error. Returns 0 or 2."""
     try:
-        main(argv)
-    except ValueError as error:
-        print(f"train.py: error: {error}", file=sys.stderr)
+        main(argv, publish)
+    except (ValueError, OSError, FloatingPointError, FolderInUseError) as error:
+        if os.environ.get("RANK", "0") == "0":  # told once, not by every process
+            print(f"train.py: error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    from ssp_sam.cli.train import publish_with_push
+
+    sys.exit(run(publish=publish_with_push))

@@ -2,6 +2,7 @@
 """The command `ssp-sam`: which subcommands there are, and how its faults are told."""
 
 import argparse
+import difflib
 import importlib
 import io
 import sys
@@ -21,6 +22,7 @@ GROUPS = {
         "info": "what is installed, for reports of faults",
     },
     "train and measure": {
+        "train": "train or fine-tune a model",
         "show-data": "draw samples of a prepared benchmark",
         "cache": "compute the features of images once, to train from them",
     },
@@ -50,6 +52,14 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def parse_known_args(self, args=None, namespace=None):
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = {option for action in self._actions for option in action.option_strings}
+            like = difflib.get_close_matches(unknown[0].partition("=")[0], options, n=2, cutoff=0.75)
+            self.error(f"unrecognized argument {unknown[0]}" + (f"; did you mean {' or '.join(like)}?" if like else ""))
+        return namespace, unknown
 
     def format_help(self) -> str:
         return super().format_help() + (f"\nexample:\n  {self.example}\n" if self.example else "")

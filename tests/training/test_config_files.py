@@ -8,7 +8,7 @@ import yaml
 
 from ssp_sam.training.arguments import ModelArguments, OptimizationArguments
 from ssp_sam.training.checkpointing import find_checkpoint
-from ssp_sam.training.config_files import parse_settings
+from ssp_sam.training.config_files import CONFIGS, SettingsParser, parse_settings
 from ssp_sam.training.scenes.tokenizer import build_word_tokenizer
 from ssp_sam.training.scenes.words import VOCABULARY_WORDS
 from ssp_sam.training.schedule import Schedule
@@ -58,6 +58,12 @@ def test_epochs_decide_length_warm_up_and_what_is_due():
 def test_a_warm_up_as_long_as_the_run_is_refused():
     with pytest.raises(ValueError, match=r"the warm-up \(100 steps\) must be shorter than the run \(30 steps\)"):
         Schedule(OptimizationArguments(num_epochs=3), steps_per_epoch=10)
+
+
+def test_a_warm_up_below_one_is_a_fraction_of_the_run():
+    for epochs in (1, 400):
+        schedule = Schedule(OptimizationArguments(num_epochs=epochs, warmup_steps=0.25), steps_per_epoch=2.5)
+        assert schedule.warmup_steps == 0.25 * schedule.total_steps
 
 
 def test_the_dense_loss_fades_linearly():
@@ -117,10 +123,28 @@ def test_a_file_stands_on_the_one_it_extends_and_later_files_on_earlier_ones(tmp
     assert model.model_config == {"mask_size": 32, "adapter_dim": 16, "grid_size": 4}
 
 
+def test_configurations_are_found_by_name_and_can_be_named_one_by_one():
+    one, other = (
+        parse_settings(words)
+        for words in (["--config", "refcoco", "paper_b16"], ["--config", "refcoco", "--config", "paper_b16"])
+    )
+    by_path = parse_settings(["--config", *(str(CONFIGS / f"{name}.yaml") for name in ("refcoco", "paper_b16"))])
+    assert one == other == by_path and one.model.preset == "paper_b16"
+
+
+def test_what_is_not_given_keeps_its_default(config):
+    plain, changed = (
+        parse_settings(["--config", str(config), *words]) for words in ([], ["--no_random_semantic_offset"])
+    )
+    assert plain.data.random_semantic_offset and not changed.data.random_semantic_offset
+    assert plain.optimization.adam_beta2 == 0.98
+    assert vars(SettingsParser().parse_args(["--seed", "3"])) == {"seed": 3}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"learning_rat": 1}, r"unknown settings \['learning_rat'\]"),
+        ({"learning_rat": 1}, "names 'learning_rat', which is no setting; did you mean learning_rate"),
         ({"learning_rate": "fast"}, "learning_rate must be a number, got 'fast'"),
         ({"max_steps": 1.5}, "max_steps must be of type int, got 1.5"),
         ({"objective": "both"}, r"objective must be one of \['towers', 'referring'\], got 'both'"),

@@ -22,7 +22,7 @@ def test_the_readmes_example_runs_from_drawn_images_to_a_model_that_segments(tmp
     example = re.search(r"^```bash\n(python scripts/make_texture_scenes.*?)^```", TEXT, re.M | re.S)[1]
     # Every command and setting as a reader would type it, but few images and steps: what is learned is no matter here.
     short, images = re.subn(r"(make_texture_scenes\.py \S+ --\w+) \d+", r"\1 4", example)
-    short, runs = re.subn("--output_dir", "--num_epochs 0.5 --images_per_device 8 --warmup_steps 0 --output_dir", short)
+    short, runs = re.subn("--output_dir", "--num_epochs 0.5 --images_per_device 8 --output_dir", short)
     assert (images, runs) == (2, 1)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

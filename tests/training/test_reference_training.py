@@ -156,7 +156,7 @@ def test_box_training_and_then_masks_leave_a_model_that_loads(train, benchmark):
     model = SspSamModel.from_pretrained(masks / "final", dtype="auto")
     assert model.dtype == torch.float16
     assert sorted(path.name for path in masks.iterdir()) == [
-        "checkpoint-3", "final", "log.jsonl", "settings.json", "summary.json"
+        ".writing", "checkpoint-3", "final", "log.jsonl", "settings.json", "summary.json"
     ]  # fmt: skip
 
 
@@ -236,11 +236,11 @@ def test_a_second_run_does_not_overwrite_the_first_unasked(train):
     assert train(overwrite_output_dir="true", num_epochs=0.3).joinpath("checkpoint-1").is_dir()
 
 
-def test_answers_are_drawn_at_evaluations(train):
+def test_predictions_are_drawn_at_evaluations(train):
     folder = train(num_drawings=2)
-    pictures = sorted((folder / "pictures").iterdir())
-    assert [path.name for path in pictures] == ["step_0000003_0.png", "step_0000003_1.png"]
-    assert np.asarray(Image.open(pictures[0])).std() > 10
+    drawings = sorted((folder / "drawings").iterdir())
+    assert [path.name for path in drawings] == ["step_0000003_0.png", "step_0000003_1.png"]
+    assert np.asarray(Image.open(drawings[0])).std() > 10
 
 
 def test_a_model_is_built_around_towers_with_the_presets_fields(tmp_path):

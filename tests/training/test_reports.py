@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 from accelerate import DistributedType
-from huggingface_hub import RepoUrl
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ssp_sam.training import publishing
 from ssp_sam.training.arguments import OptimizationArguments
+from ssp_sam.training.atomic_files import claim_folder
 from ssp_sam.training.loop import check_distribution
+from ssp_sam.training.model_sources import find_model
 from ssp_sam.training.run_log import RunLog, curves
 from ssp_sam.training.train import main, run
 from tests.helpers.benchmark import tiny_benchmark, tiny_model_folder
@@ -33,33 +33,37 @@ def settings(tmp_path_factory) -> list[str]:
     return [word for name, value in values.items() for word in (f"--{name}", str(value))]
 
 
-def test_trackers_get_curves_and_pictures_and_the_hub_gets_the_result(settings, tmp_path, monkeypatch, capsys):
-    sent = {}
-
-    class Hub:
-        def create_repo(self, repo_id, private, exist_ok):
-            sent.update(private=private)
-            return RepoUrl(f"https://huggingface.co/{repo_id}")
-
-        def upload_folder(self, folder_path, repo_id, commit_message):
-            sent.update(repo_id=repo_id, files={path.name for path in folder_path.iterdir()})
-
-    monkeypatch.setattr(publishing, "HfApi", Hub)
-    words = [*settings, "--output_dir", str(tmp_path), "--trackers", "tensorboard", "--num_drawings", "1"]
-    main([*words, "--push_to_hub", "true", "--hub_model_id", "someone/something", "--hub_private", "true"])
-
+def test_trackers_get_curves_and_drawings(settings, tmp_path, capsys):
+    main([*settings, "--output_dir", str(tmp_path), "--trackers", "tensorboard", "--num_drawings", "1"])
     seen = EventAccumulator(str(tmp_path / "ssp-sam")).Reload()
     assert {"train/loss", "train/dice", "train/lr", "train/rate", "eval/all/gIoU"} <= set(seen.Tags()["scalars"])
     assert [event.step for event in seen.Scalars("train/loss")] == [1, 2]
-    assert seen.Tags()["images"] == ["answers/0"]
-
-    assert sent["repo_id"] == "someone/something" and sent["private"] is True
-    assert {"config.json", "model.safetensors", "processor_config.json"} <= sent["files"]
+    assert seen.Tags()["images"] == ["predictions/0"]
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["step"], summary["samples"], summary["epoch"]) == (2, 4, 1.0)
     printed = capsys.readouterr().out
-    assert "published https://huggingface.co/someone/something" in printed
     assert "4 items, 2 a step" in printed and "min left" in printed and "summary {" in printed
+
+
+def test_what_is_to_be_published_is_the_finished_model(settings, tmp_path):
+    published = []
+    hub = ["--push_to_hub", "true", "--hub_model_id", "someone/something", "--hub_private", "true"]
+    words = [*settings, *hub, "--output_dir", str(tmp_path), "--num_epochs", "0.1"]
+    with pytest.raises(ValueError, match="push_to_hub .* needs a way to publish; push the finished model with ssp-sam"):
+        main(words)
+    assert not (tmp_path / "log.jsonl").exists(), "it is said before anything is trained"
+    main(words, publish=lambda model, report: published.append((model, report.hub_model_id, report.hub_private)))
+    assert published == [(tmp_path / "final", "someone/something", True)]
+    assert {"config.json", "model.safetensors"} <= {path.name for path in published[0][0].iterdir()}
+
+
+def test_a_second_run_in_the_same_folder_is_refused_in_one_line(settings, tmp_path, capsys):
+    with claim_folder(tmp_path):
+        assert run([*settings, "--output_dir", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"train.py: error: another process is writing into .*; wait until .*\n", said)
+    assert not (tmp_path / "settings.json").exists()
+    assert run([*settings, "--output_dir", str(tmp_path), "--num_epochs", "0.1"]) == 0, "the folder is free again"
 
 
 def test_other_processes_write_nothing_and_draw_no_bar(tmp_path):
@@ -97,8 +101,17 @@ def test_curves_have_the_names_of_their_groups():
     [
         (["--preset", "paper_b17"], "preset must be one of .*, got 'paper_b17'"),
         (["--init_from", "x", "--dataset", "nowhere", "--train_dir", "y"], "give dataset or train_dir, got both"),
-        (["--config", "missing.yaml"], "there is no configuration file 'missing.yaml'"),
+        (["--config", "missing.yaml"], "there is no configuration 'missing.yaml'; by name there are ablation, box_pre"),
+        (
+            ["--config", "training/configs/refcoc.yaml"],
+            "there is no configuration .*; did you mean refcoco or grefcoco",
+        ),
+        (["--learning_rat=3", "--init_from", "x"], "there is no setting --learning_rat; did you mean --learning_rate"),
+        (["--flight", "3", "--init_from", "x"], "there is no setting --flight$"),
+        (["--max_steps", "many", "--init_from", "x"], "argument --max_steps/--max-steps: invalid int value: 'many'"),
         (["--push_to_hub", "true", "--init_from", "x"], r"push_to_hub needs hub_model_id \(owner/name\), got None"),
+        (["--init_from", "no/such/folder"], "there is no folder init_from 'no/such/folder' from '.*', and no model on"),
+        (["--init_from", "outputs/final"], "cannot load the model 'outputs/final' from the Hub, and there is no such"),
         (["--init_from", "x", "--export_best", "true"], "export_best needs best_metric"),
     ],
 )
@@ -108,6 +121,13 @@ def test_bad_usage_is_one_line_and_exit_code_two(words, message, tmp_path, monke
     error = capsys.readouterr().err
     assert error.startswith("train.py: error: ") and error.count("\n") == 1
     assert re.search(message, error)
+
+
+def test_a_folder_above_a_model_is_no_model(tmp_path):
+    tiny_model_folder(tmp_path / "run" / "final", single_tower=True)
+    assert find_model(str(tmp_path / "run" / "final")) == str(tmp_path / "run" / "final")
+    with pytest.raises(ValueError, match=r"is a folder without a model \(no config.json\); there is one in final/"):
+        find_model(str(tmp_path / "run"))
 
 
 def test_a_dataset_that_is_not_there_is_named(settings, tmp_path, capsys):

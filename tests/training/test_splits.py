@@ -142,3 +142,14 @@ def test_a_custom_dataset_is_prepared_anew_unless_a_run_goes_on(tmp_path):
 def test_a_single_image_cannot_be_kept_back():
     with pytest.raises(ValueError, match="the training split has 1 image, too few to keep one back"):
         keep_back(Dataset.from_dict({"image_id": ["a", "a"]}), 0.1, seed=0)
+
+
+def test_a_custom_dataset_that_cannot_be_prepared_is_named_with_the_command_that_has_the_option(tmp_path):
+    folder = split_folder(tmp_path / "images", [None])
+    with open(folder / "metadata.jsonl", "a") as stream:
+        stream.write("no JSON\n")
+    with pytest.raises(ValueError, match="train_dir '.*': .*--skip-bad .*; its options are those of ssp-sam prepare"):
+        opened(tmp_path, train_dir=folder)
+    (folder / "metadata.jsonl").unlink()
+    with pytest.raises(ValueError, match="train_dir '.*': there is no metadata.jsonl in .*'$"):
+        opened(tmp_path, train_dir=folder)

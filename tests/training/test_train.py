@@ -271,7 +271,8 @@ def test_norms_biases_and_embeddings_do_not_decay(config, scene_cache):
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path, monkeypatch):
-    common = ["--config", str(config), "--max_steps", "9", "--prompt_probability", "0.5"]
+    # The checkpoint of step 5 lies between the log's lines of steps 4 and 6.
+    common = ["--config", str(config), "--max_steps", "9", "--prompt_probability", "0.5", "--log_steps", "2"]
     common += ["--ema_decay", "0.9", "--optimizer", "muon"]
     main([*common, "--output_dir", str(tmp_path / "whole")])
 
@@ -289,12 +290,22 @@ def test_a_resumed_run_equals_an_uninterrupted_one(config, tmp_path, monkeypatch
     monkeypatch.setattr(TrainingLoop, "_next_batch", next_batch)
     assert find_checkpoint(tmp_path / "parts", "auto").name == "checkpoint-5"
     main([*parts, "--resume", "auto"])
+    log = timeless_log(tmp_path / "parts")
+    assert log == timeless_log(tmp_path / "whole")
+    main([*parts, "--resume", "auto"])
+    assert timeless_log(tmp_path / "parts") == log, "a finished run is not evaluated again"
 
     # The model of a checkpoint is what trained; `final` holds its average.
     for folder in ("checkpoint-9/model", "final"):
         whole, parts_ = (SspSamModel.from_pretrained(tmp_path / run / folder) for run in ("whole", "parts"))
         for (name, first), second in zip(whole.state_dict().items(), parts_.state_dict().values(), strict=True):
             assert torch.equal(first, second), f"{folder}: {name}"
+
+
+def timeless_log(folder: Path) -> list[dict]:
+    """The lines of a log without what the clock says."""
+    entries = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return [{k: v for k, v in entry.items() if k not in ("minutes", "rate", "minutes_left")} for entry in entries]
 
 
 def test_masks_are_predicted_in_every_n_th_step(config, tmp_path):

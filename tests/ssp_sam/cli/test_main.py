@@ -37,6 +37,12 @@ def _original(monkeypatch):
     save_tokenizer(Path("clip-tokenizer"))
 
 
+def _custom_dataset(monkeypatch):
+    from scripts.make_texture_scenes import write_pictures
+
+    write_pictures(Path("my_images"), 4, seed=0)
+
+
 def _any_port(monkeypatch):
     from ssp_sam.deployment import endpoint_server
 
@@ -75,6 +81,7 @@ NEEDS = {
     "push": _checked,
     "serve": _any_port,
     "show-data": _prepared,
+    "train": _custom_dataset,
 }
 
 

@@ -1,0 +1,72 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""`ssp-sam train`: trains or fine-tunes a model in one process, and says how many processes would do the same."""
+
+import argparse
+import os
+import shlex
+from pathlib import Path
+
+from .files import InputError, one_line
+
+
+def add_parser(commands):
+    """Adds the subcommand to those of `ssp-sam`."""
+    from ..training.config_files import SettingsParser
+
+    parser = commands.add_parser(
+        "train",
+        description="Trains a model on a prepared benchmark, on a custom dataset, or on generated scenes, in this one "
+        "process. Each setting stands in a configuration or on the command line, where it wins.",
+        usage="ssp-sam train [--config NAME ...] [--SETTING VALUE ...]",
+        parents=[SettingsParser(add_help=False)],
+        allow_abbrev=False,
+        example="ssp-sam train --config own_data --train_dir my_images --num_epochs 1",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Trains; returns 0."""
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as a launched training does: it repeats itself bit for bit
+    from transformers.utils import logging
+
+    from ..training.atomic_files import FolderInUseError
+    from ..training.config_files import make_settings
+    from ..training.train import train
+
+    logging.disable_progress_bar()  # of loading weights; that of the training stays
+    given = {name: value for name, value in vars(options).items() if name not in ("command", "run")}
+    try:
+        settings = make_settings(given)
+        print(f"the same in several processes: accelerate launch -m ssp_sam.training.train {as_words(given)}")
+        train(settings, publish_with_push)
+    except (ValueError, OSError, FolderInUseError, FloatingPointError) as error:
+        raise InputError(one_line(error)) from error
+    return 0
+
+
+def as_words(given: dict) -> str:
+    """Returns settings as the words of a command line."""
+    words = []
+    for name, value in given.items():
+        values = value if isinstance(value, list) else [str(value).lower() if isinstance(value, bool) else str(value)]
+        words += [f"--{name}", *values]
+    return shlex.join(words)
+
+
+def publish_with_push(model: Path, report):
+    """
+    Publishes a finished model as `ssp-sam push` does: exported, checked, in one commit.
+
+    Args:
+        model: Its folder.
+        report: The run's `ReportArguments`, which name the repository.
+
+    Raises:
+        ValueError: It was not published; why is said on standard error.
+    """
+    from .main import main
+
+    words = ["push", "--repo-id", report.hub_model_id, "--model", str(model), *["--private"] * report.hub_private]
+    if main(words) != 0:
+        raise ValueError(f"the finished model was not published; to try again: ssp-sam {shlex.join(words)}")
