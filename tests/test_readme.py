@@ -6,7 +6,7 @@ import re
 import pytest
 
 from ssp_sam import EMBEDDED_CHECKPOINT
-from tests.helpers.readme_examples import ROOT, TEXT, checkout_for_reading, run_in_shell
+from tests.helpers.readme_examples import ROOT, TEXT, checkout_for_reading, run_here, run_in_shell
 
 # A block after a line `<!-- not run: reason -->` is shown only.
 BLOCK = re.compile(
@@ -40,6 +40,13 @@ def test_python_examples_run(code, folder, monkeypatch, capsys):
     exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})
 
 
+@needs_checkpoint
+@pytest.mark.parametrize("code", blocks("bash"))
+def test_commands_run(code, folder, monkeypatch, capsys):
+    run_here(code, folder, monkeypatch)
+
+
+@pytest.mark.long
 @needs_checkpoint
 @pytest.mark.parametrize("code", blocks("bash"))
 def test_shell_examples_run(code, folder):

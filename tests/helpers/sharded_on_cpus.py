@@ -54,10 +54,15 @@ def begin_sharded(self, *args, fsdp_plugin=None, deepspeed_plugin=None, **kwargs
     PartialState._shared_state["distributed_type"] = self.distributed_type
 
 
-if __name__ == "__main__":
-    hand_over(yaml.safe_load(Path(sys.argv[1]).read_text("utf-8")))
+def train(words: list[str]) -> int:
+    """Trains with the settings of the words after the first, which names the file of Accelerate's settings."""
+    hand_over(yaml.safe_load(Path(words[0]).read_text("utf-8")))
     AcceleratorState.__init__ = begin_sharded
-    sys.path.insert(0, str(ROOT))
     from ssp_sam.training.train import run
 
-    sys.exit(run(sys.argv[2:]))
+    return run(words[1:])
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    sys.exit(train(sys.argv[1:]))

@@ -193,6 +193,14 @@ def test_the_averaged_weights_are_evaluated_and_exported(train):
     assert [entry["step"] for entry in log_of(folder) if entry["event"] == "eval"] == [0, 6]
 
 
+def test_the_backend_of_the_compiler_is_the_one_asked_for(train, monkeypatch):
+    backends = []
+    monkeypatch.setattr(ReferringObjective, "compile", lambda self, backend: backends.append(backend))
+    train(compile_backend="aot_eager", num_epochs=0.3)
+    assert backends == ["aot_eager"]
+
+
+@pytest.mark.long
 def test_a_compiled_step_is_the_same_step(train, tmp_path):
     settings = {"init_from": tiny_model_folder(tmp_path / "model", dropout=False), "num_epochs": 0.3}
     plain = log_of(train("plain", **settings))[0]

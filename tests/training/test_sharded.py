@@ -3,10 +3,7 @@
 
 import importlib.util
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,10 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from ssp_sam.training.train import main
+from tests.helpers import sharded_on_cpus
 from tests.helpers.benchmark import tiny_benchmark, tiny_model_folder
+from tests.helpers.processes import run_in_processes
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 560  # seconds; a busy machine takes long to import torch
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +39,16 @@ def words(settings: dict) -> list[str]:
     return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
 
 
-def train_sharded(way: str, settings: dict):
-    configs = ROOT / "training/accelerate_configs"
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
-    command += [str(configs / "two_cpu_processes.yaml"), str(ROOT / "tests/helpers/sharded_on_cpus.py")]
-    command += [str(configs / f"{way}.yaml"), *words(settings)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
-    assert run.returncode == 0, run.stderr[-3000:]
+def train_sharded(way: str, settings: dict, said: Path):
+    configuration = ROOT / f"training/accelerate_configs/{way}.yaml"
+    run_in_processes(sharded_on_cpus.train, [configuration, *words(settings)], said, number=2)
 
 
 def log_of(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("way", "divided", "frozen_epochs"),
     [
@@ -71,7 +65,7 @@ def test_divided_training_equals_whole_training_and_resumes_bit_for_bit(common, 
     # 1. Two processes, each with a part of the weights or of the optimizer's states.
     common = common | {"mask_decoder_frozen_epochs": frozen_epochs}
     sharded = common | {"images_per_device": 2, "output_dir": tmp_path / "sharded"}
-    train_sharded(way, sharded)
+    train_sharded(way, sharded, tmp_path / "said")
     assert (tmp_path / "sharded" / "checkpoint-3" / divided).is_dir(), "nothing was divided"
 
     # 2. One process on the same batches.
@@ -92,6 +86,6 @@ def test_divided_training_equals_whole_training_and_resumes_bit_for_bit(common, 
     shutil.copytree(tmp_path / "sharded", tmp_path / "resumed")
     for late in ("checkpoint-6", "final"):
         shutil.rmtree(tmp_path / "resumed" / late)
-    train_sharded(way, sharded | {"output_dir": tmp_path / "resumed", "resume": "auto"})
+    train_sharded(way, sharded | {"output_dir": tmp_path / "resumed", "resume": "auto"}, tmp_path / "said")
     again = load_file(tmp_path / "resumed" / "final" / "model.safetensors")
     assert all(torch.equal(two[name], again[name]) for name in two)

@@ -31,6 +31,7 @@ from ssp_sam.training.scenes.scene import flip_scene
 from ssp_sam.training.scenes.tokenizer import build_word_tokenizer
 from ssp_sam.training.scenes.words import VOCABULARY_WORDS
 from ssp_sam.training.train import build_objective, main
+from tests.helpers.processes import run_in_processes
 from tests.helpers.scenes import CANVAS, NUM_SCENES, tiny_scene_cache, tiny_scene_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -335,20 +336,26 @@ def test_a_loss_that_is_not_finite_stops_the_run(config, monkeypatch):
         main(["--config", str(config), "--objective", "towers"])
 
 
-def test_launched_stages_leave_a_folder_that_loads(config, tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+@pytest.mark.long
+def test_accelerate_launch_joins_the_processes_of_its_file(config, tmp_path):
     launch = [sys.executable, "-m", "accelerate.commands.launch"]
     launch += ["--config_file", str(ROOT / "training/accelerate_configs/two_cpu_processes.yaml")]
-    common = [str(ROOT / "training/train.py"), "--config", str(config)]
+    command = [*launch, str(ROOT / "training/train.py"), "--config", str(config)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "2 processes" in run.stdout
+    assert SspSamModel.from_pretrained(tmp_path / "run" / "final").dtype == torch.float32
+
+
+def test_stages_in_two_processes_leave_a_folder_that_loads(config, tmp_path):
     towers, result = tmp_path / "towers", tmp_path / "result"
     stages = [
-        ["--objective", "towers", "--output_dir", str(towers)],
-        ["--init_from", str(towers / "final"), "--output_dir", str(result), "--export_dtype", "float16"],
+        ["--objective", "towers", "--output_dir", towers],
+        ["--init_from", towers / "final", "--output_dir", result, "--export_dtype", "float16"],
     ]
     for stage in stages:
-        run = subprocess.run([*launch, *common, *stage], cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert run.returncode == 0, run.stderr[-2000:]
-    assert "2 processes" in run.stdout
+        run_in_processes(main, ["--config", config, *stage], tmp_path / "said", number=2)
     log = [json.loads(line) for line in (result / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log if entry["event"] == "train"] == [1, 2]
     # Two processes, two images each, three expressions per image.
