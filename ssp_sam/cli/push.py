@@ -7,9 +7,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .export import add_export_options, check_from_options, export_from_options, file_tree
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from ..hub.push import NotPublishedError, publish
+from .export import add_export_options, export_arguments, told_in_one_line
 from .files import InputError, one_line
-from .model import find_model
 
 
 def add_parser(commands):
@@ -32,21 +35,22 @@ def add_parser(commands):
 
 def run(options: argparse.Namespace) -> int:
     """Exports, checks and publishes; returns 0, or 1 where the Hub could not be used."""
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
     _check_options(options)
+    push_options = {name: getattr(options, name) for name in ("private", "revision", "create_pr", "message")}
     try:
-        _publish(options)
-    except (OSError, HfHubHTTPError, OfflineModeIsEnabled, ValueError) as error:
-        print(f"ssp-sam: {options.repo_id} was not published: {one_line(error)}", file=sys.stderr)
+        with tempfile.TemporaryDirectory() as scratch, told_in_one_line():
+            arguments = export_arguments(options, Path(scratch))
+            address = publish(
+                repo_id=options.repo_id, dry_run=options.dry_run, push_options=push_options, tell=print, **arguments
+            )
+    except NotPublishedError as error:
+        print(f"ssp-sam: {one_line(error)}", file=sys.stderr)
         return 1
+    print(f"published: {address}" if address else f"dry run: nothing was published to {options.repo_id}")
     return 0
 
 
 def _check_options(options: argparse.Namespace):
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
     if options.create_pr and options.revision is not None:
         raise InputError(f"--create-pr goes to the main branch; leave out --revision {options.revision!r}")
     try:
@@ -55,26 +59,3 @@ def _check_options(options: argparse.Namespace):
         raise InputError(one_line(error)) from error
     if not re.fullmatch(r"[^/]+/[^/]+", options.repo_id):
         raise InputError(f"--repo-id must be owner/name, got {options.repo_id!r}")
-
-
-def _publish(options: argparse.Namespace):
-    """Exports into a temporary folder, checks it there, and publishes it unless it is a dry run."""
-    from ..hub.push import push_export
-
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / options.repo_id.split("/")[1]
-        samples = export_from_options(options, folder, repo_id=options.repo_id)
-        print(file_tree(folder))
-        print(check_from_options(folder, find_model(options.model), samples))
-        if options.dry_run:
-            print(f"dry run: nothing was published to {options.repo_id}")
-            return
-        address = push_export(
-            folder,
-            options.repo_id,
-            private=options.private,
-            revision=options.revision,
-            create_pr=options.create_pr,
-            message=options.message,
-        )
-    print(f"published: {address}")

@@ -4,10 +4,12 @@
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -17,19 +19,20 @@ from .. import __version__
 from .results import NOT_DEFINED, NOT_MEASURED, Evaluation
 from .samples import Sample
 
+FACTS_FILE = "facts.yaml"  # in the folder of a model, what its card says beyond what the model tells
 TEMPLATE = Path(__file__).resolve().parent / "card_template.md"
 TAGS = ["referring-expression-segmentation", "referring-segmentation", "sam", "ssp-sam", "vision", "custom_code"]
 # Settings of the processor that change what is measured.
 THRESHOLDS = ("mask_threshold", "no_target_threshold", "min_mask_pixels")
 # The families of metrics for readers: what they are called, and what the columns of a table mean.
-PRECISION = "Pr@X is the share of expressions whose IoU is above X"
+PRECISION = "Pr@X is the fraction of expressions whose IoU is above X"
 FAMILY_TEXTS = {
     "res": ("RES metrics", f"mIoU is the mean IoU, oIoU all intersections over all unions, {PRECISION}"),
     "gres": (
         "GRES metrics",
         "gIoU is the mean IoU, which is 1 where nothing is meant and nothing was found, cIoU all intersections over "
-        f"all unions, {PRECISION} among those that mean something, N-acc the share of expressions without a target for "
-        "which nothing was found, T-acc the share of those with a target for which something was",
+        f"all unions, {PRECISION} among those that mean something, N-acc the fraction of expressions without a target "
+        "for which nothing was found, T-acc the fraction of those with a target for which something was",
     ),
     "phrasecut": ("PhraseCut's metrics", f"mIoU is the mean IoU, cIoU all intersections over all unions, {PRECISION}"),
 }
@@ -80,6 +83,8 @@ class ModelFacts:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, (int, float)) and value >= 0):
                 raise ValueError(f"{name} of a model's facts must be a number of at least 0, got {value!r}")
+        if self.repo_id is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", str(self.repo_id)):
+            raise ValueError(f"repo_id of a model's facts must be owner/name, got {self.repo_id!r}")
 
 
 def read_facts(path: str | os.PathLike) -> ModelFacts:
@@ -109,7 +114,7 @@ def make_card(folder: Path, facts: ModelFacts, samples: Sequence[Sample], evalua
     Args:
         folder: the folder, with configuration, processor and weights already in it.
         facts: what people say about the model.
-        samples: pictures of the widget.
+        samples: images of the widget.
         evaluations: what was measured.
 
     Returns:
@@ -142,20 +147,55 @@ def make_card(folder: Path, facts: ModelFacts, samples: Sequence[Sample], evalua
     card = ModelCard.from_template(
         data,
         template_path=str(TEMPLATE),
-        name=name,
-        facts=facts,
+        name=_plain(name),
+        facts=_escaped(facts),
         repo_id=facts.repo_id or "owner/name",
         version=__version__,
         architecture=_architecture(folder, config),
         thresholds={name: processor[name] for name in THRESHOLDS},
-        evaluations=[(evaluation, _table(evaluation)) for evaluation in evaluations],
+        evaluations=[(_escaped_evaluation(evaluation), _table(evaluation)) for evaluation in evaluations],
         titles={family: title for family, (title, _) in FAMILY_TEXTS.items()},
         definitions=[text for family, (_, text) in FAMILY_TEXTS.items() if family in families],
         not_measured=NOT_MEASURED,
-        samples=[(sample.path, sample.expressions) for sample in samples],
+        samples=[(quote(sample.path), [_plain(text) for text in sample.expressions]) for sample in samples],
         weights=config["weights_sha256"],
     )
     return f"{str(card).rstrip()}\n"
+
+
+# What authors and reports say is text: none of it may open a heading, a table, a link or a tag of the card.
+
+
+def _plain(text: Any) -> str:
+    """A text in one line that Markdown and HTML show as it is."""
+    line = " ".join(str(text).split())
+    line = re.sub(r"([\\`*\[\]<>|~&])|(?<![^\W_])(_)|(_)(?![^\W_])", lambda match: f"\\{match[0]}", line)
+    return re.sub(r"^([#+-]|\d+(?=[.)]))", r"\\\1", line)
+
+
+def _paragraph(text: Any) -> str:
+    """A paragraph that may hold emphasis, links and code, but neither tags nor what opens another block."""
+    line = re.sub(r"([<|&])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"^([#+*>~`-]|\d+(?=[.)]))", r"\\\1", line)
+
+
+def _escaped(facts: ModelFacts) -> ModelFacts:
+    """Facts as the body of the card shows them."""
+    changes: dict[str, Any] = {
+        "base_models": [_plain(model) for model in facts.base_models],
+        "limits": [_paragraph(limit) for limit in facts.limits],
+    }
+    for name, escape in (("hardware", _plain), ("training_data", _paragraph), ("intended_use", _paragraph)):
+        value = getattr(facts, name)
+        changes[name] = None if value is None else escape(value)
+    return dataclasses.replace(facts, **changes)
+
+
+def _escaped_evaluation(evaluation: Evaluation) -> Evaluation:
+    """An evaluation as the body of the card shows it; its command stands in a block of code."""
+    command = evaluation.command and " ".join(evaluation.command.split())
+    split = evaluation.split and _plain(evaluation.split)
+    return dataclasses.replace(evaluation, dataset=_plain(evaluation.dataset), split=split, command=command)
 
 
 def _check_thresholds(evaluation: Evaluation, processor: dict[str, Any]):
@@ -226,7 +266,7 @@ def _architecture(folder: Path, config: dict[str, Any]) -> list[tuple[str, str]]
         ("segmenter", f"SAM at {side} x {side} pixels"),
         ("semantic image tower", "SAM's own" if vision is None else vision.get("model_type", "clip_vision_model")),
         ("text tower", config["text_config"].get("model_type", "bert")),
-        ("can answer that nothing is meant", "yes" if config.get("use_no_target_head", True) else "by mask size alone"),
+        ("can tell that nothing is meant", "yes" if config.get("use_no_target_head", True) else "by mask size alone"),
     ]
 
 
@@ -241,7 +281,7 @@ def _table(evaluation: Evaluation) -> str | None:
     lines = [f"| {evaluation.breakdown} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for group, row in rows.items():
         cells = [_count(row), *(_cell(row, name) for name in evaluation.metrics)]
-        lines.append(f"| {group.replace('|', ' ')} | " + " | ".join(cells) + " |")
+        lines.append(f"| {_plain(group)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

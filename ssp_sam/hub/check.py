@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Checks an exported repository: loaded without this package, it must answer as the model that was exported."""
+"""Checks an exported repository: loaded without this package, it must predict as the model that was exported."""
 
 import json
 import os
@@ -14,28 +14,28 @@ from PIL import Image
 from transformers import pipeline
 
 from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
-from . import probe as hub_probe
+from . import probe
 from .samples import Sample
 
 SYNTHETIC_EXPRESSIONS = ("the red square", "the thing on the left", "everything")
-# Scores and logits are rounded differently where threads share the work differently.
+# Scores and logits are rounded differently where threads divide the work differently.
 TOLERANCE = 1e-4
 
 
-def check_export(folder: str | os.PathLike, source: str | os.PathLike, samples: Sequence[Sample] = ()) -> int:
+def check_export(folder: str | os.PathLike, source: str | os.PathLike, samples: Sequence[Sample] = ()) -> str:
     """
-    Loads an exported folder in a process that cannot import this package, and compares its answers with the source's.
+    Loads an exported folder in a process without this package, and compares its predictions with the source's.
 
     Args:
         folder: the export.
         source: folder or Hub id of the model that was exported.
-        samples: pictures to compare on, beside a generated one.
+        samples: images to compare on, beside a generated one.
 
     Returns:
-        How many expressions were compared.
+        What was compared, in one line.
 
     Raises:
-        ValueError: If the folder cannot be loaded, or answers differently.
+        ValueError: If the folder cannot be loaded, or predicts differently.
     """
     folder = Path(folder).resolve()
     segment = pipeline(
@@ -45,32 +45,33 @@ def check_export(folder: str | os.PathLike, source: str | os.PathLike, samples: 
         device="cpu",
     )
     with tempfile.TemporaryDirectory() as scratch:
-        picture = Path(scratch) / "generated.png"
-        _synthetic_picture().save(picture)
-        pairs = [(picture, SYNTHETIC_EXPRESSIONS), *((sample.image, sample.expressions) for sample in samples)]
-        requests = [{"image": str(Path(image).resolve()), "text": list(text)} for image, text in pairs]
-        expected = hub_probe.answers(segment, segment.model, segment.processor, requests)
-        loaded_back = _answers_without_package(folder, requests, Path(scratch))
+        image = Path(scratch) / "generated.png"
+        _synthetic_image().save(image)
+        pairs = [(image, SYNTHETIC_EXPRESSIONS), *((sample.image, sample.expressions) for sample in samples)]
+        requests = [{"image": str(Path(path).resolve()), "text": list(text)} for path, text in pairs]
+        expected = probe.predict(segment, segment.model, segment.processor, requests)
+        loaded_back = _predict_without_package(folder, requests, Path(scratch))
     for name, value in expected.items():
         if not _agree(value, loaded_back[name]):
             raise ValueError(f"the {name} differ between {os.fspath(source)!r} and its export {str(folder)!r}")
-    return sum(len(request["text"]) for request in requests)
+    compared = sum(len(request["text"]) for request in requests)
+    return f"loaded without ssp-sam: predictions for {compared} expressions equal those of the model"
 
 
-def _answers_without_package(folder: Path, requests: list[dict], scratch: Path) -> dict[str, np.ndarray]:
-    requests_file, answers_file = scratch / "requests.json", scratch / "answers.npz"
+def _predict_without_package(folder: Path, requests: list[dict], scratch: Path) -> dict[str, np.ndarray]:
+    requests_file, predictions_file = scratch / "requests.json", scratch / "predictions.npz"
     requests_file.write_text(json.dumps(requests), "utf-8")
     # Neither the Hub nor code that was loaded from an earlier export may stand in for what is missing.
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(scratch / "modules")}
     # Without -P the folder of the script, with this package's layers in it, would be first on the path.
-    command = [sys.executable, "-P", hub_probe.__file__, str(folder), str(requests_file), str(answers_file)]
+    command = [sys.executable, "-P", probe.__file__, str(folder), str(requests_file), str(predictions_file)]
     done = subprocess.run(
         command, cwd=scratch, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
         raise ValueError(f"the export {str(folder)!r} cannot be used without this package: {lines[-1]}")
-    with np.load(answers_file) as stored:
+    with np.load(predictions_file) as stored:
         return dict(stored)
 
 
@@ -81,7 +82,7 @@ def _agree(one: np.ndarray, other: np.ndarray) -> bool:
     return np.array_equal(one, other) if exact else np.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE)
 
 
-def _synthetic_picture() -> Image.Image:
+def _synthetic_image() -> Image.Image:
     """Coloured rectangles on a slope of grey; neither square nor a multiple of anything."""
     height, width = 90, 131
     pixels = np.repeat(np.linspace(60, 200, width, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(height, axis=0)

@@ -1,11 +1,11 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Writes a model as a self-contained repository for the Hub, which needs no more than transformers to be used."""
 
+import dataclasses
 import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from ..modeling_ssp_sam.weight_checksums import file_sha256
 from ..processing.image_processing_ssp_sam import SspSamImageProcessor
 from ..processing.processing_ssp_sam import SspSamProcessor
+from ..training.atomic_files import write_aside
 from ..training.evaluation.report import model_identity
 from .card import ModelFacts, make_card
 from .results import Evaluation, check_weights
@@ -53,7 +54,7 @@ def export_model(
         source: folder or Hub id of the model.
         folder: where to write.
         facts: what the model card says beyond what the model itself tells.
-        samples: pictures with expressions for the widget.
+        samples: images with expressions for the widget.
         evaluations: measurements for the model card.
         max_shard_size: size above which the weights are split into several files.
         overwrite: whether a folder that holds an earlier export may be replaced.
@@ -69,24 +70,36 @@ def export_model(
     check_target(folder, overwrite)
     model = SspSamModel.from_pretrained(source, dtype="auto")
     processor = SspSamProcessor.from_pretrained(source)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as staging:
-        new = Path(staging) / folder.name
+    facts = ModelFacts() if facts is None else facts
+    if facts.name is None:
+        facts = dataclasses.replace(facts, name=(facts.repo_id or folder.name).split("/")[-1])
+    with write_aside(folder) as new:
         model.save_pretrained(new, max_shard_size=max_shard_size)
         processor.save_pretrained(new)
-        for path in new.iterdir():
-            path.chmod(0o644)  # safetensors keeps its files from everybody else
-        digests = [digest for place in (_folder_of(source), new) if (digest := _digest(place, model)) is not None]
+        digests = [digest for path in (_folder_of(source), new) if (digest := _digest(path, model)) is not None]
         for evaluation in evaluations:
             check_weights(evaluation, digests)
         write_code(new)
         write_settings(new)
         write_samples(new, samples)
-        (new / "README.md").write_text(make_card(new, facts or ModelFacts(), samples, evaluations), "utf-8")
-        if folder.exists():
-            folder.rename(Path(staging) / "previous")
-        new.rename(folder)
+        (new / "README.md").write_text(make_card(new, facts, samples, evaluations), "utf-8")
     return folder
+
+
+def file_tree(folder: Path) -> str:
+    """Returns the files of a folder with their sizes, one per line, and their sum."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sizes = [path.stat().st_size for path in files]
+    lines = [f"{_size(size):>9}  {path.relative_to(folder).as_posix()}" for path, size in zip(files, sizes)]
+    return "\n".join([*lines, f"{_size(sum(sizes)):>9}  in {len(files)} files"])
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
 
 
 def _folder_of(source: str | os.PathLike) -> Path:

@@ -1,7 +1,7 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Loads a model repository as somebody without this package does, and writes down what it answers.
+"""Loads a model repository as somebody without this package does, and writes down what it predicts.
 
-A process of its own runs this file: `python -P hub_probe.py REPOSITORY REQUESTS.json ANSWERS.npz`.
+A process of its own runs this file: `python -P probe.py REPOSITORY REQUESTS.json PREDICTIONS.npz`.
 """
 
 import json
@@ -24,9 +24,9 @@ class _Hidden:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
-def answers(segment, model, processor, requests: list[dict]) -> dict[str, np.ndarray]:
+def predict(segment, model, processor, requests: list[dict]) -> dict[str, np.ndarray]:
     """
-    What a model answers, as arrays that can be stored and compared.
+    Returns what a model predicts, as arrays that can be stored and compared.
 
     Args:
         segment: the pipeline.
@@ -50,8 +50,8 @@ def answers(segment, model, processor, requests: list[dict]) -> dict[str, np.nda
     return found
 
 
-def main(repository: str, requests_file: str, answers_file: str):
-    """Answers the requests with the code of the repository alone."""
+def main(repository: str, requests_file: str, predictions_file: str):
+    """Segments what the requests ask for with the code of the repository alone."""
     sys.meta_path.insert(0, _Hidden())
     logging.disable_progress_bar()
     segment = pipeline(model=repository, trust_remote_code=True, device="cpu")
@@ -59,7 +59,7 @@ def main(repository: str, requests_file: str, answers_file: str):
     processor = AutoProcessor.from_pretrained(repository, trust_remote_code=True)
     with open(requests_file, encoding="utf-8") as file:
         requests = json.load(file)
-    np.savez(answers_file, **answers(segment, model, processor, requests))
+    np.savez(predictions_file, **predict(segment, model, processor, requests))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,73 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Publishes an exported repository on the Hub, in one commit."""
+"""Publishes a model on the Hub: exported, checked, and pushed in one commit."""
 
+import dataclasses
 import fnmatch
 import os
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+from .card import ModelFacts
+from .check import check_export
+from .export import export_model, file_tree
+from .samples import Sample
 
 # What an earlier export may have left in the repository and this one no longer has.
 EXPORTED_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "*.py", "samples/*")
+
+
+class NotPublishedError(RuntimeError):
+    """A model was exported and checked, but the Hub refused it or could not be reached."""
+
+
+def publish(
+    source: str | os.PathLike,
+    repo_id: str,
+    *,
+    facts: ModelFacts | None = None,
+    samples: Sequence[Sample] = (),
+    dry_run: bool = False,
+    push_options: dict[str, Any] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+    **export_options: Any,
+) -> str | None:
+    """
+    Exports a model into a temporary folder, checks the export in a process without this package, and pushes it.
+
+    Args:
+        source: folder or Hub id of the model.
+        repo_id: owner/name of the repository to publish to.
+        facts, samples: as of [`export_model`].
+        dry_run: whether to stop before anything is pushed.
+        push_options: further arguments of [`push_export`].
+        tell: called with what there is to say after each step.
+        export_options: further arguments of [`export_model`].
+
+    Returns:
+        The address of the commit or the pull request; `None` after a dry run.
+
+    Raises:
+        OSError, ValueError: If the model cannot be exported, or its export does not predict as the model does.
+        NotPublishedError: If the Hub refuses it, or cannot be reached.
+    """
+    facts = dataclasses.replace(facts or ModelFacts(), repo_id=repo_id)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = export_model(
+            source, Path(scratch) / repo_id.split("/")[-1], facts=facts, samples=samples, **export_options
+        )
+        tell(file_tree(folder))
+        tell(check_export(folder, source, samples))
+        if dry_run:
+            return None
+        try:
+            return push_export(folder, repo_id, **(push_options or {}))
+        except (OSError, ValueError, HfHubHTTPError, OfflineModeIsEnabled) as error:
+            raise NotPublishedError(f"{repo_id} was not published: {error}") from error
 
 
 def push_export(

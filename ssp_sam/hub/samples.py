@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Pictures for the widget of a model's page, given or generated."""
+"""Images for the widget of a model's page, given or generated."""
 
 import shutil
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ EXPRESSIONS_PER_SCENE = 3
 @dataclass(frozen=True)
 class Sample:
     """
-    A picture for the widget of the model's page.
+    An image for the widget of the model's page.
 
     Args:
-        image: file of the picture.
+        image: file of the image.
         expressions: what to look for in it.
     """
 
@@ -38,10 +38,10 @@ class Sample:
 
 def scene_samples(folder: Path) -> list[Sample]:
     """
-    Generated scenes with expressions of their own, always the same.
+    Returns generated scenes with expressions of their own, always the same.
 
     Args:
-        folder: where to put the pictures.
+        folder: where to put the images.
     """
     samples = []
     for seed in SCENE_SEEDS:
@@ -55,14 +55,14 @@ def scene_samples(folder: Path) -> list[Sample]:
 
 def write_samples(folder: Path, samples: Sequence[Sample]):
     """
-    Copies pictures into a repository.
+    Copies images into a repository.
 
     Raises:
-        OSError: If a file is no picture.
+        OSError: If a file is no image.
     """
     for sample in samples:
-        with Image.open(sample.image) as picture:
-            picture.verify()
+        with Image.open(sample.image) as image:
+            image.verify()
         target = folder / sample.path
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(sample.image, target)

@@ -12,6 +12,7 @@ from ssp_sam import EMBEDDED_CHECKPOINT
 from ssp_sam.cli import export, info
 from ssp_sam.cli import main as cli
 from ssp_sam.cli.main import COMMANDS, GROUPS, main, make_parser
+from ssp_sam.hub import push
 from tests.helpers.original_checkpoints import save_checkpoint, save_tokenizer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -63,7 +64,8 @@ def _closed_page(monkeypatch):
 
 def _checked(monkeypatch):
     # That the check finds differences is shown with the exports; it takes a process of its own.
-    monkeypatch.setattr(export, "check_export", lambda *_: 6)
+    for module in (export, push):
+        monkeypatch.setattr(module, "check_export", lambda *_: "checked")
 
 
 def _without_graphs(monkeypatch):

@@ -3,6 +3,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,9 @@ from huggingface_hub import ModelCard
 from huggingface_hub.utils import yaml_dump
 from PIL import Image
 
-from ssp_sam.cli.export import EMBEDDED_FACTS
+from ssp_sam import EMBEDDED_CHECKPOINT
 from ssp_sam.cli.main import main
-from ssp_sam.hub.card import ModelFacts, make_card, read_facts
+from ssp_sam.hub.card import FACTS_FILE, ModelFacts, make_card, read_facts
 from ssp_sam.hub.results import read_report
 from ssp_sam.hub.samples import scene_samples
 from ssp_sam.training.evaluation.report import metric_names
@@ -181,7 +182,7 @@ def test_a_file_that_is_no_report_is_refused_by_name(tmp_path, content):
 
 
 def test_the_facts_of_the_embedded_checkpoint_are_complete():
-    facts = read_facts(EMBEDDED_FACTS)
+    facts = read_facts(EMBEDDED_CHECKPOINT / FACTS_FILE)
     assert facts.licence == "apache-2.0" and facts.languages == ["en"] and facts.limits
     assert facts.training_data and facts.intended_use and facts.emissions_kg is None and facts.energy_kwh is None
 
@@ -189,9 +190,34 @@ def test_the_facts_of_the_embedded_checkpoint_are_complete():
 def test_the_embedded_checkpoint_tells_the_time_of_all_its_stages():
     logs = sorted((ROOT / "docs" / "embedded_checkpoint").glob("*.jsonl"))
     minutes = [json.loads(log.read_text("utf-8").splitlines()[-1])["minutes"] for log in logs]
-    facts = read_facts(EMBEDDED_FACTS)
+    facts = read_facts(EMBEDDED_CHECKPOINT / FACTS_FILE)
     assert len(logs) == 6 and facts.training_hours == round(sum(minutes) / 60, 2)
     assert facts.hardware.startswith("two cores of a CPU")
+
+
+def test_facts_in_the_folder_of_a_model_are_those_of_its_card(tiny_checkpoint, tmp_path):
+    shutil.copytree(tiny_checkpoint, tmp_path / "model")
+    (tmp_path / "model" / FACTS_FILE).write_text("name: Mine\n", "utf-8")
+    assert main(["export", str(tmp_path / "out"), "--model", str(tmp_path / "model"), "--no-check"]) == 0
+    assert "\n# Mine\n" in (tmp_path / "out" / "README.md").read_text("utf-8")
+
+
+HOSTILE = "a | b\n\n## Results\n| x |\n---\n<script>alert(1)</script> [click](http://x) `code` *em* _em_ a_b"
+
+
+def test_what_authors_and_reports_say_opens_no_block_link_or_tag(card):
+    facts = {"name": HOSTILE, "hardware": HOSTILE, "base_models": [HOSTILE], "emissions_source": HOSTILE}
+    report = {**REPORT, "split": HOSTILE, "model": "a\n```\n<b>", "metrics": {"all": ALL, HOSTILE: ALL}}
+    made = card(report, **facts, limits=[HOSTILE, "- a\n- b"], training_data=f"# T\n{HOSTILE}", intended_use=HOSTILE)
+    headings = re.findall(r"^##? .*$", made.text, re.M)
+    assert headings == re.findall(r"^##? .*$", card(REPORT).text.replace("# tiny-model", headings[0]), re.M)
+    fences = re.findall(r"^```", made.text, re.M)
+    outside = re.sub(r"^```.*?^```", "", made.text, flags=re.M | re.S)
+    assert len(fences) % 2 == 0 and r"\<script" in outside and not re.search(r"(?<!\\)<script", outside)
+    assert "## Results" in headings[0] and r"\[click\](http://x)" in headings[0] and r"\_em\_ a_b" in headings[0]
+    assert re.search(r"^\| hardware \| a \\\| b .* \|$", section(made, "Environmental impact"), re.M)
+    assert section(made, "Limits").count("\n- ") == 1 and "[click](http://x) `code`" in section(made, "Limits")
+    assert section(made, "Training data").startswith(r"\# T a \| b ## Results")
 
 
 # ---- samples --------------------------------------------------------------------------------------------------------
@@ -231,6 +257,7 @@ def test_another_model_comes_without_pictures(tiny_checkpoint, tmp_path):
             "emissions_kg: about two\n",
             "emissions_kg of a model's facts must be a number of at least 0, got 'about two'",
         ),
+        ("repo_id: just-a-name\n", "repo_id of a model's facts must be owner/name, got 'just-a-name'"),
         ("limits: none\n", "limits of a model's facts must be a list, got 'none'"),
     ],
 )

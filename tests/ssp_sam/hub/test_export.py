@@ -12,12 +12,13 @@ import torch
 from transformers.dynamic_module_utils import get_imports, get_relative_imports
 
 from ssp_sam import SspSamModel
-from ssp_sam.cli.export import file_tree
 from ssp_sam.cli.main import main
 from ssp_sam.hub import check as hub_check
 from ssp_sam.hub import export as hub_export
 from ssp_sam.hub.check import check_export
+from ssp_sam.hub.export import file_tree
 from ssp_sam.hub.samples import Sample
+from ssp_sam.training import atomic_files
 from tests.helpers.hub_fixtures import EXPRESSIONS, export_tiny
 from tests.helpers.models import make_image
 
@@ -132,6 +133,22 @@ def test_foreign_folders_and_files_are_left_alone(tiny_checkpoint, tmp_path):
     assert [path.name for path in folder.iterdir()] == ["config.json"]
 
 
+def test_an_overwritten_export_is_never_gone(copy, tiny_checkpoint, monkeypatch):
+    """Whatever is done to the names beside the export, its own always names a whole one."""
+    states = []
+    exchange = atomic_files._exchange
+
+    def watch(first, second):
+        states.append((copy / "config.json").is_file())
+        done = exchange(first, second)
+        states.append((copy / "config.json").is_file())
+        return done
+
+    monkeypatch.setattr(atomic_files, "_exchange", watch)
+    export_tiny(tiny_checkpoint, copy, overwrite=True)
+    assert states == [True, True] and [path.name for path in copy.parent.iterdir() if path.name[0] == "."] == []
+
+
 def test_a_failure_leaves_no_half_of_an_export(tiny_checkpoint, tmp_path):
     (broken := tmp_path / "broken.png").write_text("no picture", "utf-8")
     with pytest.raises(OSError, match="broken.png"):
@@ -174,20 +191,20 @@ def test_a_model_that_was_trained_on_and_saved_again_loads(copy):
 
 
 @pytest.mark.parametrize("kind", ["masks", "scores", "boxes", "logits"])
-def test_an_export_that_answers_otherwise_does_not_pass(exported, tiny_checkpoint, monkeypatch, kind):
-    probe = hub_check.hub_probe.answers
+def test_an_export_that_predicts_otherwise_does_not_pass(exported, tiny_checkpoint, monkeypatch, kind):
+    probe = hub_check.probe.predict
     damage = {}
 
     def remember(*words):
         damage.update({name: np.array(value) for name, value in probe(*words).items()})
         return probe(*words)
 
-    def answer_otherwise(folder, requests, scratch):
+    def predict_otherwise(folder, requests, scratch):
         damage[f"{kind} of request 0"].flat[0] = 200  # neither a mask's value, nor a score, nor a place in the picture
         return damage
 
-    monkeypatch.setattr(hub_check.hub_probe, "answers", remember)
-    monkeypatch.setattr(hub_check, "_answers_without_package", answer_otherwise)
+    monkeypatch.setattr(hub_check.probe, "predict", remember)
+    monkeypatch.setattr(hub_check, "_predict_without_package", predict_otherwise)
     with pytest.raises(ValueError, match=f"the {kind} of request 0 differ between"):
         check_export(exported, tiny_checkpoint)
 
