@@ -57,6 +57,7 @@ setup(
         "torch>=2.6",
         "transformers>=5.23,<6",
         "accelerate>=1.10",
+        "filelock>=3.15",
         "huggingface_hub>=1.31",
         "safetensors>=0.5",
         "datasets>=4.0",

@@ -5,9 +5,11 @@ Importing this package makes its classes known to transformers: `AutoConfig`, `A
 `AutoImageProcessor` and `pipeline("referring-segmentation")` find them.
 """
 
+import os
 from pathlib import Path
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
+from transformers import pipeline as transformers_pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration.configuration_ssp_sam import SspSamConfig
@@ -34,6 +36,35 @@ PIPELINE_REGISTRY.register_pipeline(
     type="multimodal",
 )
 
+
+def pipeline(model=None, **options) -> ReferringSegmentationPipeline:
+    """
+    Makes the pipeline for any name of a model, and pulls the model where that is needed.
+
+    Args:
+        model (`str`, `os.PathLike` or `PreTrainedModel`, *optional*): `owner/name` or `owner/name:FILE` on the Hub, a
+            checkpoint of the original, a folder, or a model; the embedded checkpoint when not given.
+        options: Those of transformers' `pipeline`, such as `device` and `dtype`.
+
+    Raises:
+        ValueError: In one sentence, if there is no such model.
+    """
+    if isinstance(model, str | os.PathLike):
+        from .modeling_ssp_sam.conversion.pull import resolve_model
+
+        model = resolve_model(model)
+    return transformers_pipeline("referring-segmentation", model=model, **options)  # pyright: ignore
+
+
+def __getattr__(name: str):
+    # Conversion is imported by those who pull.
+    if name == "pull":
+        from .modeling_ssp_sam.conversion.pull import pull
+
+        return pull
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "EMBEDDED_CHECKPOINT",
     "ReferringSegmentationPipeline",
@@ -43,4 +74,6 @@ __all__ = [
     "SspSamOutput",
     "SspSamPipeline",
     "SspSamProcessor",
+    "pipeline",
+    "pull",
 ]

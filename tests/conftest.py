@@ -8,6 +8,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as in training/train.py: the same numbers wherever operands lie
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -15,6 +18,7 @@ from PIL import Image
 
 from ssp_sam import ReferringSegmentationPipeline
 from tests.helpers.models import make_image, make_pipeline
+from tests.helpers.pulling import use_home, use_hub
 
 
 @pytest.fixture(scope="session", params=["single tower", "two towers"])
@@ -53,3 +57,48 @@ def keep_process_state():
 @pytest.fixture
 def image() -> Image.Image:
     return make_image()
+
+
+# ---- a Hub with the authors' repository ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hf_home(tmp_path, monkeypatch) -> Path:
+    """An empty `HF_HOME` of this process."""
+    use_home(tmp_path / "hf", monkeypatch)
+    return tmp_path / "hf"
+
+
+@pytest.fixture
+def authors_hub(hf_home, monkeypatch):
+    """The Hub of this process, with the authors' repository and those of the towers."""
+    from tests.helpers.authors_repository import hub_with_authors_repository
+
+    with hub_with_authors_repository() as hub:
+        use_hub(hub.url, monkeypatch)
+        yield hub
+        assert hub.unknown == []
+
+
+@pytest.fixture(scope="session")
+def home_with_model(tmp_path_factory) -> Path:
+    """A `HF_HOME` into which a checkpoint of the authors was pulled; tests must not change it."""
+    from ssp_sam.modeling_ssp_sam.conversion.pull import pull
+    from tests.helpers.authors_repository import AUTHORS, WHOLE, hub_with_authors_repository
+
+    folder = tmp_path_factory.mktemp("pulled") / "hf"
+    with hub_with_authors_repository() as hub, pytest.MonkeyPatch.context() as monkeypatch:
+        use_home(folder, monkeypatch)
+        use_hub(hub.url, monkeypatch)
+        pull(AUTHORS, WHOLE)
+    return folder
+
+
+@pytest.fixture
+def pulled(authors_hub, hf_home, home_with_model):
+    """The one model that was pulled into `hf_home` before."""
+    from ssp_sam.modeling_ssp_sam.conversion.pulled_models import pulled_models
+
+    shutil.copytree(home_with_model, hf_home, symlinks=True)
+    [model] = pulled_models()
+    return model

@@ -30,13 +30,14 @@ class CheckpointError(ValueError):
     """A file does not hold what was expected; the message is one sentence that names the file."""
 
 
-def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+def read_weights(path: str | Path, label: str | None = None) -> dict[str, torch.Tensor]:
     """
     Reads the weights of a checkpoint by name.
 
     Args:
         path (`str` or `Path`): A file of `torch.save`, old or new, a TorchScript archive, or safetensors. The weights
             are the whole content, or stand in it under `"model"` or `"state_dict"`.
+        label (`str`, *optional*): What to call the file in messages; its path when not given.
 
     Returns:
         `dict[str, torch.Tensor]`: In the order of the file, on the CPU, in the precision of the file.
@@ -45,21 +46,22 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         CheckpointError: If the file is truncated, is no checkpoint, or asks for more than tensors.
     """
     path = Path(path)
+    label = str(path) if label is None else label
     if not path.is_file():
-        raise CheckpointError(f"there is no file {path}")
+        raise CheckpointError(f"there is no file {label}")
     try:
         weights = _weights_in(path)
         _check_sizes(path, weights)
-    except CheckpointError:
-        raise
+    except CheckpointError as error:
+        raise CheckpointError(str(error).replace(str(path), label)) from error
     except RefusedPickle as error:
         raise CheckpointError(
-            f"{path} was not read: it asks for the Python object {error}, which is more than weights; "
+            f"{label} was not read: it asks for the Python object {error}, which is more than weights; "
             f"only tensors, plain values and argparse.Namespace are taken from a checkpoint"
         ) from error
     except Exception as error:  # readers of damaged files fail in every way there is
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        raise CheckpointError(f"cannot read {path} ({reason[:120]}); {_CUT_OFF}") from error
+        raise CheckpointError(f"cannot read {label} ({reason[:120]}); {_CUT_OFF}") from error
     return weights
 
 

@@ -28,6 +28,7 @@ from .weight_map import ORIGINAL_RULES, shortened
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 MAIN_VARIANT = "paper"
+CONVERTER_VERSION = 1  # raise it where the same checkpoint becomes another folder
 
 
 def convert(checkpoint: str | Path, output: str | Path, **options) -> SspSamConfig:
@@ -49,14 +50,19 @@ def convert(checkpoint: str | Path, output: str | Path, **options) -> SspSamConf
     return convert_weights(read_original(checkpoint), output, **options)
 
 
-def read_original(checkpoint: str | Path) -> NamedWeights:
+def read_original(checkpoint: str | Path, label: str | None = None) -> NamedWeights:
     """
-    Reads a checkpoint of the original, or of one that leaves towers out, by the names of this model.
+    Reads a checkpoint of the original by the names of this model.
+
+    Args:
+        checkpoint (`str` or `Path`): The file.
+        label (`str`, *optional*): What to call it in messages; its path when not given.
 
     Raises:
         CheckpointError: If the file cannot be read or is not of this layout.
     """
-    return NamedWeights.of(read_weights(checkpoint), ORIGINAL_RULES, str(checkpoint))
+    label = str(checkpoint) if label is None else label
+    return NamedWeights.of(read_weights(checkpoint, label), ORIGINAL_RULES, label)
 
 
 def convert_weights(

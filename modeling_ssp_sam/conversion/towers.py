@@ -25,6 +25,9 @@ from .weight_map import (
 
 CLIP_PARTS = ("vision_model.", "text_model.")
 SAM_PARTS = ("sam.vision_encoder.", "sam.prompt_encoder.", "sam.shared_image_embedding.")
+# Where the paper's towers come from on the Hub, by the number of CLIP's patches.
+CLIP_ON_HUB = {14 * 14: "openai/clip-vit-base-patch16", 24 * 24: "openai/clip-vit-large-patch14-336"}
+SAM_ON_HUB = "facebook/sam-vit-huge"
 SAM_WIDTHS = {768: "ViT-B", 1024: "ViT-L", 1280: "ViT-H"}
 
 
@@ -74,6 +77,26 @@ class NamedWeights:
         for part in [part for part in parts if not self.has(part)]:
             for name in [name for name in other.tensors if name.startswith(part)]:
                 self.tensors[name], self.origins[name] = other.tensors[name], other.origins[name]
+
+
+def tower_sources(weights: NamedWeights) -> tuple[dict[str, str], list[str]]:
+    """
+    Decides from the tensors of a checkpoint what has to come from the Hub.
+
+    Returns:
+        The options of `convert_weights` that name the sources, and a line for the user on each.
+    """
+    shapes = weights.shapes()
+    patches = shapes["prompt_generator.positions.weight"][0] - 1 - shapes["prompt_generator.prompt_tokens.weight"][0]
+    clip = CLIP_ON_HUB.get(patches, CLIP_ON_HUB[14 * 14])  # the vocabulary is the same for all; towers are compared
+    if all(weights.has(part) for part in CLIP_PARTS):
+        sources, lines = {"tokenizer": clip}, [f"the tokenizer comes from {clip}"]
+    else:
+        sources, lines = {"clip_model": clip}, [f"CLIP, which the checkpoint leaves out, comes from {clip}"]
+    if not all(weights.has(part) for part in SAM_PARTS):
+        sources["sam_model"] = SAM_ON_HUB
+        lines.append(f"SAM's image encoder, which the checkpoint leaves out, comes from {SAM_ON_HUB}")
+    return sources, lines
 
 
 def add_clip(weights: NamedWeights, clip, clip_model) -> dict[str, Any]:

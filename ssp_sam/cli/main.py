@@ -16,6 +16,7 @@ from .files import InputError, one_line
 # in `run`.
 GROUPS = {
     "use a model": {
+        "pull": "fetch a model for photographs and convert it",
         "segment": "draw the mask of each expression over an image",
         "explain": "draw the maps and word weights behind a prediction",
         "demo": "try a model in the browser",

@@ -2,8 +2,7 @@
 """The model that a subcommand of `ssp-sam` works with."""
 
 import argparse
-import os
-import re
+import sys
 
 import torch
 from transformers import AutoConfig, pipeline
@@ -11,36 +10,40 @@ from transformers.utils import logging
 
 from .. import EMBEDDED_CHECKPOINT
 from ..configuration.configuration_ssp_sam import SspSamConfig
+from ..modeling_ssp_sam.conversion.checkpoint_sources import SeveralError
+from ..modeling_ssp_sam.conversion.pull import resolve_model
 from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from .files import InputError, one_line
 
+MODEL_HELP = "Hub id, owner/name:FILE, folder or .pth of a model (default: the embedded one)"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def add_model_options(parser: argparse.ArgumentParser):
     """Adds `--model`, `--device` and `--dtype`."""
-    parser.add_argument("--model", metavar="ID_OR_DIR", help="Hub id or folder of a model (default: the embedded one)")
+    parser.add_argument("--model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--device", metavar="NAME", help="such as cpu, cuda or cuda:1 (default: an accelerator if any)")
     parser.add_argument("--dtype", choices=DTYPES, default="auto", help="precision to compute in")
 
 
 def find_model(model: str | None) -> str:
     """
-    Returns the folder or Hub id of a model, the embedded one where none is named.
+    Returns the folder or Hub id of a model, the embedded one where none is named; pulls it where that is needed.
 
     Raises:
-        InputError: If it can be neither.
+        InputError: If there is no such model, or several are meant.
     """
     if model is None:
         if not EMBEDDED_CHECKPOINT.is_dir():
             missing = str(EMBEDDED_CHECKPOINT)
             raise InputError(f"the embedded checkpoint is missing at {missing!r}; reinstall ssp-sam or pass --model")
         return str(EMBEDDED_CHECKPOINT)
-    if not os.path.isdir(model) and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model):
-        raise InputError(f"--model must be a folder or a Hub id such as owner/name, got {model!r}")
-    if os.path.isdir(model) and not os.path.isfile(os.path.join(model, "config.json")):
-        raise InputError(f"no config.json in the folder --model {model!r}")
-    return model
+    try:
+        return resolve_model(model, say=lambda line: print(f"ssp-sam: {line}", file=sys.stderr))
+    except SeveralError as error:
+        raise InputError(f"--model {model} is not one model: {one_line(error)}; see ssp-sam pull {model}") from error
+    except ValueError as error:
+        raise InputError(f"--model {model} cannot be used: {one_line(error)}") from error
 
 
 def read_config(model: str) -> SspSamConfig:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN = "hf_local_token"
 # As on the Hub: binary weights go through LFS, text is part of the commit.
-LFS_SUFFIXES = (".safetensors", ".png")
+LFS_SUFFIXES = (".safetensors", ".png", ".pth", ".pt", ".bin")
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Blob:
 @dataclass
 class Repo:
     private: bool
+    gated: bool = False
     refs: dict[str, str] = field(default_factory=dict)
     commits: dict[str, dict[str, Blob]] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
@@ -57,6 +58,7 @@ class LocalHub:
 
     def __init__(self):
         self.repos: dict[str, Repo] = {}
+        self.datasets: set[str] = set()
         self.objects: dict[str, bytes] = {}
         self.falsified: set[str] = set()
         self.break_after, self.breaks = 0, 0
@@ -76,6 +78,14 @@ class LocalHub:
     def __exit__(self, *_):
         self.server.shutdown()
         self.server.server_close()
+
+    def publish(self, repo_id: str, files: dict[str, bytes], **options) -> Repo:
+        """Makes a repository with these files, or commits them to one that is there, in place of what it held."""
+        repo = self.repos.setdefault(repo_id, Repo(private=False, **options))
+        blobs = {name: Blob(content, lfs=name.endswith(LFS_SUFFIXES)) for name, content in files.items()}
+        self.objects.update({blob.oid: blob.content for blob in blobs.values() if blob.lfs})
+        repo.commit("main", blobs, "Upload files")
+        return repo
 
     def files(self, repo_id: str, revision: str = "main") -> dict[str, bytes]:
         repo = self.repos[repo_id]
@@ -100,6 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
         ("POST", r"/api/models/(?P<repo>[^/]+/[^/]+)/commit/(?P<revision>[^/]+)", "commit"),
         ("GET", r"/api/models/(?P<repo>[^/]+/[^/]+)/tree/(?P<revision>[^/]+)(/(?P<path>.+))?", "tree"),
         ("GET", r"/api/models/(?P<repo>[^/]+/[^/]+)(/revision/(?P<revision>[^/]+))?", "info"),
+        ("GET", r"/api/agent-harnesses", "harnesses"),
+        ("GET", r"/api/datasets/(?P<repo>[^/]+/[^/]+)", "dataset"),
         ("POST", r"/(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/batch", "lfs_batch"),
         ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", "lfs_put"),
         ("POST", r"/lfs/verify", "lfs_verify"),
@@ -193,8 +205,22 @@ class _Handler(BaseHTTPRequestHandler):
     def info(self, repo: str, revision: str = ""):
         found = self.find(repo)
         oid = self.oid(found, revision)
-        siblings = [{"rfilename": name} for name in found.commits[oid]]
-        return self.send(200, {"id": repo, "sha": oid, "private": found.private, "tags": [], "siblings": siblings})
+        siblings = []
+        for name, blob in found.commits[oid].items():
+            facts = {"size": len(blob.content), "blobId": "0" * 40 if blob.lfs else blob.oid}
+            if blob.lfs:
+                facts["lfs"] = {"sha256": blob.oid, "size": len(blob.content), "pointerSize": 130}
+            siblings.append({"rfilename": name, **(facts if self.query.get("blobs") else {})})
+        facts = {"private": found.private, "gated": "manual" if found.gated else False, "tags": []}
+        return self.send(200, {"id": repo, "sha": oid, **facts, "siblings": siblings})
+
+    def harnesses(self):
+        return self.send(200, {})
+
+    def dataset(self, repo: str):
+        if repo not in self.hub.datasets:
+            raise _Refusal(401, "RepoNotFound", "Repository not found")
+        return self.send(200, {"id": repo, "sha": "0" * 40, "private": False, "tags": [], "siblings": []})
 
     def tree(self, repo: str, revision: str, path: str = ""):
         found = self.find(repo)
@@ -276,6 +302,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def resolve(self, repo: str, revision: str, path: str):
         found = self.find(repo)
+        if found.gated and not self.signed_in():
+            raise _Refusal(403, "GatedRepo", f"Access to model {repo} is restricted")
         oid = self.oid(found, revision)
         blob = found.commits[oid].get(path)
         if blob is None:

@@ -13,6 +13,8 @@ from ssp_sam.cli import export, info
 from ssp_sam.cli import main as cli
 from ssp_sam.cli.main import COMMANDS, GROUPS, main, make_parser
 from ssp_sam.hub import push
+from ssp_sam.modeling_ssp_sam.conversion import pull as pull_module
+from ssp_sam.modeling_ssp_sam.conversion.pulled_models import PulledModel
 from tests.helpers.original_checkpoints import save_checkpoint, save_tokenizer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -75,11 +77,17 @@ def _without_graphs(monkeypatch):
     monkeypatch.setattr(onnx_export, "export_onnx", lambda model, processor, folder, dtype: Path(folder))
 
 
+def _authors_repository(monkeypatch):
+    # The example names the authors' repository on the Hub; its parts are shown with the subcommand.
+    monkeypatch.setattr(pull_module, "pull_model", lambda *_, **__: PulledModel(EMBEDDED_CHECKPOINT))
+
+
 NEEDS = {
     "convert": _original,
     "demo": _closed_page,
     "export": _checked,
     "export-onnx": _without_graphs,
+    "pull": _authors_repository,
     "push": _checked,
     "serve": _any_port,
     "show-data": _prepared,

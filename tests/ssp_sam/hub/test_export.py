@@ -231,7 +231,10 @@ def test_the_command_lists_what_it_wrote(tiny_checkpoint, tmp_path, monkeypatch,
     ("words", "message"),
     [
         (["full"], "'full' holds other files and is left alone"),
-        (["new", "--model", "nowhere/at/all"], "--model must be a folder or a Hub id"),
+        (
+            ["new", "--model", "nowhere/at/all"],
+            "'nowhere/at/all' is no file or folder",
+        ),
         (["new", "--report", "none.json"], "No such file or directory: 'none.json'"),
         (["new", "--report", "photo.png"], "photo.png"),
         (["new", "--facts", "facts.yaml"], "'facts.yaml' holds colour"),

@@ -163,7 +163,10 @@ def test_an_export_that_does_not_pass_the_check_is_not_published(hub, tiny_check
         (["--repo-id", "tiny"], "--repo-id must be owner/name, got 'tiny'"),
         (["--repo-id", "a/b/c"], "Repo id must be"),
         (["--repo-id", "a/b", "--create-pr", "--revision", "v2"], "leave out --revision 'v2'"),
-        (["--repo-id", "a/b", "--model", "nowhere/at/all"], "--model must be a folder or a Hub id"),
+        (
+            ["--repo-id", "a/b", "--model", "nowhere/at/all"],
+            "'nowhere/at/all' is no file or folder",
+        ),
     ],
 )
 def test_bad_usage_is_one_line_before_anything_is_exported(words, message, capsys):
