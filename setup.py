@@ -45,6 +45,7 @@ setup(
             "*.md",
             "*.yaml",
             "*.txt",
+            "*.css",
             "assets/**/*",
             "checkpoints/**/*",
             "*configs/**/*",

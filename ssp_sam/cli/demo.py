@@ -11,8 +11,8 @@ def add_parser(commands):
     """Adds the subcommand to those of `ssp-sam`."""
     parser = commands.add_parser(
         "demo",
-        description="Serves a page on which pictures are dropped, expressions written and answers corrected by clicks. "
-        "Only this machine can reach it, unless --host says otherwise. Needs gradio: pip install ssp-sam[demo]",
+        description="Serves a page on which images are dropped, expressions written and predictions corrected by "
+        "clicks. Only this machine can reach it, unless --host says otherwise. Needs gradio: pip install ssp-sam[demo]",
         example="ssp-sam demo",
     )
     add_model_options(parser)

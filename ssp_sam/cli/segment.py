@@ -152,10 +152,7 @@ def _segment_one(
         for result, mask in zip(results, masks)
     ]
     lines = [f"{source} ({image.width} x {image.height})"]
-    lines += [
-        f"  {number}. {result['label']}: {_found(result)}{unknown_words_note(result)}"
-        for number, result in enumerate(results, start=1)
-    ]
+    lines += [f"  {number}. {result['label']}: {_found(result)}" for number, result in enumerate(results, start=1)]
     lines += [f"  mask {path}" for path in files.masks]
     lines += [f"  overlay {files.overlay}"] if files.overlay is not None else []
     return record, "\n".join(lines)

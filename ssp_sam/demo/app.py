@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""The page of `ssp-sam demo` and of a Hugging Face Space: picture, expressions, masks, clicks to refine them."""
+"""The page of `ssp-sam demo` and of a Hugging Face Space: image, expressions, masks, clicks to refine them."""
 
 import html
 import logging
@@ -19,44 +19,22 @@ from .session import DemoSegmenter, DemoState, describe_state, draw_state
 
 logger = logging.getLogger(__name__)
 
-EXAMPLE_PICTURE = Path(__file__).resolve().parents[2] / "examples" / "scene.png"
+EXAMPLE_IMAGE = Path(__file__).resolve().parents[2] / "examples" / "scene.png"
 EXAMPLE_SEEDS = (11, 24)
 MAX_FILE_SIZE = "20mb"
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 FAULT = "Something went wrong on this side; the log of the demo says more."
 INTRODUCTION = """# SSP-SAM: say it, segment it
-Drop a picture, write what to find, and see the mask of each expression, or that nothing there fits it."""
+Drop an image, write what to find, and see the mask of each expression, or that nothing there fits it."""
 CLICK_HELP = (
-    "Click on the picture above to correct the answer: a point on what is meant, beside it, or a box by two corners."
+    "Click on the image above to correct the prediction: a point on what is meant, beside it, or a box by two corners."
 )
 CLICK_KINDS = (("Point on it", "inside"), ("Point beside it", "outside"), ("Box", "box"))
 EXPLANATION_HELP = (
     "Where the model saw a resemblance to the sentence, what its verification kept of it, and how much each word "
     "counted. For the words alone, without clicks."
 )
-CSS = """
-.gradio-container { width: 100% !important; max-width: 1240px !important; margin: 0 auto !important; }
-#introduction h1 { margin-bottom: 0.1em; }
-.ssp-notice { padding: 10px 14px; border-radius: 8px; border: 1px solid #d97706; background: #fef3c7; color: #78350f;
-  overflow-wrap: anywhere; }
-.ssp-legend { list-style: none; margin: 0; padding: 0; }
-.ssp-legend li { display: flex; align-items: baseline; gap: 10px; padding: 6px 4px; margin: 0; }
-.ssp-legend li + li { border-top: 1px solid var(--border-color-primary); }
-.ssp-legend i { flex: none; width: 14px; height: 14px; border: 3px solid; border-radius: 4px; align-self: flex-start;
-  margin-top: 0.3em; }
-.ssp-legend em { flex: 1; min-width: 0; font-style: normal; overflow-wrap: anywhere; }
-.ssp-legend small { flex: none; font-size: 0.9em; }
-.ssp-legend .missing { opacity: 0.65; }
-#answer img { cursor: crosshair; }
-#answer .image-container, #maps .image-container { padding-top: 34px; }  /* room for the buttons over the picture */
-#target .info-text { color: var(--body-text-color); opacity: 0.75; }
-#examples td { white-space: pre-line; text-align: left; }
-@media (max-width: 700px) {
-  #maps .image-container { overflow-x: auto; justify-content: flex-start; }
-  #maps .image-container * { justify-content: flex-start; }
-  #maps img { min-width: 860px; }
-}
-"""
+STYLE = Path(__file__).resolve().with_name("style.css")
 
 
 def build_demo(pipeline: ReferringSegmentationPipeline):
@@ -76,14 +54,14 @@ def build_demo(pipeline: ReferringSegmentationPipeline):
             with gr.Column(scale=4, min_width=320):
                 ask = _lay_out_question(gr)
             with gr.Column(scale=6, min_width=320):
-                tell = _lay_out_answer(gr)
-        shown = [state, tell.answer, tell.legend, tell.notice, tell.target, tell.refine, tell.undoing]
+                tell = _lay_out_prediction(gr)
+        shown = [state, tell.drawing, tell.legend, tell.notice, tell.target, tell.refine, tell.undoing]
         page.example_files = tempfile.TemporaryDirectory(prefix="ssp-sam-demo-")  # removed together with the page
         examples = find_examples(page.example_files.name)
         # Not `gr.Examples`, which replaces the components it fills.
         choices = gr.Dataset(
-            components=[ask.picture, ask.text],
-            headers=["Picture", "Expressions"],
+            components=[ask.image, ask.text],
+            headers=["Image", "Expressions"],
             samples=examples,
             type="index",
             label="Examples",
@@ -91,22 +69,22 @@ def build_demo(pipeline: ReferringSegmentationPipeline):
         )
 
         # 2. What happens.
-        def click(state, target, kind, event: gr.SelectData):  # the annotation makes gradio pass the place
+        def click(state, target, kind, event: gr.SelectData):  # the annotation makes gradio pass the position
             return steps.click(state, target, kind, event.index)
 
         def segment(*asked):
-            return [*steps.segment(*asked), gr.Tabs(selected="answer")]
+            return [*steps.segment(*asked), gr.Tabs(selected="prediction")]
 
         def choose(index):
             path, text = examples[index]
             return [path, text, *segment(DemoState(), path, text, None)]
 
         quiet = {"api_visibility": "private", "show_progress": "minimal"}
-        gr.on([ask.picture.upload, ask.picture.clear], steps.open, ask.picture, shown, **quiet)
-        asked = [state, ask.picture, ask.text, tell.target]
+        gr.on([ask.image.upload, ask.image.clear], steps.open, ask.image, shown, **quiet)
+        asked = [state, ask.image, ask.text, tell.target]
         gr.on([ask.segment.click, ask.text.submit], segment, asked, [*shown, tell.tabs], **quiet)
-        choices.click(choose, choices, [ask.picture, ask.text, *shown, tell.tabs], **quiet)
-        tell.answer.select(click, [state, tell.target, tell.kind], shown, **quiet)
+        choices.click(choose, choices, [ask.image, ask.text, *shown, tell.tabs], **quiet)
+        tell.drawing.select(click, [state, tell.target, tell.kind], shown, **quiet)
         tell.undo.click(steps.undo, [state, tell.target], shown, **quiet)
         tell.clear.click(steps.clear, [state, tell.target], shown, **quiet)
         tell.explaining.select(steps.explain, state, [tell.maps, tell.notice], api_visibility="private")
@@ -114,18 +92,18 @@ def build_demo(pipeline: ReferringSegmentationPipeline):
 
 
 def _lay_out_question(gr) -> SimpleNamespace:
-    picture = gr.Image(
-        label="Picture",
+    image = gr.Image(
+        label="Image",
         type="filepath",
         image_mode=None,
         sources=["upload", "clipboard"],
         buttons=[],
         height=260,
-        elem_id="picture",
+        elem_id="image",
     )
     # Files reach the app as they are, which says itself what is wrong with them. No subclass: gradio would write a file
     # of its signatures beside this one.
-    picture.preprocess = lambda payload: None if payload is None else payload.path
+    image.preprocess = lambda payload: None if payload is None else payload.path
     text = gr.Textbox(
         label="Expressions, one per line",
         placeholder="the red car\nthe dog on the left",
@@ -134,15 +112,15 @@ def _lay_out_question(gr) -> SimpleNamespace:
         elem_id="expressions",
     )
     segment = gr.Button("Segment", variant="primary", elem_id="segment")
-    return SimpleNamespace(picture=picture, text=text, segment=segment)
+    return SimpleNamespace(image=image, text=text, segment=segment)
 
 
-def _lay_out_answer(gr) -> SimpleNamespace:
+def _lay_out_prediction(gr) -> SimpleNamespace:
     output: dict[str, Any] = {"show_label": False, "interactive": False, "buttons": ["download", "fullscreen"]}
     notice = gr.HTML(visible=False, elem_id="notice")
-    with gr.Tabs(selected="answer") as tabs:
-        with gr.Tab("Answer", id="answer"):
-            answer = gr.Image(elem_id="answer", **output)
+    with gr.Tabs(selected="prediction") as tabs:
+        with gr.Tab("Prediction", id="prediction"):
+            drawing = gr.Image(elem_id="prediction", **output)
             legend = gr.HTML(elem_id="legend")
             with gr.Group(visible=False) as refine:
                 target = gr.Radio(label="Refine", elem_id="target", info=CLICK_HELP)
@@ -156,7 +134,7 @@ def _lay_out_answer(gr) -> SimpleNamespace:
     return SimpleNamespace(
         notice=notice,
         tabs=tabs,
-        answer=answer,
+        drawing=drawing,
         legend=legend,
         refine=refine,
         target=target,
@@ -182,7 +160,7 @@ class DemoSteps:
     def segment(self, state: DemoState, path: str | None, text: str | None, target: str | None):
         def step():
             current = state
-            if state.source != path:  # another file, which may still hold the same picture
+            if state.source != path:  # another file, which may still hold the same image
                 opened = self.segmenter.open(path)
                 current = replace(state, source=path) if opened.image == state.image else opened
             return self.segmenter.segment(current, text or "")
@@ -212,17 +190,17 @@ class DemoSteps:
         except ValueError as error:
             message = str(error)
         except Exception:
-            logger.exception("the demo could not answer")
+            logger.exception("the demo could not segment")
             message = FAULT
         target = target if target in state.expressions else next(iter(state.expressions), None)
-        has_answer = bool(state.results)
+        has_results = bool(state.results)
         return [
             state,
             draw_state(state),
             describe_state(state),
             self._notice(message),
             self.gr.Radio(choices=state.expressions, value=target),
-            self.gr.Group(visible=has_answer),
+            self.gr.Group(visible=has_results),
             self.gr.Row(visible=any(state.marks.values())),
         ]
 
@@ -250,7 +228,7 @@ def launch_demo(page, host: str | None = "127.0.0.1", port: int | None = None, *
         server_port=port,
         share=False,
         theme=theme,
-        css=CSS,
+        css_paths=STYLE,
         footer_links=[],
         max_file_size=MAX_FILE_SIZE,
         enable_monitoring=False,
@@ -277,14 +255,14 @@ def import_gradio():
 
 def find_examples(folder: str) -> list[list[str]]:
     """
-    Pictures with expressions: that of the repository where there is one, and generated scenes.
+    Returns images with expressions: that of the repository where there is one, and generated scenes.
 
     Args:
-        folder: where to put the pictures, one that gradio may serve from.
+        folder: where to put the images, one that gradio may serve from.
     """
     examples = []
-    if EXAMPLE_PICTURE.is_file():
-        examples.append([shutil.copy(EXAMPLE_PICTURE, folder), "the red car\nthe dog\nthe penguin"])
+    if EXAMPLE_IMAGE.is_file():
+        examples.append([shutil.copy(EXAMPLE_IMAGE, folder), "the red car\nthe dog\nthe penguin"])
     for seed in EXAMPLE_SEEDS:
         scene = generate_scene(seed, split="test", size_hw=(300, 400))
         expressions = [

@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""What the demo does with a picture, expressions and clicks, apart from the page that shows it."""
+"""What the demo does with an image, expressions and clicks, apart from the page that shows it."""
 
 import hashlib
 import html
@@ -15,11 +15,11 @@ from PIL import Image, ImageDraw
 from ..explain import draw_explanation, explain
 from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from ..processing.image_inputs import read_rgb
-from ..processing.visualization.painting import choose_colours, paint_results
+from ..processing.visualization.painting import choose_colours, paint_results, scaled_size
 
 MAX_EXPRESSIONS = 20
 CACHED_IMAGES = 8
-# The long side of the picture in the page, in pixels: lines stay readable on small ones, large ones load fast.
+# The long side of the image in the page, in pixels: lines stay readable on small ones, large ones load fast.
 MIN_SHOWN, MAX_SHOWN = 640, 1280
 MARK_COLOURS = {1: (34, 197, 94), 0: (239, 68, 68)}  # on what is meant, beside it
 BOX_COLOUR = (250, 204, 21)
@@ -41,14 +41,14 @@ class Mark(NamedTuple):
 @dataclass(frozen=True)
 class DemoState:
     """
-    One visitor's picture, expressions, marks and answers.
+    One visitor's image, expressions, marks and predictions.
 
     Args:
-        image: the upright picture, RGB; None before there is one.
+        image: the upright image, RGB; None before there is one.
         results: what the pipeline returned for each expression, in order.
-        colours: one per expression, which stay while answers are refined.
+        colours: one per expression, which stay while predictions are refined.
         marks: per expression, in order of clicking.
-        source: the file that the picture came from.
+        source: the file that the image came from.
     """
 
     image: Image.Image | None = None
@@ -72,7 +72,7 @@ class DemoState:
 
 class DemoSegmenter:
     """
-    Answers for all visitors; each picture is encoded once, as long as it is among the last `CACHED_IMAGES`.
+    Segments for all visitors; each image is encoded once, as long as it is among the last `CACHED_IMAGES`.
 
     Wrong input raises a ValueError whose message is meant for the visitor.
     """
@@ -83,21 +83,21 @@ class DemoSegmenter:
         self._lock = threading.Lock()
 
     def open(self, path: str | None) -> DemoState:
-        """A state with the picture of a file, or without one."""
+        """Returns a state with the image of a file, or without one."""
         if path is None:
             return DemoState()
         try:
             image, _ = read_rgb(path)
         except ValueError as error:
             raise ValueError(
-                "This file cannot be read as a picture; choose another one, such as PNG or JPEG."
+                "This file cannot be read as an image; choose another one, such as PNG or JPEG."
             ) from error
         return DemoState(image=image, source=path)
 
     def segment(self, state: DemoState, text: str) -> DemoState:
-        """Answers for the expressions in `text`, one per line; marks stay with expressions that stay."""
+        """Segments what the expressions in `text` refer to, one per line; marks stay with expressions that stay."""
         if state.image is None:
-            raise ValueError("There is no picture yet: drop one above, or choose an example.")
+            raise ValueError("There is no image yet: drop one above, or choose an example.")
         expressions = list(dict.fromkeys(" ".join(line.split()) for line in text.splitlines() if line.strip()))
         if not expressions:
             raise ValueError("There is nothing to look for yet: write an expression such as “the red car”.")
@@ -106,19 +106,19 @@ class DemoSegmenter:
                 f"Please ask for at most {MAX_EXPRESSIONS} expressions at once; these are {len(expressions)}."
             )
         marks = {expression: state.marks[expression] for expression in expressions if expression in state.marks}
-        state = self._answer(replace(state, marks=marks), expressions)
+        state = self._predict(replace(state, marks=marks), expressions)
         return replace(state, colours=tuple(choose_colours(state.image, [result["mask"] for result in state.results])))
 
     def click(self, state: DemoState, expression: str | None, kind: str, shown_xy: tuple[float, float]) -> DemoState:
         """
-        Adds a mark to an expression and answers again.
+        Adds a mark to an expression and segments again.
 
         Args:
             kind: "inside", "outside" or "box"; of a box, the first click gives one corner and the second the other.
-            shown_xy: the place in the shown picture.
+            shown_xy: the position in the shown image.
         """
         if expression not in state.expressions or state.image is None:
-            raise ValueError("There is no answer to refine yet: write an expression and press Segment first.")
+            raise ValueError("There is nothing to refine yet: write an expression and press Segment first.")
         x, y = (
             min(max(value / state.scale, 0.0), float(side))
             for value, side in zip(shown_xy, state.image.size, strict=True)
@@ -137,25 +137,25 @@ class DemoSegmenter:
         return self._mark(state, expression, (*marks, Mark("box", box)))
 
     def undo(self, state: DemoState, expression: str | None) -> DemoState:
-        """Takes the expression's last mark back and answers again."""
+        """Takes the expression's last mark back and segments again."""
         marks = state.marks.get(expression or "", ())
         return self._mark(state, expression, marks[:-1]) if expression and marks else state
 
     def clear(self, state: DemoState) -> DemoState:
-        """Takes all marks back and answers again."""
-        return self._answer(replace(state, marks={}), state.expressions) if any(state.marks.values()) else state
+        """Takes all marks back and segments again."""
+        return self._predict(replace(state, marks={}), state.expressions) if any(state.marks.values()) else state
 
     def explain(self, state: DemoState) -> Image.Image:
-        """The maps and word weights behind the answers; marks play no part in them."""
+        """Returns the maps and word weights behind the predictions; marks play no part in them."""
         if state.image is None or not state.results:
-            raise ValueError("There is no answer to look behind yet: write an expression and press Segment first.")
+            raise ValueError("There is nothing to look behind yet: write an expression and press Segment first.")
         with self._lock:
             return draw_explanation(explain(self.pipeline, state.image, state.expressions))
 
     def _mark(self, state: DemoState, expression: str, marks: tuple[Mark, ...]) -> DemoState:
-        return self._answer(replace(state, marks={**state.marks, expression: marks}), state.expressions)
+        return self._predict(replace(state, marks={**state.marks, expression: marks}), state.expressions)
 
-    def _answer(self, state: DemoState, expressions: list[str]) -> DemoState:
+    def _predict(self, state: DemoState, expressions: list[str]) -> DemoState:
         points, labels, boxes = [], [], []
         for expression in expressions:
             marks = state.marks.get(expression, ())
@@ -192,19 +192,19 @@ class DemoSegmenter:
 
 
 def draw_state(state: DemoState) -> Image.Image | None:
-    """The picture with masks, boxes and marks, `DemoState.scale` times as large; None without one."""
+    """Returns the image with masks, boxes and marks, `DemoState.scale` times as large; None without one."""
     if state.image is None:
         return None
-    size = (max(1, round(state.image.width * state.scale)), max(1, round(state.image.height * state.scale)))
-    picture = state.image.resize(size, Image.Resampling.LANCZOS)
+    size = scaled_size(state.image.size, state.scale)
+    drawing = state.image.resize(size, Image.Resampling.LANCZOS)
     if state.results:
-        picture = paint_results(picture, state.results, state.colours, (state.scale, state.scale))
-    draw = ImageDraw.Draw(picture)
+        drawing = paint_results(drawing, state.results, state.colours, (state.scale, state.scale))
+    draw = ImageDraw.Draw(drawing)
     radius = max(size) / 90
     for marks in state.marks.values():
         for mark in marks:
             _draw_mark(draw, mark.kind, [value * state.scale for value in mark.xy], radius)
-    return picture
+    return drawing
 
 
 def _draw_mark(draw: ImageDraw.ImageDraw, kind: str, xy: list[float], radius: float) -> None:
@@ -227,7 +227,10 @@ def _draw_mark(draw: ImageDraw.ImageDraw, kind: str, xy: list[float], radius: fl
 
 
 def describe_state(state: DemoState) -> str:
-    """The legend as HTML: per expression its colour, its number, its words, and its score or "nothing found"."""
+    """
+    Returns the legend as HTML: per expression its colour, its number, its words, those of them that the model does not
+    know, and its score or "nothing found".
+    """
     if not state.results:
         return ""
     rows = []
@@ -235,9 +238,11 @@ def describe_state(state: DemoState) -> str:
         missing = result["no_target"]
         rgb = "rgb({},{},{})".format(*colour)
         swatch = f"border-color:{rgb}" + ("" if missing else f";background:{rgb}")
+        words = html.escape(", ".join(result["unknown_words"]))
+        unknown = f" <span class='unknown'>unknown to the model: {words}</span>" if words else ""
         note = f"{'nothing found' if missing else 'found'} <b>{result['score']:.2f}</b>"
         rows.append(
             f'<li class="{"missing" if missing else "found"}"><i style="{swatch}"></i><span>{number}</span>'
-            f"<em>{html.escape(result['label'])}</em><small title='how sure the model is'>{note}</small></li>"
+            f"<em>{html.escape(result['label'])}{unknown}</em><small title='how sure the model is'>{note}</small></li>"
         )
     return f'<ol class="ssp-legend">{"".join(rows)}</ol>'

@@ -30,8 +30,8 @@ def tiny_pipeline():
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory) -> str:
-    path = tmp_path_factory.mktemp("pictures") / "picture.png"
+def image_file(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("images") / "image.png"
     make_image(64, 48).save(path)
     return str(path)
 
@@ -46,8 +46,8 @@ def steps(gradio, tiny_pipeline):
     return DemoSteps(gradio, DemoSegmenter(tiny_pipeline))
 
 
-def test_a_step_shows_picture_legend_and_choices(steps, picture):
-    state, shown, legend, notice, target, refine, undoing = steps.segment(DemoState(), picture, "a dog\na cat", None)
+def test_a_step_shows_image_legend_and_choices(steps, image_file):
+    state, shown, legend, notice, target, refine, undoing = steps.segment(DemoState(), image_file, "a dog\na cat", None)
     assert state.expressions == ["a dog", "a cat"] and shown.size == (640, 480)
     assert legend.count("<li") == 2 and not notice.visible
     assert (target.value, refine.visible, undoing.visible) == ("a dog", True, False)
@@ -56,40 +56,40 @@ def test_a_step_shows_picture_legend_and_choices(steps, picture):
     assert not np.array_equal(np.asarray(clicked[1]), np.asarray(shown))
 
 
-def test_a_failed_step_leaves_the_page_and_adds_a_notice(steps, picture):
-    state = steps.segment(DemoState(), picture, "a dog", None)[0]
-    after, _, legend, notice, *_ = steps.segment(state, picture, "  ", "a dog")
+def test_a_failed_step_leaves_the_page_and_adds_a_notice(steps, image_file):
+    state = steps.segment(DemoState(), image_file, "a dog", None)[0]
+    after, _, legend, notice, *_ = steps.segment(state, image_file, "  ", "a dog")
     assert after is state and "a dog" in legend
     assert notice.visible and "nothing to look for yet" in notice.value and 'role="alert"' in notice.value
 
 
-def test_a_fault_of_the_program_is_admitted_without_a_traceback(steps, picture, monkeypatch, caplog):
+def test_a_fault_of_the_program_is_admitted_without_a_traceback(steps, image_file, monkeypatch, caplog):
     monkeypatch.setattr(steps.segmenter, "segment", lambda *_: 1 / 0)
-    notice = steps.segment(DemoState(), picture, "a dog", None)[3]
+    notice = steps.segment(DemoState(), image_file, "a dog", None)[3]
     assert "Something went wrong" in notice.value and "ZeroDivisionError" in caplog.text
 
 
-def test_a_new_picture_is_read_even_if_its_upload_was_missed(steps, picture, tmp_path):
+def test_a_new_image_is_read_even_if_its_upload_was_missed(steps, image_file, tmp_path):
     make_image(30, 40, seed=5).save(tmp_path / "second.png")
-    state = steps.segment(DemoState(), picture, "a dog", None)[0]
+    state = steps.segment(DemoState(), image_file, "a dog", None)[0]
     assert steps.segment(state, str(tmp_path / "second.png"), "a dog", None)[0].image.size == (30, 40)
     assert steps.segment(state, None, "a dog", None)[3].visible  # it was taken away
 
 
-def test_clicks_stay_where_the_same_picture_comes_as_another_file(steps, picture, tmp_path):
-    state = steps.segment(DemoState(), picture, "a dog", None)[0]
+def test_clicks_stay_where_the_same_image_comes_as_another_file(steps, image_file, tmp_path):
+    state = steps.segment(DemoState(), image_file, "a dog", None)[0]
     state = steps.click(state, "a dog", "inside", (100, 100))[0]
-    copy = shutil.copy(picture, tmp_path)
+    copy = shutil.copy(image_file, tmp_path)
     assert steps.segment(state, copy, "a dog", None)[0].marks == state.marks
 
 
-def test_an_unreadable_picture_takes_the_old_answer_away(steps, picture, tmp_path):
-    (tmp_path / "notes.png").write_text("no picture")
+def test_an_unreadable_image_takes_the_old_prediction_away(steps, image_file, tmp_path):
+    (tmp_path / "notes.png").write_text("no image")
     state, shown, legend, notice, *_ = steps.open(str(tmp_path / "notes.png"))
-    assert (state, shown, legend) == (DemoState(), None, "") and "cannot be read as a picture" in notice.value
+    assert (state, shown, legend) == (DemoState(), None, "") and "cannot be read as an image" in notice.value
 
 
-def test_examples_are_pictures_with_expressions(gradio, tmp_path):
+def test_examples_are_images_with_expressions(gradio, tmp_path):
     from ssp_sam.demo.app import find_examples
 
     examples = find_examples(str(tmp_path))
@@ -186,7 +186,7 @@ class Visitor:
         size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.get(address)
-        self.wait(lambda: self.all("#segment") and self.all("#picture input[type=file]"))
+        self.wait(lambda: self.all("#segment") and self.all("#image input[type=file]"))
 
     def all(self, selector: str) -> list:
         return self.driver.find_elements("css selector", selector)
@@ -212,7 +212,7 @@ class Visitor:
         element.click()
 
     def upload(self, path: str):
-        self.all("#picture input[type=file]")[0].send_keys(path)
+        self.all("#image input[type=file]")[0].send_keys(path)
 
     def write(self, text: str):
         field = self.all("#expressions textarea")[0]
@@ -225,21 +225,21 @@ class Visitor:
     def notice(self) -> str:
         return " ".join(item.text for item in self.all(".ssp-notice"))
 
-    def answer(self) -> str:
-        """The address of the shown picture, another one for each answer; empty before it is loaded."""
-        images = self.all("#answer img")
+    def shown(self) -> str:
+        """The address of the shown image_file, another one for each prediction; empty before it is loaded."""
+        images = self.all("#prediction img")
         loaded = images and self.driver.execute_script("return arguments[0].naturalWidth > 0", images[0])
         return images[0].get_attribute("src") if loaded else ""
 
-    def click_answer(self, x: float, y: float):
-        """Clicks at fractions of the width and height of the answer, and waits for the next one."""
+    def click_image(self, x: float, y: float):
+        """Clicks at fractions of the width and height of the image, and waits for the next one."""
         from selenium.webdriver.common.action_chains import ActionChains
 
-        before, image = self.answer(), self.all("#answer img")[0]
+        before, image = self.shown(), self.all("#prediction img")[0]
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", image)
         offset = round((x - 0.5) * image.size["width"]), round((y - 0.5) * image.size["height"])
         ActionChains(self.driver).move_to_element_with_offset(image, *offset).click().perform()
-        self.wait(lambda: self.answer() not in ("", before))
+        self.wait(lambda: self.shown() not in ("", before))
 
     def hosts(self) -> set[str]:
         """Whom the page has talked to since this was last asked."""
@@ -248,18 +248,18 @@ class Visitor:
         return {match[1] for match in map(request.search, log) if match}
 
 
-def test_a_visitor_gets_masks_and_refines_them(browser, address, picture):
+def test_a_visitor_gets_masks_and_refines_them(browser, address, image_file):
     browser.visit(address)
-    browser.upload(picture)
-    browser.wait(browser.answer)
+    browser.upload(image_file)
+    browser.wait(browser.shown)
     browser.write("a dog\nthe red car")
-    plain = browser.answer()
+    plain = browser.shown()
     browser.press("#segment")
     browser.wait(lambda: len(browser.legend()) == 2)
     legend = browser.legend()
     assert legend[0].startswith("1 a dog found 0.") and legend[1].startswith("2 the red car found 0.")
-    browser.wait(lambda: browser.answer() not in ("", plain))
-    browser.click_answer(0.3, 0.4)
+    browser.wait(lambda: browser.shown() not in ("", plain))
+    browser.click_image(0.3, 0.4)
     browser.wait(lambda: browser.legend() != legend)
     assert browser.legend()[1] == legend[1]  # the click was for the dog
     browser.press("#undo")
@@ -267,25 +267,25 @@ def test_a_visitor_gets_masks_and_refines_them(browser, address, picture):
     assert browser.notice() == ""
 
 
-def test_an_empty_expression_gets_a_message(browser, address, picture):
+def test_an_empty_expression_gets_a_message(browser, address, image_file):
     browser.visit(address)
     browser.press("#segment")
-    browser.wait(lambda: "There is no picture yet" in browser.notice())
-    browser.upload(picture)
-    browser.wait(lambda: browser.answer() and not browser.notice())
+    browser.wait(lambda: "There is no image yet" in browser.notice())
+    browser.upload(image_file)
+    browser.wait(lambda: browser.shown() and not browser.notice())
     browser.press("#segment")
     browser.wait(lambda: "There is nothing to look for yet" in browser.notice())
     assert browser.legend() == []
 
 
-def test_a_file_that_is_no_picture_gets_a_message(browser, address, tmp_path):
-    (tmp_path / "notes.png").write_text("no picture")
+def test_a_file_that_is_no_image_gets_a_message(browser, address, tmp_path):
+    (tmp_path / "notes.png").write_text("no image")
     browser.visit(address)
     browser.upload(str(tmp_path / "notes.png"))
-    browser.wait(lambda: "cannot be read as a picture" in browser.notice())
+    browser.wait(lambda: "cannot be read as an image" in browser.notice())
 
 
-def test_an_example_answers_and_can_be_looked_behind(browser, address, tmp_path):
+def test_an_example_is_segmented_and_can_be_looked_behind(browser, address, tmp_path):
     browser.visit(address)
     browser.wait(lambda: browser.all("#examples tbody tr"))
     browser.press("#examples tbody td")
@@ -293,38 +293,44 @@ def test_an_example_answers_and_can_be_looked_behind(browser, address, tmp_path)
     browser.press("button[role=tab]:nth-of-type(2)")
     browser.wait(lambda: browser.all("#maps img"))
     # After an example, files of one's own are read as before.
-    (tmp_path / "notes.png").write_text("no picture")
-    browser.press("#picture button[aria-label='Remove Image']")
-    browser.wait(lambda: browser.all("#picture input[type=file]") and not browser.legend())
+    (tmp_path / "notes.png").write_text("no image")
+    browser.press("#image button[aria-label='Remove Image']")
+    browser.wait(lambda: browser.all("#image input[type=file]") and not browser.legend())
     browser.upload(str(tmp_path / "notes.png"))
-    browser.wait(lambda: "cannot be read as a picture" in browser.notice())
+    browser.wait(lambda: "cannot be read as an image" in browser.notice())
 
 
 @pytest.mark.parametrize("width", [1400, 420])
-def test_nothing_hangs_over_the_edge_of_wide_and_narrow_windows(browser, address, picture, width):
+def test_nothing_hangs_over_the_edge_of_wide_and_narrow_windows(browser, address, image_file, width):
     browser.visit(address, width)
-    browser.upload(picture)
-    browser.wait(browser.answer)
+    browser.upload(image_file)
+    browser.wait(browser.shown)
     browser.write("a dog\n" + "the red car on the left of the green apple " * 3)
     browser.press("#segment")
     browser.wait(browser.legend)
     page, window = browser.driver.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
     assert page <= window == width
-    for selector in ("#picture", "#expressions", "#segment", "#answer", "#legend", "#target", "#kind"):
+    for selector in ("#image", "#expressions", "#segment", "#prediction", "#legend", "#target", "#kind"):
         box = browser.all(selector)[0].rect
         assert box["x"] >= 0 and box["x"] + box["width"] <= width and box["height"] > 0, selector
 
 
-def test_no_button_covers_the_answer_and_each_swatch_is_beside_the_first_line_of_its_words(browser, address, picture):
+def test_no_button_covers_the_image_and_each_swatch_is_beside_the_first_line_of_its_words(browser, address, image_file):
     browser.visit(address, 420)
-    browser.upload(picture)
-    browser.wait(browser.answer)
+    browser.upload(image_file)
+    browser.wait(browser.shown)
     browser.write("the red car on the left of the green apple " * 3)
     browser.press("#segment")
     browser.wait(browser.legend)
     buttons, image, swatch, number, words = (
         browser.wait(lambda selector=selector: browser.all(selector))[0].rect
-        for selector in ("#answer .icon-button-wrapper", "#answer img", "#legend i", "#legend span", "#legend em")
+        for selector in (
+            "#prediction .icon-button-wrapper",
+            "#prediction img",
+            "#legend i",
+            "#legend span",
+            "#legend em",
+        )
     )
     assert buttons["height"] > 0 and buttons["y"] + buttons["height"] <= image["y"]
     assert words["height"] > 2 * number["height"]

@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""The demo without its page: pictures, expressions, clicks, and how often images are encoded."""
+"""The demo without its page: images, expressions, clicks, and how often images are encoded."""
 
 import numpy as np
 import pytest
@@ -15,14 +15,14 @@ def segmenter() -> DemoSegmenter:
 
 
 @pytest.fixture
-def picture(tmp_path) -> str:
-    make_image(48, 36).save(tmp_path / "picture.png")
-    return str(tmp_path / "picture.png")
+def image_file(tmp_path) -> str:
+    make_image(48, 36).save(tmp_path / "image.png")
+    return str(tmp_path / "image.png")
 
 
 @pytest.fixture
-def answered(segmenter, picture) -> DemoState:
-    return segmenter.segment(segmenter.open(picture), "the red car\na dog")
+def predicted(segmenter, image_file) -> DemoState:
+    return segmenter.segment(segmenter.open(image_file), "the red car\na dog")
 
 
 def masks(state: DemoState) -> list[np.ndarray]:
@@ -33,19 +33,19 @@ def same_masks(state: DemoState, other: DemoState) -> bool:
     return all(map(np.array_equal, masks(state), masks(other)))
 
 
-def test_the_answer_is_the_pipelines(segmenter, answered):
-    expected = segmenter.pipeline(answered.image, ["the red car", "a dog"])
-    for result, other in zip(answered.results, expected, strict=True):
+def test_the_prediction_is_the_pipelines(segmenter, predicted):
+    expected = segmenter.pipeline(predicted.image, ["the red car", "a dog"])
+    for result, other in zip(predicted.results, expected, strict=True):
         assert result["score"] == pytest.approx(other["score"], abs=1e-6) and result["box"] == other["box"]
         assert np.array_equal(np.asarray(result["mask"]), np.asarray(other["mask"]))
 
 
-def test_lines_are_cleaned_and_asked_once_each(segmenter, picture):
-    state = segmenter.segment(segmenter.open(picture), "  a   dog \n\n\ta cat\na dog\n")
+def test_lines_are_cleaned_and_asked_once_each(segmenter, image_file):
+    state = segmenter.segment(segmenter.open(image_file), "  a   dog \n\n\ta cat\na dog\n")
     assert state.expressions == ["a dog", "a cat"]
 
 
-def test_each_picture_is_encoded_once_across_interactions(segmenter, picture, monkeypatch, tmp_path):
+def test_each_image_is_encoded_once_across_interactions(segmenter, image_file, monkeypatch, tmp_path):
     calls = []
     encode = segmenter.pipeline.model.get_image_features
     monkeypatch.setattr(
@@ -60,67 +60,67 @@ def test_each_picture_is_encoded_once_across_interactions(segmenter, picture, mo
         segmenter.segment(DemoState(image=make_image(20, 20, seed=seed)), "a dog")
     assert len(calls) == CACHED_IMAGES + 2
     segmenter.clear(state)
-    assert len(calls) == CACHED_IMAGES + 3  # the first picture was forgotten, not kept for ever
+    assert len(calls) == CACHED_IMAGES + 3  # the first image was forgotten, not kept for ever
 
 
 # ---- clicks ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_click_changes_the_answer_for_its_expression_alone(segmenter, answered):
-    clicked = segmenter.click(answered, "a dog", "inside", (10 * answered.scale, 20 * answered.scale))
-    expected = segmenter.pipeline(answered.image, "a dog", input_points=[[10, 20]], input_labels=[1])[0]
+def test_a_click_changes_the_prediction_for_its_expression_alone(segmenter, predicted):
+    clicked = segmenter.click(predicted, "a dog", "inside", (10 * predicted.scale, 20 * predicted.scale))
+    expected = segmenter.pipeline(predicted.image, "a dog", input_points=[[10, 20]], input_labels=[1])[0]
     assert np.array_equal(masks(clicked)[1], np.asarray(expected["mask"]))
-    assert np.array_equal(masks(clicked)[0], masks(answered)[0]) and not same_masks(clicked, answered)
+    assert np.array_equal(masks(clicked)[0], masks(predicted)[0]) and not same_masks(clicked, predicted)
 
 
-def test_points_on_and_beside_differ(segmenter, answered):
-    place = (10 * answered.scale, 20 * answered.scale)
-    inside, outside = (segmenter.click(answered, "a dog", kind, place) for kind in ("inside", "outside"))
+def test_points_on_and_beside_differ(segmenter, predicted):
+    position = (10 * predicted.scale, 20 * predicted.scale)
+    inside, outside = (segmenter.click(predicted, "a dog", kind, position) for kind in ("inside", "outside"))
     assert not same_masks(inside, outside)
 
 
-def test_two_clicks_draw_a_box_whatever_their_order(segmenter, answered):
-    corners = [(30 * answered.scale, 5 * answered.scale), (10 * answered.scale, 20 * answered.scale)]
-    half = segmenter.click(answered, "a dog", "box", corners[0])
-    assert same_masks(half, answered) and half.marks["a dog"][-1].kind == "corner"
+def test_two_clicks_draw_a_box_whatever_their_order(segmenter, predicted):
+    corners = [(30 * predicted.scale, 5 * predicted.scale), (10 * predicted.scale, 20 * predicted.scale)]
+    half = segmenter.click(predicted, "a dog", "box", corners[0])
+    assert same_masks(half, predicted) and half.marks["a dog"][-1].kind == "corner"
     boxed = segmenter.click(half, "a dog", "box", corners[1])
-    expected = segmenter.pipeline(answered.image, "a dog", input_boxes=[10, 5, 30, 20])[0]
+    expected = segmenter.pipeline(predicted.image, "a dog", input_boxes=[10, 5, 30, 20])[0]
     assert np.array_equal(masks(boxed)[1], np.asarray(expected["mask"]))
     assert [mark.kind for mark in boxed.marks["a dog"]] == ["box"]
 
 
-def test_a_point_after_one_corner_drops_the_corner(segmenter, answered):
-    half = segmenter.click(answered, "a dog", "box", (50, 50))
+def test_a_point_after_one_corner_drops_the_corner(segmenter, predicted):
+    half = segmenter.click(predicted, "a dog", "box", (50, 50))
     assert [mark.kind for mark in segmenter.click(half, "a dog", "inside", (60, 60)).marks["a dog"]] == ["inside"]
 
 
-def test_a_box_of_one_place_is_refused(segmenter, answered):
-    half = segmenter.click(answered, "a dog", "box", (50, 50))
+def test_a_box_of_one_point_is_refused(segmenter, predicted):
+    half = segmenter.click(predicted, "a dog", "box", (50, 50))
     with pytest.raises(ValueError, match="two corners that are apart"):
         segmenter.click(half, "a dog", "box", (50, 90))
 
 
-def test_clicks_beyond_the_edge_count_as_on_it(segmenter, answered):
-    clicked = segmenter.click(answered, "a dog", "inside", (1e5, -3))
+def test_clicks_beyond_the_edge_count_as_on_it(segmenter, predicted):
+    clicked = segmenter.click(predicted, "a dog", "inside", (1e5, -3))
     assert clicked.marks["a dog"][0].xy == (48.0, 0.0)
 
 
-def test_undo_and_clear_take_clicks_back(segmenter, answered):
-    once = segmenter.click(answered, "a dog", "inside", (100, 100))
+def test_undo_and_clear_take_clicks_back(segmenter, predicted):
+    once = segmenter.click(predicted, "a dog", "inside", (100, 100))
     twice = segmenter.click(once, "a dog", "outside", (200, 200))
     assert same_masks(segmenter.undo(twice, "a dog"), once)
-    assert same_masks(segmenter.undo(segmenter.undo(twice, "a dog"), "a dog"), answered)
-    assert same_masks(segmenter.clear(twice), answered) and not any(segmenter.clear(twice).marks.values())
-    assert segmenter.undo(answered, "a dog") is answered and segmenter.undo(answered, None) is answered
+    assert same_masks(segmenter.undo(segmenter.undo(twice, "a dog"), "a dog"), predicted)
+    assert same_masks(segmenter.clear(twice), predicted) and not any(segmenter.clear(twice).marks.values())
+    assert segmenter.undo(predicted, "a dog") is predicted and segmenter.undo(predicted, None) is predicted
 
 
-def test_the_box_of_a_refined_answer_is_that_of_its_mask(segmenter, answered):
-    result = segmenter.click(answered, "a dog", "inside", (100, 100)).results[1]
+def test_the_box_of_a_refined_prediction_is_that_of_its_mask(segmenter, predicted):
+    result = segmenter.click(predicted, "a dog", "inside", (100, 100)).results[1]
     assert tuple(result["box"].values()) == result["mask"].getbbox()
 
 
-def test_clicks_stay_with_expressions_that_stay(segmenter, answered):
-    clicked = segmenter.click(answered, "a dog", "inside", (100, 100))
+def test_clicks_stay_with_expressions_that_stay(segmenter, predicted):
+    clicked = segmenter.click(predicted, "a dog", "inside", (100, 100))
     again = segmenter.segment(clicked, "a cat\na dog")
     assert list(again.marks) == ["a dog"] and np.array_equal(masks(again)[1], masks(clicked)[1])
     assert segmenter.segment(again, "a cat").marks == {}
@@ -129,52 +129,52 @@ def test_clicks_stay_with_expressions_that_stay(segmenter, answered):
 # ---- wrong input ----------------------------------------------------------------------------------------------------
 
 
-def test_wrong_input_is_told_in_a_sentence(segmenter, answered, picture, tmp_path):
-    (tmp_path / "notes.png").write_text("no picture")
-    (tmp_path / "cut.png").write_bytes((tmp_path / "picture.png").read_bytes()[:400])
+def test_wrong_input_is_told_in_a_sentence(segmenter, predicted, image_file, tmp_path):
+    (tmp_path / "notes.png").write_text("no image")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "image.png").read_bytes()[:400])
     for name in ("notes.png", "cut.png"):
-        with pytest.raises(ValueError, match="cannot be read as a picture") as caught:
+        with pytest.raises(ValueError, match="cannot be read as an image") as caught:
             segmenter.open(str(tmp_path / name))
         assert str(tmp_path) not in str(caught.value)
-    with pytest.raises(ValueError, match="There is no picture yet"):
+    with pytest.raises(ValueError, match="There is no image yet"):
         segmenter.segment(segmenter.open(None), "a dog")
     with pytest.raises(ValueError, match="nothing to look for yet"):
-        segmenter.segment(answered, " \n ")
+        segmenter.segment(predicted, " \n ")
     with pytest.raises(ValueError, match="at most 20 expressions at once; these are 21"):
-        segmenter.segment(answered, "\n".join(f"dog {number}" for number in range(21)))
+        segmenter.segment(predicted, "\n".join(f"dog {number}" for number in range(21)))
     for expression in (None, "a cat"):
-        with pytest.raises(ValueError, match="no answer to refine yet"):
-            segmenter.click(answered, expression, "inside", (5, 5))
-    with pytest.raises(ValueError, match="no answer to look behind yet"):
-        segmenter.explain(segmenter.open(picture))
+        with pytest.raises(ValueError, match="nothing to refine yet"):
+            segmenter.click(predicted, expression, "inside", (5, 5))
+    with pytest.raises(ValueError, match="nothing to look behind yet"):
+        segmenter.explain(segmenter.open(image_file))
 
 
 # ---- what is shown --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(48, 36), (800, 600), (3000, 40), (20, 2000)])
-def test_pictures_are_shown_at_a_size_that_suits_the_page(size):
+def test_images_are_shown_at_a_size_that_suits_the_page(size):
     state = DemoState(image=Image.new("RGB", size))
     shown = draw_state(state)
     assert 640 <= max(shown.size) <= 1280 and min(shown.size) >= 1
     assert shown.width == pytest.approx(size[0] * state.scale, abs=1)
 
 
-def test_marks_are_drawn_where_they_were_clicked(segmenter, answered):
-    before = np.asarray(draw_state(answered)).astype(int)
-    half = segmenter.click(answered, "a dog", "box", (320, 240))
+def test_marks_are_drawn_where_they_were_clicked(segmenter, predicted):
+    before = np.asarray(draw_state(predicted)).astype(int)
+    half = segmenter.click(predicted, "a dog", "box", (320, 240))
     changed = np.abs(np.asarray(draw_state(half)) - before).sum(2) > 0
     rows, columns = np.nonzero(changed)
     assert abs(rows.mean() - 240) < 2 and abs(columns.mean() - 320) < 2 and changed.mean() < 0.01
 
 
-def test_colours_stay_while_an_answer_is_refined(segmenter, answered):
-    clicked = segmenter.click(answered, "a dog", "inside", (5, 5))
-    assert clicked.colours == answered.colours and len(set(clicked.colours)) == 2
+def test_colours_stay_while_an_answer_is_refined(segmenter, predicted):
+    clicked = segmenter.click(predicted, "a dog", "inside", (5, 5))
+    assert clicked.colours == predicted.colours and len(set(clicked.colours)) == 2
 
 
-def test_the_legend_names_scores_and_what_is_missing(segmenter, picture, monkeypatch):
-    state = segmenter.open(picture)
+def test_the_legend_names_scores_and_what_is_missing(segmenter, image_file, monkeypatch):
+    state = segmenter.open(image_file)
     assert describe_state(state) == ""
     state = segmenter.segment(state, "a <b>dog</b>")
     text = describe_state(state)
@@ -183,5 +183,16 @@ def test_the_legend_names_scores_and_what_is_missing(segmenter, picture, monkeyp
     assert "nothing found <b>" in describe_state(segmenter.segment(state, "a dog"))
 
 
-def test_the_explanation_is_a_picture(segmenter, answered):
-    assert segmenter.explain(answered).width > 700
+def test_the_explanation_is_a_image(segmenter, predicted):
+    assert segmenter.explain(predicted).width > 700
+
+
+def test_the_legend_names_words_that_the_model_does_not_know(segmenter, image_file):
+    state = segmenter.segment(segmenter.open(image_file), "the zyzzyva\na dog")
+    legend = describe_state(state)
+    assert legend.count("unknown to the model") == 1 and "unknown to the model: zyzzyva</span>" in legend
+
+
+def test_half_a_character_is_a_sentence(segmenter, image_file):
+    with pytest.raises(ValueError, match="is no valid Unicode"):
+        segmenter.segment(segmenter.open(image_file), "the \udcff dog")
