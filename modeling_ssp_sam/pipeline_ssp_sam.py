@@ -103,7 +103,7 @@ class ReferringSegmentationPipeline(Pipeline):
               clicks or a box beside the words it is the one around the mask: the model's own box comes from the words;
             - `label` (`str`): the expression;
             - `no_target` (`bool`): whether the expression refers to nothing in the image;
-            - `unknown_words` (`list[str]`): words of the expression that the tokenizer does not know.
+            - `unknown_words` (`list[str]`): see [`~SspSamProcessor.unknown_words`].
 
         Raises:
             ValueError, TypeError: If inputs are missing or do not fit each other; before anything is computed.

@@ -55,6 +55,15 @@ def check_expression(text: Any, name: str = "text") -> str:
     return text
 
 
+def is_spelled(word: str, n_tokens: int) -> bool:
+    """Returns whether a tokenizer of `n_tokens` for a word of more than two letters has one token for each letter.
+
+    Digits, and characters of scripts without upper and lower case, stand for themselves: to read them one by one is
+    to know them.
+    """
+    return n_tokens == len(word) > 2 and all(letter.lower() != letter.upper() for letter in word)
+
+
 def count_per_image(text: Any, n_images: int) -> list[int]:
     """Returns how many expressions each image has; a single image takes all expressions of a flat list.
 

@@ -16,7 +16,7 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 from transformers.utils import logging
 
 from .canvas_geometry import fit_segmenter
-from .expressions import align, count_per_image, flatten_text, stack_boxes, stack_masks, stack_points
+from .expressions import align, count_per_image, flatten_text, is_spelled, stack_boxes, stack_masks, stack_points
 from .image_inputs import flatten_images
 from .image_processing_ssp_sam import SspSamImageProcessor, SspSamImageProcessorKwargs
 from .post_processing import image_of_each, read_answer, size_rows, upsample_logits
@@ -251,17 +251,17 @@ class SspSamProcessor(ProcessorMixin):
 
     def unknown_words(self, expression: str) -> list[str]:
         """
-        Returns the words of an expression for which the tokenizer has no token but its unknown one, so that the model
-        cannot tell them from each other: each once, as written, without punctuation around it.
+        Returns the words of an expression that the tokenizer does not know: for which it has its unknown token, or
+        which it spells letter by letter. Each comes once, as written, without punctuation around it.
         """
         words = [word.strip(PUNCTUATION) for word in expression.split()]
         words = [word for word in dict.fromkeys(words) if word]
-        unknown = self.tokenizer.unk_token_id
-        if not words or unknown is None:
+        if not words:
             return []
         read = [word.lower() if self.lowercase else word for word in words]
         ids = self.tokenizer(read, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
-        return [word for word, own in zip(words, ids, strict=True) if unknown in own]
+        unknown = self.tokenizer.unk_token_id
+        return [word for word, own in zip(words, ids, strict=True) if unknown in own or is_spelled(word, len(own))]
 
     def post_process_referring_segmentation(
         self,

@@ -190,13 +190,17 @@ class ExpressionReader:
         return {"input_ids": ids, "attention_mask": mask}
 
     def unknown_words(self, expression: str) -> list[str]:
-        """Returns the words that the tokenizer does not know, each once, without the punctuation around them."""
+        """Returns the words that the tokenizer does not know, as `SspSamProcessor.unknown_words` does."""
         words = [word.strip(PUNCTUATION) for word in expression.split()]
         words = [word for word in dict.fromkeys(words) if word]
         lowered = [word.lower() if self.settings["lowercase"] else word for word in words]
         self.tokenizer.no_truncation()
         encodings = self.tokenizer.encode_batch(lowered, add_special_tokens=False)
-        return [word for word, encoding in zip(words, encodings, strict=True) if self.unknown_id in encoding.ids]
+        return [
+            word
+            for word, encoding in zip(words, encodings, strict=True)
+            if self.unknown_id in encoding.ids or _is_spelled(word, len(encoding.ids))
+        ]
 
     def _id_of(self, token: Any) -> int | None:
         return (
@@ -209,6 +213,10 @@ class ExpressionReader:
         expression = " ".join(expression.split())
         expression = expression.lower() if self.settings["lowercase"] else expression
         return self.settings["expression_template"].replace("{}", expression)
+
+
+def _is_spelled(word: str, n_tokens: int) -> bool:
+    return n_tokens == len(word) > 2 and all(letter.lower() != letter.upper() for letter in word)
 
 
 def _check_expression(text: Any) -> None:

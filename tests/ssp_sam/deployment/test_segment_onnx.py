@@ -91,6 +91,11 @@ def test_expressions_become_the_same_ids(processors, texts):
         np.testing.assert_array_equal(given[name], expected[name].numpy())
 
 
+@pytest.mark.parametrize("text", [*EXPRESSIONS, "The Zyzzyva, 红色的汽车 (42) a", ""])
+def test_unknown_words_are_those_of_the_processor(processors, text):
+    assert processors[1].tokenize.unknown_words(text) == processors[0].unknown_words(text)
+
+
 def test_an_expression_that_is_cut_off_is_announced(processors, capsys):
     processors[1].tokenize(EXPRESSIONS[-1:])
     limit = processors[0].max_expression_length
