@@ -158,17 +158,16 @@ def build_scene_collator(objective: str, model, processor, data: DataArguments, 
 
 
 def build_scene_datasets(accelerator, settings: Settings, canvas_size: int) -> tuple[SceneDataset, SceneDataset]:
-    """Renders what the cache lacks, on the main process, and opens the training and validation scenes."""
-    data, optimization, folders = settings.data, settings.optimization, {}
+    """Opens the training and validation scenes; those that the cache lacks are rendered, on the main process."""
+    data, optimization, scenes = settings.data, settings.optimization, {}
     for split, count in (("train", data.num_train_scenes), ("validation", data.num_eval_scenes)):
         with accelerator.main_process_first():
-            folders[split] = render_scenes(
+            scenes[split] = render_scenes(
                 data.scene_cache,
                 split=split,
                 num_scenes=count,
                 canvas_size=canvas_size,
                 num_workers=data.render_workers,
-                progress=lambda done, total, split=split: print(f"{split}: {done}/{total} chunks rendered", flush=True),
             )
     referring = optimization.objective == "referring"
     drawn = {
@@ -176,13 +175,11 @@ def build_scene_datasets(accelerator, settings: Settings, canvas_size: int) -> t
         "prompts_per_image": 0 if referring else data.prompts_per_image,
     }
     train_set = SceneDataset(
-        folders["train"],
+        scenes["train"],
         split="train",
-        num_scenes=data.num_train_scenes,
         seed=optimization.seed,
         flip_probability=data.flip_probability,
         photometric_strength=data.photometric_strength,
         **drawn,
     )
-    eval_set = SceneDataset(folders["validation"], split="validation", num_scenes=data.num_eval_scenes, **drawn)
-    return train_set, eval_set
+    return train_set, SceneDataset(scenes["validation"], split="validation", **drawn)

@@ -25,6 +25,7 @@ from ssp_sam.training.evaluation.validation import evaluation_keys
 from ssp_sam.training.loop import TrainingLoop
 from ssp_sam.training.model_sources import build_model
 from ssp_sam.training.optimizers import build_optimizer
+from ssp_sam.training.scenes import dataset
 from ssp_sam.training.scenes.dataset import SceneDataset, render_scenes, to_canvas
 from ssp_sam.training.scenes.generator import generate_scene
 from ssp_sam.training.scenes.scene import flip_scene
@@ -58,7 +59,6 @@ def make_stage(config: Path, objective: str, scene_cache: Path, **drawn):
     dataset = SceneDataset(
         render_scenes(scene_cache, split="train", num_scenes=NUM_SCENES, canvas_size=CANVAS),
         split="train",
-        num_scenes=NUM_SCENES,
         **drawn,
     )
     collate = build_scene_collator(objective, model, processor, settings.data)
@@ -94,8 +94,8 @@ def test_batches_equal_what_the_processor_makes_of_the_same_scenes(config, scene
 
 
 def test_a_mirrored_scene_is_mirrored_on_the_canvas(scene_cache):
-    folder = render_scenes(scene_cache, split="train", num_scenes=NUM_SCENES, canvas_size=CANVAS)
-    dataset = SceneDataset(folder, split="train", num_scenes=NUM_SCENES, flip_probability=1.0)
+    scenes = render_scenes(scene_cache, split="train", num_scenes=NUM_SCENES, canvas_size=CANVAS)
+    dataset = SceneDataset(scenes, split="train", flip_probability=1.0)
     for index in range(NUM_SCENES):
         scene = flip_scene(generate_scene(index, "train"))
         item = dataset[0, index]
@@ -151,10 +151,8 @@ def test_clicks_lie_in_their_masks_and_boxes_around_them(config, scene_cache):
 
 
 def test_an_item_depends_on_seed_epoch_and_index_alone(scene_cache):
-    folder = render_scenes(scene_cache, split="train", num_scenes=NUM_SCENES, canvas_size=CANVAS)
-    dataset = SceneDataset(
-        folder, split="train", num_scenes=NUM_SCENES, seed=5, expressions_per_image=4, flip_probability=0.5
-    )
+    scenes = render_scenes(scene_cache, split="train", num_scenes=NUM_SCENES, canvas_size=CANVAS)
+    dataset = SceneDataset(scenes, split="train", seed=5, expressions_per_image=4, flip_probability=0.5)
     first = dataset[2, 7]
     dataset[9, 1]
     again = dataset[2, 7]
@@ -190,13 +188,32 @@ def test_evaluation_takes_every_scene_once():
 
 
 def test_rendering_continues_where_it_stopped(tmp_path, monkeypatch):
-    folder = render_scenes(tmp_path, split="train", num_scenes=2, canvas_size=16)
-    before = np.load(folder / "images_00000.npy")
-    render_scenes(tmp_path, split="train", num_scenes=3, canvas_size=16)
-    after = np.load(folder / "images_00000.npy")
-    assert len(after) == 3 and np.array_equal(after[:2], before)
-    monkeypatch.setattr("ssp_sam.training.scenes.dataset._render_chunk", lambda job: pytest.fail("nothing was missing"))
-    render_scenes(tmp_path, split="train", num_scenes=2, canvas_size=16)
+    rendered = []
+
+    def watched(seed, split):
+        rendered.append(seed)
+        if seed == 5:
+            raise KeyboardInterrupt
+        return generate_scene(seed, split)
+
+    monkeypatch.setattr(dataset, "SCENES_PER_FILE", 2)
+    monkeypatch.setattr(dataset, "generate_scene", watched)
+    settings = {"split": "train", "num_scenes": 6, "canvas_size": 16}
+    with pytest.raises(KeyboardInterrupt):
+        render_scenes(tmp_path, **settings)
+    assert rendered == [0, 1, 2, 3, 4, 5]
+    monkeypatch.setattr(dataset, "generate_scene", lambda seed, split: rendered.append(seed) or generate_scene(seed))
+    scenes = render_scenes(tmp_path, **settings)
+    assert rendered[6:] == [4, 5], "finished files stay"
+    assert len(render_scenes(tmp_path, **settings)) == 6 and len(rendered) == 8
+    sizes = [list(generate_scene(seed).image.shape[:2]) for seed in range(6)]
+    assert scenes["size_hw"][:] == sizes
+
+
+def test_several_processes_render_what_one_does(tmp_path):
+    settings = {"split": "validation", "num_scenes": 5, "canvas_size": 16, "first_seed": 3}
+    one, two = (render_scenes(tmp_path / str(n), **settings, num_workers=n) for n in (1, 2))
+    assert one.to_dict() == two.to_dict()
 
 
 # ---- losses ---------------------------------------------------------------------------------------------------------

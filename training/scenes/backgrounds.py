@@ -18,21 +18,16 @@ TRAIN_PHOTOGRAPHS = (
 )  # fmt: skip
 HELD_OUT_PHOTOGRAPHS = ("gravel", "launch_tower", "retina")
 
-_SORTS, _SHARES = ("flat", "gradient", "noise", "photograph"), (0.15, 0.20, 0.15, 0.50)
+_SORTS, _FREQUENCIES = ("flat", "gradient", "noise", "photograph"), (0.15, 0.20, 0.15, 0.50)
 
 
 def draw_background(size_hw: tuple[int, int], rng: np.random.Generator, held_out: bool) -> np.ndarray:
-    """Draw a background of a random sort.
-
-    Args:
-        size_hw: height and width in pixels.
-        rng: source of every choice.
-        held_out: whether photographs that training never shows may be used.
-
-    Returns:
-        (height, width, 3) float32 RGB in [0, 255].
     """
-    sort = rng.choice(_SORTS, p=_SHARES)
+    Draws a background of a random sort, (height, width, 3) float32 RGB in [0, 255].
+
+    `held_out` allows photographs that training never shows.
+    """
+    sort = rng.choice(_SORTS, p=_FREQUENCIES)
     if sort == "flat":
         return np.broadcast_to(_any_colour(rng), (*size_hw, 3)).astype(np.float32)
     if sort == "gradient":
@@ -66,7 +61,7 @@ def _gradient(size_hw: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 
 
 def _smooth_field(size_hw: tuple[int, int], cells: int, rng: np.random.Generator) -> np.ndarray:
-    """Return (height, width) float32 in [0, 1]: random values on a coarse grid, interpolated."""
+    """Returns (height, width) float32 in [0, 1]: random values on a coarse grid, interpolated."""
     grid = Image.fromarray((rng.random((cells + 1, cells + 1)) * 255).astype(np.uint8))
     return np.asarray(grid.resize((size_hw[1], size_hw[0]), Image.Resampling.BICUBIC), np.float32) / 255
 

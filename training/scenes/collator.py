@@ -66,23 +66,23 @@ class SceneCollator:
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
     def _dense_labels(self, instance_maps: np.ndarray, items: list[dict]) -> dict[str, torch.Tensor]:
-        """Counts the share of every patch that each region covers, and names the regions' classes."""
+        """Counts the fraction of every patch that each region covers, and names the regions' classes."""
         num_regions = 1 + max(len(item["scene"].objects) for item in items)
         batch_size, side = instance_maps.shape[:2]
         grid = side // self.patch_size
         # (B, g, p, g, p) -> region number plus an offset per patch, so that one bincount serves the batch
         patches = instance_maps.reshape(batch_size, grid, self.patch_size, grid, self.patch_size).astype(np.int64)
-        place = np.arange(batch_size * grid * grid).reshape(batch_size, grid, 1, grid, 1) * num_regions
-        counts = np.bincount((patches + place).ravel(), minlength=batch_size * grid * grid * num_regions)
+        offset = np.arange(batch_size * grid * grid).reshape(batch_size, grid, 1, grid, 1) * num_regions
+        counts = np.bincount((patches + offset).ravel(), minlength=batch_size * grid * grid * num_regions)
         counts = counts.reshape(batch_size, grid, grid, num_regions).transpose(0, 3, 1, 2)
         boxes = np.zeros((batch_size, num_regions, 4), dtype=np.float32)
         noun_ids = np.zeros((batch_size, num_regions), dtype=np.int64)
         colour_ids = np.zeros((batch_size, num_regions), dtype=np.int64)
         for number, item in enumerate(items):
-            for place_, thing in enumerate(item["scene"].objects):
-                noun_ids[number, place_ + 1] = NOUN_CLASSES[thing.noun]
-                colour_ids[number, place_ + 1] = COLOUR_CLASSES[thing.colour]
-                boxes[number, place_ + 1] = np.asarray(thing.box_xyxy, np.float32) * (item["scale"] / side)
+            for region, thing in enumerate(item["scene"].objects):
+                noun_ids[number, region + 1] = NOUN_CLASSES[thing.noun]
+                colour_ids[number, region + 1] = COLOUR_CLASSES[thing.colour]
+                boxes[number, region + 1] = np.asarray(thing.box_xyxy, np.float32) * (item["scale"] / side)
         return {
             "region_fractions": torch.from_numpy(counts.astype(np.float32) / self.patch_size**2),
             "noun_ids": torch.from_numpy(noun_ids),
@@ -102,11 +102,11 @@ class TowerCollator(SceneCollator):
         masks = np.zeros((batch_size, count, side, side), dtype=bool)
         for number, item in enumerate(items):
             visible = _visible_objects(instance_maps[number], item)
-            for place in range(count):
-                mask = masks[number, place]
-                np.equal(instance_maps[number], visible[place % len(visible)] + 1, out=mask)
-                points[number, place, 0] = _pixel_inside(mask, item["pixel_draws"][place])
-                boxes[number, place] = _jittered_box(mask, item["box_noise"][place])
+            for index in range(count):
+                mask = masks[number, index]
+                np.equal(instance_maps[number], visible[index % len(visible)] + 1, out=mask)
+                points[number, index, 0] = _pixel_inside(mask, item["pixel_draws"][index])
+                boxes[number, index] = _jittered_box(mask, item["box_noise"][index])
         use_box = np.stack([item["pixel_draws"] for item in items]) * 1e4 % 1 < 0.5
         return {
             "input_points": torch.from_numpy(points),
@@ -123,7 +123,7 @@ class ReferringCollator(SceneCollator):
     Args:
         tokenize: Turns a list of E expressions into `input_ids` and `attention_mask`, as the processor does.
         mask_size: Side of the mask labels.
-        prompt_probability: Share of batches with clicks or boxes.
+        prompt_probability: Fraction of batches with clicks or boxes.
     """
 
     def __init__(self, *, tokenize: Callable, mask_size: int, prompt_probability: float = 0.0, **kwargs):

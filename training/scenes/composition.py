@@ -22,8 +22,8 @@ from .objects import (
 
 _LONG_SIDES_PX = (128, 160, 192, 256, 320)
 _ASPECT_RATIOS = (4 / 3, 3 / 4, 3 / 2, 2 / 3, 16 / 10, 10 / 16, 16 / 9, 9 / 16)  # width / height
-_SMALL, _LARGE = (0.235, 0.29), (0.36, 0.48)  # longer side of an object as a share of the image's shorter side
-_MAX_COVERED = 0.08  # share of an object that later objects may hide
+_SMALL, _LARGE = (0.235, 0.29), (0.36, 0.48)  # longer side of an object as a fraction of the image's shorter side
+_MAX_COVERED = 0.08  # fraction of an object that later objects may hide
 _MIN_CONTRAST = 42.0  # RGB distance between an object and what is behind it
 
 
@@ -36,11 +36,7 @@ class Composition(NamedTuple):
 
 
 def draw_size(rng: np.random.Generator) -> tuple[int, int]:
-    """Draw a height and a width in pixels.
-
-    Args:
-        rng: source of the size.
-    """
+    """Draws a height and a width in pixels."""
     long_side = int(_LONG_SIDES_PX[rng.integers(len(_LONG_SIDES_PX))])
     if rng.random() < 0.5:
         return long_side, long_side
@@ -49,7 +45,7 @@ def draw_size(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _draw_cast(split: str, rng: np.random.Generator) -> list[tuple[str, str | None]]:
-    """Choose the nouns and colours of a scene: few kinds, so that most have a rival of the same noun or colour."""
+    """Chooses the nouns and colours of a scene: few kinds, so that most have a rival of the same noun or colour."""
     count = int(rng.choice([2, 3, 4, 5, 6], p=[0.12, 0.22, 0.28, 0.22, 0.16]))
     kinds = min(count, int(rng.choice([1, 2, 3, 4], p=[0.15, 0.35, 0.3, 0.2])))
     pools = (EMOJI_NOUNS, TINTED_NOUNS, SHAPE_NOUNS)
@@ -76,16 +72,17 @@ def _draw_cast(split: str, rng: np.random.Generator) -> list[tuple[str, str | No
 
 
 def compose(size_hw: tuple[int, int], split: str, rng: np.random.Generator) -> Composition | None:
-    """Place a cast on a background.
+    """
+    Places a cast on a background.
 
     Args:
-        size_hw: height and width in pixels.
+        size_hw: Height and width in pixels.
         split: `novel` casts at least one held-out combination of noun and colour, all others none; all but `train` also
             use photographs that training never shows.
-        rng: source of every choice.
+        rng: Source of every choice.
 
     Returns:
-        The composition, or None if fewer than two objects found room.
+        The composition, or `None` if fewer than two objects found room.
     """
     height, width = size_hw
     shorter = min(size_hw)
@@ -129,7 +126,7 @@ def _find_room(
     touching: bool,
     rng: np.random.Generator,
 ) -> tuple[int, int] | None:
-    """Return a top-left corner (row, column) where the sprite hides little and stands out, or None."""
+    """Returns a top-left corner (row, column) where the sprite hides little and stands out, or None."""
     sprite_height, sprite_width = sprite.shape[:2]
     rows, columns = canvas.shape[0] - sprite_height, canvas.shape[1] - sprite_width
     if rows < 1 or columns < 1:
@@ -157,7 +154,7 @@ def _find_room(
 def _paste(
     canvas: np.ndarray, instance_map: np.ndarray, sprite: np.ndarray, corner: tuple[int, int], label: int
 ) -> int:
-    """Draw a sprite onto the canvas and the map, in place; return the number of its solid pixels."""
+    """Draws a sprite onto the canvas and the map, in place; returns the number of its solid pixels."""
     row, column = corner
     window = np.s_[row : row + sprite.shape[0], column : column + sprite.shape[1]]
     alpha = sprite[..., 3:].astype(np.float32) / 255
@@ -168,7 +165,7 @@ def _paste(
 
 
 def _cast_shadow(canvas: np.ndarray, sprite: np.ndarray, corner: tuple[int, int], strength: float) -> None:
-    """Darken the canvas, in place, a little below and beside where the sprite will be."""
+    """Darkens the canvas, in place, a little below and beside where the sprite will be."""
     height, width = sprite.shape[:2]
     shift = max(1, round(0.06 * max(height, width)))
     blurred = Image.fromarray(np.pad(sprite[..., 3], shift)).filter(ImageFilter.BoxBlur(shift / 2))
@@ -179,7 +176,7 @@ def _cast_shadow(canvas: np.ndarray, sprite: np.ndarray, corner: tuple[int, int]
 
 
 def _degrade(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the finished image, sometimes dimmed, blurred, grainy or squeezed through JPEG."""
+    """Returns the finished image, sometimes dimmed, blurred, grainy or squeezed through JPEG."""
     if rng.random() < 0.15:
         canvas = canvas * np.float32(rng.uniform(0.82, 1.08))
     if rng.random() < 0.12:

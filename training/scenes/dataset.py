@@ -1,24 +1,28 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Generated scenes, rendered once into memory-mapped arrays and read as a map-style dataset."""
+"""Generated scenes, rendered once by `datasets` into memory-mapped files, and read as a map-style dataset."""
 
 import json
-import multiprocessing
-import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
+from datasets import Features, NamedSplit, Value, concatenate_datasets
 from PIL import Image
 from torch.utils.data import Dataset
 
 from .generator import draw_referrals, generate_scene
 from .scene import Scene, SceneObject, flip_scene
 
-CHUNK_SIZE = 500
-# Part of the cache folder's name, so that arrays of another layout are never read.
+# Scenes of one file: what a stopped rendering loses at most.
+SCENES_PER_FILE = 2000
+# Part of a file's fingerprint, so that scenes of another generator or layout are never read.
 FORMAT_VERSION = 1
+FEATURES = Features(
+    image=Value("binary"), instance_map=Value("binary"), size_hw=datasets.List(Value("int32")), objects=Value("string")
+)
 
 
 def resized_size(size_hw: tuple[int, int], canvas_size: int) -> tuple[int, int]:
@@ -38,88 +42,54 @@ def to_canvas(array: np.ndarray, canvas_size: int, resample: Image.Resampling) -
     return canvas
 
 
-def _chunk_paths(folder: Path, chunk: int) -> dict[str, Path]:
-    stems = {"images": ".npy", "maps": ".npy", "objects": ".jsonl"}
-    return {stem: folder / f"{stem}_{chunk:05d}{suffix}" for stem, suffix in stems.items()}
-
-
-def _rendered(folder: Path, chunk: int) -> int:
-    """Returns how many scenes of a chunk are there; the arrays are complete when the records are."""
-    paths = _chunk_paths(folder, chunk)
-    if not all(path.exists() for path in paths.values()):
-        return 0
-    return len(np.load(paths["maps"], mmap_mode="r"))
-
-
-def _render_chunk(job: tuple[Path, str, int, int, int, int]) -> int:
-    """Renders scenes `chunk * CHUNK_SIZE + i`, written aside before they get their names; the records come last."""
-    folder, split, chunk, count, canvas_size, first_seed = job
-    images = np.zeros((count, canvas_size, canvas_size, 3), dtype=np.uint8)
-    maps = np.zeros((count, canvas_size, canvas_size), dtype=np.uint8)
-    records = []
-    for place in range(count):
-        scene = generate_scene(first_seed + chunk * CHUNK_SIZE + place, split)
-        images[place] = to_canvas(scene.image, canvas_size, Image.Resampling.BILINEAR)
-        maps[place] = to_canvas(scene.instance_map, canvas_size, Image.Resampling.NEAREST)
-        objects = [asdict(item) for item in scene.objects]
-        records.append(json.dumps({"size_hw": scene.image.shape[:2], "objects": objects}, default=_plain))
-    paths = _chunk_paths(folder, chunk)
-    for name, content in (("images", images), ("maps", maps), ("objects", "\n".join(records) + "\n")):
-        aside = paths[name].with_name(f".{paths[name].name}.{os.getpid()}")
-        with open(aside, "wb") as stream:
-            stream.write(content.encode()) if isinstance(content, str) else np.save(stream, content)
-        os.replace(aside, paths[name])
-    return chunk
-
-
-def _plain(value):
-    """Turns numpy scalars and arrays into what JSON knows."""
-    return value.tolist()
-
-
 def render_scenes(
-    folder: str | Path,
-    *,
-    split: str,
-    num_scenes: int,
-    canvas_size: int,
-    num_workers: int = 1,
-    first_seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Path:
+    folder: str | Path, *, split: str, num_scenes: int, canvas_size: int, num_workers: int = 1, first_seed: int = 0
+) -> datasets.Dataset:
     """
-    Renders the scenes that a cache folder lacks; finished chunks are kept, so that an interrupted call can be repeated.
+    Opens scenes, after rendering those that are not in a cache folder; what a stopped call finished stays.
 
     Args:
-        folder: Cache folder; the split gets a subfolder named after itself, the canvas and the first seed.
+        folder: Cache folder.
         split: Split of the generator.
         num_scenes: Scenes wanted.
-        canvas_size: Side in pixels of the square that the scenes are fitted to.
+        canvas_size: Side S in pixels of the square that the scenes are fitted to.
         num_workers: Rendering processes.
         first_seed: Seed of the first scene.
-        progress: Called with (chunks done, chunks in all) after each chunk.
 
     Returns:
-        The split's folder.
+        One row per scene: `image`, the bytes of (S, S, 3) RGB; `instance_map`, those of (S, S); `size_hw` before it was
+        fitted; `objects`, the fields of each `SceneObject` in JSON, in pixels of that size.
     """
-    folder = Path(folder) / f"{split}_{canvas_size}_{first_seed}_v{FORMAT_VERSION}"
-    folder.mkdir(parents=True, exist_ok=True)
-    num_chunks = -(-num_scenes // CHUNK_SIZE)
-    wanted = [min(CHUNK_SIZE, num_scenes - chunk * CHUNK_SIZE) for chunk in range(num_chunks)]
-    missing = [chunk for chunk in range(num_chunks) if _rendered(folder, chunk) < wanted[chunk]]
-    jobs = [(folder, split, chunk, wanted[chunk], canvas_size, first_seed) for chunk in missing]
-    done = num_chunks - len(missing)
-    if num_workers > 1 and len(jobs) > 1:
-        with multiprocessing.get_context("spawn").Pool(min(num_workers, len(jobs))) as pool:
-            for _ in pool.imap_unordered(_render_chunk, jobs):
-                done += 1
-                progress(done, num_chunks)
-    else:
-        for job in jobs:
-            _render_chunk(job)
-            done += 1
-            progress(done, num_chunks)
-    return folder
+    parts = []
+    for first in range(first_seed, first_seed + num_scenes, SCENES_PER_FILE):
+        count = min(SCENES_PER_FILE, first_seed + num_scenes - first)
+        part = datasets.Dataset.from_generator(
+            _render,
+            features=FEATURES,
+            cache_dir=str(folder),
+            # A list is divided among processes.
+            gen_kwargs={
+                "seeds": list(range(first, first + count)),
+                "split": split,
+                "canvas_size": canvas_size,
+                "version": FORMAT_VERSION,
+            },
+            num_proc=min(num_workers, count) if num_workers > 1 else None,
+            split=NamedSplit(split),
+        )
+        parts.append(part)
+    return concatenate_datasets(parts)
+
+
+def _render(seeds: list[int], split: str, canvas_size: int, version: int) -> Iterator[dict[str, Any]]:
+    for seed in seeds:
+        scene = generate_scene(seed, split)
+        yield {
+            "image": to_canvas(scene.image, canvas_size, Image.Resampling.BILINEAR).tobytes(),
+            "instance_map": to_canvas(scene.instance_map, canvas_size, Image.Resampling.NEAREST).tobytes(),
+            "size_hw": scene.image.shape[:2],
+            "objects": json.dumps([asdict(item) for item in scene.objects], default=np.generic.item),
+        }
 
 
 class SceneDataset(Dataset):
@@ -129,9 +99,8 @@ class SceneDataset(Dataset):
     An item is asked for by (epoch, index) and depends on nothing but the seed and that pair.
 
     Args:
-        folder: What `render_scenes` returned.
+        scenes: What `render_scenes` returned.
         split: Split whose wordings are drawn.
-        num_scenes: Scenes used, from the first.
         seed: Seed of the draws.
         expressions_per_image: Expressions of one item; 0 for none.
         prompts_per_image: Clicks and boxes of one item; 0 for none.
@@ -141,49 +110,39 @@ class SceneDataset(Dataset):
 
     def __init__(
         self,
-        folder: str | Path,
+        scenes: datasets.Dataset,
         *,
         split: str,
-        num_scenes: int,
         seed: int = 0,
         expressions_per_image: int = 0,
         prompts_per_image: int = 0,
         flip_probability: float = 0.0,
         photometric_strength: float = 0.0,
     ):
-        self.split, self.num_scenes, self.seed = split, num_scenes, seed
+        self.scenes, self.split, self.seed = scenes.with_format("arrow"), split, seed  # pixels are not copied
         self.expressions_per_image, self.prompts_per_image = expressions_per_image, prompts_per_image
         self.flip_probability, self.photometric_strength = flip_probability, photometric_strength
-        self._images, self._maps, self._records = [], [], []
-        for chunk in range(-(-num_scenes // CHUNK_SIZE)):
-            paths = _chunk_paths(Path(folder), chunk)
-            self._images.append(np.load(paths["images"], mmap_mode="r"))
-            self._maps.append(np.load(paths["maps"], mmap_mode="r"))
-            self._records += paths["objects"].read_bytes().splitlines()
 
     def __len__(self) -> int:
-        return self.num_scenes
-
-    @property
-    def canvas_size(self) -> int:
-        """Side of the square images in pixels."""
-        return self._images[0].shape[1]
+        return len(self.scenes)
 
     def __getitem__(self, key: tuple[int, int]) -> dict:
         epoch, index = key
         rng = np.random.default_rng((self.seed, epoch, index))
-        chunk, place = divmod(index, CHUNK_SIZE)
-        image, instance_map = self._images[chunk][place], self._maps[chunk][place]
-        scene = self._light_scene(index)
-        height, width = resized_size(scene.image.shape[:2], self.canvas_size)
+        row = {name: column[0] for name, column in zip(FEATURES, self.scenes[index].columns, strict=True)}
+        image, instance_map = (np.frombuffer(row[name].as_buffer(), np.uint8) for name in ("image", "instance_map"))
+        canvas_size = round(len(instance_map) ** 0.5)
+        image, instance_map = (pixels.reshape(canvas_size, canvas_size, -1) for pixels in (image, instance_map))
+        scene = _light_scene(row["size_hw"].as_py(), row["objects"].as_py())
+        height, width = resized_size(scene.image.shape[:2], canvas_size)
         if rng.random() < self.flip_probability:
             scene = flip_scene(scene)
             image, instance_map = _mirror(image, width), _mirror(instance_map, width)
         item = {
             "image": image,
-            "instance_map": instance_map,
+            "instance_map": instance_map[..., 0],
             "valid_hw": (height, width),
-            "scale": self.canvas_size / max(scene.image.shape[:2]),
+            "scale": canvas_size / max(scene.image.shape[:2]),
             "scene": scene,
             "key": key,
         }
@@ -197,17 +156,6 @@ class SceneDataset(Dataset):
         item["box_noise"] = rng.standard_normal((count, 4)).astype(np.float32)
         return item
 
-    def _light_scene(self, index: int) -> Scene:
-        """Restores a scene's objects at their own size; its pixels are zeros that take no memory."""
-        record = json.loads(self._records[index])
-        size = tuple(record["size_hw"])
-        zero = np.zeros((), dtype=np.uint8)
-        return Scene(
-            image=np.broadcast_to(zero, (*size, 3)),
-            instance_map=np.broadcast_to(zero, size),
-            objects=tuple(_read_object(item) for item in record["objects"]),
-        )
-
     def _photometric(self, rng) -> tuple[np.ndarray, np.ndarray]:
         """Draws gain and offset per channel for pixel values in 0..1: brightness, contrast and a channel cast."""
         strength = self.photometric_strength
@@ -219,9 +167,15 @@ class SceneDataset(Dataset):
         return gain.astype(np.float32), np.full(3, 0.5 * brightness * (1 - contrast), dtype=np.float32)
 
 
-def _read_object(record: dict[str, Any]) -> SceneObject:
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
-    return SceneObject(**values)
+def _light_scene(size_hw: list[int], objects: str) -> Scene:
+    """Restores a scene's objects at their own size; its pixels are zeros that take no memory."""
+    zero = np.zeros((), dtype=np.uint8)
+    read = [{name: tuple(v) if isinstance(v, list) else v for name, v in item.items()} for item in json.loads(objects)]
+    return Scene(
+        image=np.broadcast_to(zero, (*size_hw, 3)),
+        instance_map=np.broadcast_to(zero, size_hw),
+        objects=tuple(SceneObject(**fields) for fields in read),
+    )
 
 
 def _mirror(array: np.ndarray, width: int) -> np.ndarray:

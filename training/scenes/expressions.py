@@ -13,17 +13,14 @@ from . import words
 from .many_or_none import draft_everything, draft_none, draft_plural
 from .one_target import draft_attribute, draft_noun, draft_ordinal, draft_position, draft_relation
 from .view import Draft, View
-from .words import VOCABULARY_WORDS
 
 if TYPE_CHECKING:
     from .scene import Scene
 
-__all__ = ["KINDS", "VOCABULARY_WORDS", "Referral", "refer"]
-
 KINDS = ("noun", "attribute", "position", "relation", "ordinal", "plural", "none")
 
-_SHARES = np.array([0.24, 0.20, 0.16, 0.20, 0.09, 0.10, 0.17])  # of the kinds, before some prove impossible
-_SHARES /= _SHARES.sum()
+_FREQUENCIES = np.array([0.24, 0.20, 0.16, 0.20, 0.09, 0.10, 0.17])  # of the kinds, before some prove impossible
+_FREQUENCIES /= _FREQUENCIES.sum()
 _TRIES = 40
 
 
@@ -43,23 +40,17 @@ class Referral:
 
 
 def refer(scene: Scene, rng: np.random.Generator, count: int, novel: bool) -> list[Referral]:
-    """Draw expressions for a scene.
+    """
+    Draws `count` expressions for a scene, without repetition as far as possible.
 
-    Args:
-        scene: the scene to talk about.
-        rng: source of every choice.
-        count: how many expressions.
-        novel: whether combinations that training never shows may be named, and are to be preferred.
-
-    Returns:
-        `count` referrals, without repetition as far as possible.
+    `novel` says whether combinations that training never shows may be named, and are to be preferred.
     """
     view = View(scene, rng, novel)
     referrals: list[Referral] = []
     seen: set[str] = set()
     for _ in range(count):
         wanted = view.novel_objects if novel and rng.random() < 0.75 else frozenset()
-        kinds = [str(kind) for kind in rng.choice(KINDS, size=len(KINDS), replace=False, p=_SHARES)]
+        kinds = [str(kind) for kind in rng.choice(KINDS, size=len(KINDS), replace=False, p=_FREQUENCIES)]
         if kinds[0] != "none":  # falling back to "none" would make it too frequent
             kinds = [kind for kind in kinds if kind != "none"]
         referral = next(_drafts(view, kinds, wanted, seen), None)
@@ -72,7 +63,7 @@ def refer(scene: Scene, rng: np.random.Generator, count: int, novel: bool) -> li
 
 
 def _drafts(view: View, kinds: list[str], wanted: frozenset[int], seen: set[str]) -> Iterator[Referral]:
-    """Yield acceptable referrals of the first kind that allows one, then of the next."""
+    """Yields acceptable referrals of the first kind that allows one, then of the next."""
     for kind in kinds:
         for _ in range(_TRIES):
             draft = _GRAMMAR[kind](view)
@@ -87,7 +78,7 @@ def _drafts(view: View, kinds: list[str], wanted: frozenset[int], seen: set[str]
 
 
 def _dress(view: View, draft: Draft) -> str:
-    """Add the article, and sometimes a request before it, capitals or a final period."""
+    """Adds the article, and sometimes a request before it, capitals or a final period."""
     text = draft.text
     if draft.article == "a":
         article = view.pick(words.NOUN_ARTICLES)

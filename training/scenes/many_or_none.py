@@ -25,13 +25,13 @@ from .view import (
 
 
 def draft_plural(view: View) -> Draft | None:
-    """Draft an expression for several objects: a whole group, a part of it, or a list."""
+    """Drafts an expression for several objects: a whole group, a part of it, or a list."""
     draft = view.pick((_group,) * 3 + (_conjunction,) * 2 + (_several_extreme, _sided_group, draft_everything))
     return draft(view)
 
 
 def draft_everything(view: View) -> Draft:
-    """Draft "everything", or everything of a colour; possible in every scene."""
+    """Drafts "everything", or everything of a colour; possible in every scene."""
     if view.all_coloured and view.chance(0.5):
         colours = [c for c in COLOURS if len(view.fits(Filter(None, c))) >= 2]
         if colours:
@@ -110,8 +110,8 @@ def _sided_group(view: View) -> Draft | None:
     if chosen is None:
         return None
     group, side = view.fits(chosen), view.pick(SIDES)
-    near = [index for index in group if view.share(side, index) < 0.44]
-    if len(near) < 2 or any(0.44 <= view.share(side, index) < 0.56 for index in group):
+    near = [index for index in group if view.fraction(side, index) < 0.44]
+    if len(near) < 2 or any(0.44 <= view.fraction(side, index) < 0.56 for index in group):
         return None
     text = view.pick(words.SIDE[side][:6]).format(n=noun_phrase(view, chosen, len(near)))
     article = view.pick(("all the ", "the ", "the ", "all ", ""))
@@ -122,7 +122,7 @@ def _sided_group(view: View) -> Draft | None:
 
 
 def draft_none(view: View) -> Draft | None:
-    """Draft an expression that fits nothing: an absent noun, colour, size or place."""
+    """Drafts an expression that fits nothing: an absent noun, colour, size or position."""
     draw = view.rng.random()
     if draw < 0.25:
         noun = view.pick(words.OUTSIDE_NOUNS)
@@ -136,7 +136,7 @@ def draft_none(view: View) -> Draft | None:
 
 
 def _absent(view: View, chosen: Filter, single: str, several: str) -> Draft:
-    """Word a phrase that fits nothing in one of the ways real objects are asked for."""
+    """Words a phrase that fits nothing in one of the ways real objects are asked for."""
     colours = colours_of(chosen.noun or "") or (COLOURS if chosen.noun in words.OUTSIDE_NOUNS else ())
     if not chosen.colour and colours and view.chance(0.3):
         chosen = chosen._replace(colour=view.pick(colours))
@@ -203,15 +203,15 @@ def _false_relation(view: View) -> Draft | None:
 
 def _absent_ordinal(view: View) -> Draft | None:
     chosen = view.pick(filters_of(view, int(view.rng.integers(view.count))))
-    place = len(view.fits(chosen)) + int(view.rng.integers(1, 3))
-    if not 2 <= place <= 5:
+    rank = len(view.fits(chosen)) + int(view.rng.integers(1, 3))
+    if not 2 <= rank <= 5:
         return None
-    return Draft(ordinal_text(view, chosen, place, view.pick(SIDES)), [], (chosen,))
+    return Draft(ordinal_text(view, chosen, rank, view.pick(SIDES)), [], (chosen,))
 
 
 def _false_side(view: View) -> Draft | None:
     chosen = view.pick(filters_of(view, int(view.rng.integers(view.count))))
     side = view.pick(SIDES)
-    if any(view.share(side, index) < 0.62 for index in view.fits(chosen)):
+    if any(view.fraction(side, index) < 0.62 for index in view.fits(chosen)):
         return None
     return Draft(view.pick(words.SIDE[side][:6]).format(n=noun_phrase(view, chosen)), [], (chosen,))

@@ -44,7 +44,7 @@ NOVEL_COMBINATIONS: frozenset[tuple[str, str]] = frozenset(
 
 
 class Sprite(NamedTuple):
-    """One emoji glyph of the atlas: its noun, code point, share among the noun's glyphs, and its own plain colour."""
+    """One emoji glyph of the atlas: its noun, code point, weight among the noun's glyphs, and its own plain colour."""
 
     noun: str
     codepoint: int
@@ -88,24 +88,21 @@ _COLOUR_RANGES = {
 
 
 def colours_of(noun: str) -> tuple[str, ...]:
-    """Return the colour words a noun can carry; empty for emoji shown in their natural colours.
-
-    Args:
-        noun: a member of `NOUNS`.
-    """
+    """Returns the colour words a noun can carry; none for emoji shown in their natural colours."""
     if noun in TINTED_NOUNS:
         return TINT_COLOURS
     return COLOURS if noun in SHAPE_NOUNS else ()
 
 
 def draw_object(noun: str, colour: str | None, size_px: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw one object in a random variant, slightly rotated, perhaps mirrored.
+    """
+    Draws one object in a random variant, slightly rotated, perhaps mirrored.
 
     Args:
-        noun: a member of `NOUNS`.
-        colour: a member of `colours_of(noun)`, or None for emoji in their natural colours.
-        size_px: longer side of the drawn object, in pixels, up to rounding.
-        rng: source of the variant, shade, angle and mirroring.
+        noun: A member of `NOUNS`.
+        colour: A member of `colours_of(noun)`, or `None` for emoji in their natural colours.
+        size_px: Longer side of the drawn object, in pixels, up to rounding.
+        rng: Source of the variant, shade, angle and mirroring.
 
     Returns:
         (height, width, 4) uint8 RGBA, cropped to its visible pixels.
@@ -118,15 +115,7 @@ def draw_object(noun: str, colour: str | None, size_px: float, rng: np.random.Ge
 
 
 def sample_colour(colour: str, rng: np.random.Generator) -> np.ndarray:
-    """Draw one shade of a colour word.
-
-    Args:
-        colour: a member of `COLOURS`.
-        rng: source of the shade.
-
-    Returns:
-        (3,) float32 RGB in [0, 255].
-    """
+    """Draws one shade of a colour word, (3,) float32 RGB in [0, 255]."""
     hue, saturation, value = (rng.uniform(low, high) for low, high in _COLOUR_RANGES[colour])
     return np.array(colorsys.hsv_to_rgb(hue / 360 % 1, saturation, value), np.float32) * 255
 
@@ -178,13 +167,14 @@ def _draw_sprite(noun: str, colour: str | None, size_px: float, angle: float, rn
 
 
 def _tint(rgb: np.ndarray, alpha: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Recolour a sprite in one of three ways, all of which keep its shading.
+    """
+    Recolours a sprite in one of three ways, all of which keep its shading.
 
     Args:
         rgb: (height, width, 3) float32 in [0, 255].
-        alpha: (height, width) uint8; the brightness of the visible part is what the shading is measured against.
+        alpha: (height, width) uint8; the shading is measured against the brightness of the visible part.
         target: (3,) float32 in [0, 255].
-        rng: source of the way and its strength.
+        rng: Source of the way and its strength.
 
     Returns:
         (height, width, 3) float32, to be clipped.
@@ -207,7 +197,7 @@ def _tint(rgb: np.ndarray, alpha: np.ndarray, target: np.ndarray, rng: np.random
         if float(np.mean(coloured[alpha > 127] > 0.8)) < 0.6:  # a pale sprite has no colour of its own to replace
             coloured = np.maximum(coloured, 0.85)
         return tinted * coloured + grey * (1 - coloured)
-    strength = rng.uniform(0.6, 1.0)  # a wash of colour over the grey picture
+    strength = rng.uniform(0.6, 1.0)  # a wash of colour over the grey image
     return target * strength + luminance[..., None] * (1 - strength) * min(1.4, 150 / body)
 
 
@@ -220,7 +210,7 @@ def _polygon(angles_deg: np.ndarray, radii: np.ndarray | float = 1.0) -> np.ndar
 
 
 def _shape_outline(noun: str, rng: np.random.Generator) -> np.ndarray:
-    """Return the (points, 2) outline of a shape, y pointing down, of any scale, centred near the origin."""
+    """Returns the (points, 2) outline of a shape, y pointing down, of any scale, centred near the origin."""
     if noun in ("circle", "ring"):
         return _polygon(np.arange(64) * 360 / 64)
     if noun == "square":

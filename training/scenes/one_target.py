@@ -23,11 +23,11 @@ from .view import (
     ordinal_text,
 )
 
-PAIR_GAP = 0.10  # between the left and the right one of two, as a share of the image's shorter side
+PAIR_GAP = 0.10  # between the left and the right one of two, as a fraction of the image's shorter side
 
 
 def draft_noun(view: View) -> Draft | None:
-    """Draft "the dog" for an object that is the only one of its noun."""
+    """Drafts "the dog" for an object that is the only one of its noun."""
     index = int(view.rng.integers(view.count))
     chosen = Filter(view.objects[index].noun)
     if view.fits(chosen) != [index]:
@@ -36,7 +36,7 @@ def draft_noun(view: View) -> Draft | None:
 
 
 def draft_attribute(view: View) -> Draft | None:
-    """Draft "the small red car", by colour, size or both."""
+    """Drafts "the small red car", by colour, size or both."""
     index = int(view.rng.integers(view.count))
     item = view.objects[index]
     options = [chosen for chosen in filters_of(view, index)[1:] if chosen.size is None or view.chance(0.7)]
@@ -64,7 +64,7 @@ def draft_attribute(view: View) -> Draft | None:
 
 
 def draft_position(view: View) -> Draft | None:
-    """Draft "the leftmost dog" or "the star at the top", by the place in the image."""
+    """Drafts "the leftmost dog" or "the star at the top", by the position in the image."""
     index = int(view.rng.integers(view.count))
     chosen = group_filter(view, index, 2 if view.chance(0.75) else 1)
     if chosen is None:
@@ -83,32 +83,32 @@ def _extreme(view: View, index: int, group: list[int]) -> str | None:
     ranked = view.order(side, group, 1)
     if len(group) < 2 or ranked is None or ranked[0] != index:
         return None
-    far = view.share(side, index) < 0.4 and view.chance(0.25)
+    far = view.fraction(side, index) < 0.4 and view.chance(0.25)
     return view.pick((words.FAR if far else words.EXTREME)[side])
 
 
 def _side(view: View, index: int, group: list[int]) -> str | None:
     side = view.pick(SIDES)
-    own = view.share(side, index)
-    others = [view.share(side, other) for other in group if other != index]
+    own = view.fraction(side, index)
+    others = [view.fraction(side, other) for other in group if other != index]
     if own > (0.44 if others else 0.42) or any(other < 0.52 or other - own < 0.12 for other in others):
         return None
     return view.pick(words.SIDE[side])
 
 
 def _centre(view: View, index: int, group: list[int]) -> str | None:
-    off = {i: max(abs(view.share("left", i) - 0.5), abs(view.share("top", i) - 0.5)) for i in group}
+    off = {i: max(abs(view.fraction("left", i) - 0.5), abs(view.fraction("top", i) - 0.5)) for i in group}
     if off[index] > 0.13 or any(off[other] < 0.23 for other in group if other != index):
         return None
     return view.pick(words.CENTRE)
 
 
 def _corner(view: View, index: int, group: list[int]) -> str | None:
-    horizontal = "left" if view.share("left", index) < 0.5 else "right"
-    vertical = "top" if view.share("top", index) < 0.5 else "bottom"
-    if max(view.share(horizontal, index), view.share(vertical, index)) > 0.42:
+    horizontal = "left" if view.fraction("left", index) < 0.5 else "right"
+    vertical = "top" if view.fraction("top", index) < 0.5 else "bottom"
+    if max(view.fraction(horizontal, index), view.fraction(vertical, index)) > 0.42:
         return None
-    if any(max(view.share(horizontal, i), view.share(vertical, i)) < 0.54 for i in group if i != index):
+    if any(max(view.fraction(horizontal, i), view.fraction(vertical, i)) < 0.54 for i in group if i != index):
         return None
     template = view.pick(words.CORNER).replace("{v}", view.pick(words.CORNER_VERTICAL[vertical]))
     return template.replace("{h}", horizontal)
@@ -135,7 +135,7 @@ def _holds(view: View, side: str, index: int, anchor: int) -> bool | None:
 
 
 def draft_relation(view: View) -> Draft | None:
-    """Draft "the dog left of the car", by the place among other objects."""
+    """Drafts "the dog left of the car", by the position among other objects."""
     index = int(view.rng.integers(view.count))
     reference = draw_reference(view, exclude=[index])
     chosen = group_filter(view, index, 1)
@@ -189,15 +189,15 @@ def _only_between(view: View, index: int, group: list[int], first: int, second: 
 
 
 def draft_ordinal(view: View) -> Draft | None:
-    """Draft "the second star from the left"."""
+    """Drafts "the second star from the left"."""
     index = int(view.rng.integers(view.count))
     chosen = group_filter(view, index, 2)
     if chosen is None:
         return None
     side = view.pick(SIDES)
     group = view.fits(chosen)
-    place = 1 + sum(view.along(side, other) < view.along(side, index) for other in group)
-    ranked = view.order(side, group, place)
-    if ranked is None or place > 5 or (place == 1 and view.chance(0.6)):
+    rank = 1 + sum(view.along(side, other) < view.along(side, index) for other in group)
+    ranked = view.order(side, group, rank)
+    if ranked is None or rank > 5 or (rank == 1 and view.chance(0.6)):
         return None
-    return Draft(ordinal_text(view, chosen, place, side), [index], (chosen,))
+    return Draft(ordinal_text(view, chosen, rank, side), [index], (chosen,))

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -45,61 +44,19 @@ class Scene:
     objects: tuple[SceneObject, ...]
 
     def mask(self, targets: tuple[int, ...]) -> np.ndarray:
-        """Return the visible pixels of some objects together.
-
-        Args:
-            targets: indices into `objects`; none gives an empty mask.
-
-        Returns:
-            (height, width) bool.
-        """
+        """Returns the visible pixels of the objects with these indices together, (height, width) bool."""
         return np.isin(self.instance_map, [index + 1 for index in targets])
 
     def box_xyxy(self, targets: tuple[int, ...]) -> tuple[float, float, float, float] | None:
-        """Return the hull of the boxes of some objects.
-
-        Args:
-            targets: indices into `objects`.
-
-        Returns:
-            Left, top, right and bottom edge in pixels, or None without targets.
-        """
+        """Returns the hull of the boxes of objects, in pixels; `None` without targets."""
         if not targets:
             return None
         left, top, right, bottom = zip(*(self.objects[index].box_xyxy for index in targets))
         return min(left), min(top), max(right), max(bottom)
 
-    def to_record(self) -> dict[str, Any]:
-        """Return the scene as plain arrays and dictionaries, for a cache on disk."""
-        return {
-            "image": self.image,
-            "instance_map": self.instance_map,
-            "objects": [asdict(item) for item in self.objects],
-        }
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Scene:
-        """Return the scene that `to_record` described.
-
-        Args:
-            record: a result of `to_record`; lists may stand for tuples and arrays.
-        """
-        objects = tuple(
-            SceneObject(**{**item, "box_xyxy": tuple(item["box_xyxy"]), "center_xy": tuple(item["center_xy"])})
-            for item in record["objects"]
-        )
-        return cls(np.asarray(record["image"], np.uint8), np.asarray(record["instance_map"], np.uint8), objects)
-
 
 def flip_scene(scene: Scene) -> Scene:
-    """Mirror a scene left to right, with its map and geometry, so that expressions drawn afterwards are right.
-
-    Args:
-        scene: any scene.
-
-    Returns:
-        A new scene.
-    """
+    """Mirrors a scene left to right, with its map and geometry, so that expressions drawn afterwards are right."""
     width = float(scene.image.shape[1])
     objects = []
     for item in scene.objects:

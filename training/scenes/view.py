@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SIDES = ("left", "right", "top", "bottom")
-# Distances as a share of the image's shorter side.
+# Distances as fractions of the image's shorter side.
 ORDER_GAP = 0.06  # between neighbours in an order from left to right or top to bottom
 RELATION_GAP = 0.10  # between an object and the one it is beside or above
 
@@ -55,9 +55,9 @@ class View:
             index for index, item in enumerate(scene.objects) if (item.noun, item.colour) in NOVEL_COMBINATIONS
         )
 
-    def chance(self, share: float) -> bool:
-        """Whether to take a way that is taken in this share of cases."""
-        return self.rng.random() < share
+    def chance(self, fraction: float) -> bool:
+        """Whether to take a way that is taken in this fraction of cases."""
+        return self.rng.random() < fraction
 
     def pick(self, options: Sequence[T]) -> T:
         """One of several options, each as likely."""
@@ -89,12 +89,12 @@ class View:
         value = self.x[index] if side in ("left", "right") else self.y[index]
         return value if side in ("left", "top") else (self.width if side == "right" else self.height) - value
 
-    def share(self, side: str, index: int) -> float:
-        """The same distance as a share of the image's width or height."""
+    def fraction(self, side: str, index: int) -> float:
+        """The same distance as a fraction of the image's width or height."""
         return self.along(side, index) / (self.width if side in ("left", "right") else self.height)
 
     def order(self, side: str, group: Sequence[int], checked: int) -> list[int] | None:
-        """Sort a group away from a side; None unless its first `checked` members stand clearly apart from the next."""
+        """Sorts a group away from a side; None unless its first `checked` members stand clearly apart from the next."""
         ranked = sorted(group, key=lambda index: self.along(side, index))
         for near, far in zip(ranked[:checked], ranked[1:]):
             if self.along(side, far) - self.along(side, near) < ORDER_GAP * self.shorter:
@@ -112,7 +112,7 @@ class View:
 
 
 def noun_word(view: View, noun: str | None, number: int = 1, alone: bool = False) -> str:
-    """Word a noun, at times with a synonym; None is any object, which `alone` keeps from being called "one"."""
+    """Words a noun, at times with a synonym; None is any object, which `alone` keeps from being called "one"."""
     if noun is None:
         return view.pick(words.GENERIC_ALONE if alone else words.GENERIC)[number > 1]
     if noun in words.SYNONYMS and view.chance(0.14):
@@ -121,7 +121,7 @@ def noun_word(view: View, noun: str | None, number: int = 1, alone: bool = False
 
 
 def noun_phrase(view: View, chosen: Filter, number: int = 1) -> str:
-    """Word a noun phrase without its article, adjectives first."""
+    """Words a noun phrase without its article, adjectives first."""
     adjectives = [view.pick(words.SIZE_WORDS[chosen.size])] if chosen.size else []
     if chosen.colour:
         adjectives.insert(len(adjectives) if view.chance(0.9) else 0, chosen.colour)
@@ -164,9 +164,9 @@ def draw_reference(view: View, exclude: Sequence[int] = ()) -> tuple[int, Filter
     return None if chosen is None else (index, chosen, "the " + noun_phrase(view, chosen))
 
 
-def ordinal_text(view: View, chosen: Filter, place: int, side: str) -> str:
-    """Word an ordinal; `place` counts from 1."""
-    ordinal, origin = view.pick(words.ORDINAL_WORDS[place]), view.pick(words.FROM[side])
+def ordinal_text(view: View, chosen: Filter, rank: int, side: str) -> str:
+    """Words an ordinal; `rank` counts from 1."""
+    ordinal, origin = view.pick(words.ORDINAL_WORDS[rank]), view.pick(words.FROM[side])
     if chosen == Filter():
         return view.pick(words.ORDINAL_ALONE).format(o=ordinal, d=origin)
     return view.pick(words.ORDINAL).format(o=ordinal, n=noun_phrase(view, chosen), d=origin)

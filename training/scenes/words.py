@@ -64,7 +64,7 @@ SIZE_AFTER = ("{n} that is {s}", "{n} which is {s}", "{s}-sized {n}")
 COMPARATIVE = {"small": ("smaller {n}",), "large": ("bigger {n}", "larger {n}")}
 SUPERLATIVE = {"small": ("smallest {n}",), "large": ("biggest {n}", "largest {n}")}
 
-# The one nearest to an edge, whatever its place in the picture.
+# The one nearest to an edge, wherever in the image.
 EXTREME = {
     "left": ("leftmost {n}",) * 6 + ("{n} furthest to the left", "{n} farthest to the left", "left-most {n}",
              "{n} that is furthest left", "most left {n}", "leftmost of the {ns}"),
@@ -75,7 +75,7 @@ EXTREME = {
     "bottom": ("bottommost {n}",) * 4 + ("lowest {n}",) * 3 + ("lowermost {n}", "bottom-most {n}", "{n} that is lowest",
                "{n} closest to the bottom", "{n} nearest to the bottom"),
 }  # fmt: skip
-# The same, only for one that also lies in that part of the picture.
+# The same, only for one that also lies in that part of the image.
 FAR = {
     "left": ("{n} on the far left", "far left {n}", "{n} at the far left"),
     "right": ("{n} on the far right", "far right {n}", "{n} at the far right"),
@@ -170,11 +170,7 @@ OUTSIDE_NOUNS = (
 
 
 def plural(word: str) -> str:
-    """Return the plural of a canonical or outside noun.
-
-    Args:
-        word: a singular noun.
-    """
+    """Returns the plural of a canonical or outside noun."""
     if word in IRREGULAR_PLURALS:
         return IRREGULAR_PLURALS[word]
     if word.endswith("y") and word[-2] not in "aeo":
@@ -183,11 +179,7 @@ def plural(word: str) -> str:
 
 
 def words_of(text: str) -> list[str]:
-    """Split an expression into lower-case words as a BERT tokenizer does, punctuation left out.
-
-    Args:
-        text: an expression or a template.
-    """
+    """Splits an expression or a template into lower-case words as a BERT tokenizer does, punctuation left out."""
     return re.findall(r"[a-z0-9]+", re.sub(r"{\w+}", " ", text.lower()))
 
 
