@@ -2,7 +2,7 @@
 """What a run reads: generated scenes, a prepared benchmark or a folder of images and masks, behind one interface."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,7 @@ class RunData:
             # Of its own, so that the loader does not draw from the numbers that dropout draws from.
             generator=torch.Generator().manual_seed(self.seed),
         )
-        return iter(loader)
+        return _batches_of(loader)
 
     def evaluate(self, objective, accelerator, num_drawings: int = 0) -> tuple[dict, list]:
         """
@@ -85,6 +85,14 @@ class RunData:
         drawings = AnswerPictures(num_drawings if accelerator.is_main_process else 0)
         options = {"observe": drawings} if self.draws_predictions else {}
         return self.measure(objective, batches, accelerator.device, **options), drawings.pictures
+
+
+def _batches_of(loader: DataLoader) -> Iterator[dict]:
+    """Yields batches; what is wrong with an item is told in the words of the worker, without its traceback."""
+    try:
+        yield from loader
+    except ValueError as error:
+        raise ValueError(str(error).rpartition("\nValueError: ")[2].strip()) from error
 
 
 def _one_thread(_worker: int):

@@ -232,6 +232,16 @@ def test_a_loss_that_is_not_finite_names_its_references(train, monkeypatch):
         train()
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_decoded_is_one_sentence(train, tmp_path, capsys, workers):
+    whole = tiny_row(3)["image"]["bytes"]
+    rows = [tiny_row(number) for number in range(3)] + [tiny_row(3, image={"bytes": whole[:-40], "path": None})]
+    damaged = write_benchmark(tmp_path / "damaged", {"train": rows, "val": rows[:1]})
+    with pytest.raises(ValueError, match="^reference tiny/train/3: could not decode .*damaged or cut off") as caught:
+        train(dataset=damaged, dataloader_workers=workers)
+    assert "\n" not in str(caught.value)
+
+
 def test_workers_build_the_same_batches(train):
     inline, workers = (state_of(train(f"run{n}", dataloader_workers=n) / "final") for n in (0, 2))
     assert all(torch.equal(inline[name], tensor) for name, tensor in workers.items())

@@ -9,9 +9,11 @@ import zlib
 from typing import Any
 
 import numpy as np
+from datasets import Image
 from torch.utils.data import Dataset
 
 from ...processing.canvas_geometry import fit_semantic, shifted_offset
+from ...processing.image_inputs import read_rgb
 from ..feature_cache.cache import FeatureCache
 from ..feature_cache.image_keys import image_key
 from .prepared import decode_masks
@@ -33,7 +35,8 @@ class ReferDataset(Dataset):
     """
 
     def __init__(self, rows, *, seed: int = 0, every_expression: bool = False, random_offset: bool = False):
-        self.rows, self.seed, self.random_offset = rows, seed, random_offset
+        self.rows = rows.cast_column("image", Image(decode=False))  # so that reading one can say what is wrong with it
+        self.seed, self.random_offset = seed, random_offset
         self._sentences: list[tuple[int, int]] | None = None
         if every_expression:
             counts = [len(sentences) for sentences in rows["expressions"]]
@@ -47,6 +50,12 @@ class ReferDataset(Dataset):
         return np.unique(self.rows["image_id"], return_inverse=True)[1]
 
     def __getitem__(self, key: tuple[int, int]) -> dict:
+        """
+        Returns an item.
+
+        Raises:
+            ValueError: Its image cannot be read, or its mask does not fit.
+        """
         epoch, index = key
         rng = np.random.default_rng((self.seed, epoch, index))
         if self._sentences is None:
@@ -55,11 +64,16 @@ class ReferDataset(Dataset):
         else:
             place, number = self._sentences[index]
             row = self.rows[place]
+        name = f"{row['source']}/{row['split']}/{row['ref_id']}"
+        try:
+            image, _ = read_rgb(row["image"])
+        except ValueError as error:
+            raise ValueError(f"reference {name}: {error}") from error
         has_mask = not row["no_target"] and len(row["masks"]) > 0
         return {
             "key": key,
-            "name": f"{row['source']}/{row['split']}/{row['ref_id']}",
-            "image": row["image"],
+            "name": name,
+            "image": image,
             "expression": row["expressions"][number],
             "mask": decode_masks(row) if has_mask else None,
             "box_xyxy": None if row["no_target"] else row["box_xyxy"],
