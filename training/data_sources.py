@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from ..processing.visualization.validation_pictures import AnswerPictures
+from ..processing.visualization.comparison import PredictionDrawings
 from .arguments import DataArguments
 from .config_files import Settings
 from .data.references import ReferCollator, ReferDataset
@@ -82,9 +82,9 @@ class RunData:
         """
         place = (2 * self.batch_size, accelerator.process_index, accelerator.num_processes)
         batches = evaluation_batches(self.eval_set, self.eval_collate, *place)
-        drawings = AnswerPictures(num_drawings if accelerator.is_main_process else 0)
+        drawings = PredictionDrawings(num_drawings if accelerator.is_main_process else 0)
         options = {"observe": drawings} if self.draws_predictions else {}
-        return self.measure(objective, batches, accelerator.device, **options), drawings.pictures
+        return self.measure(objective, batches, accelerator.device, **options), drawings.drawings
 
 
 def _batches_of(loader: DataLoader) -> Iterator[dict]:

@@ -1,22 +1,34 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """
-A picture of an evaluation: its best, median and worst cases.
+Predictions drawn against the truth: one case, and the sheet of an evaluation's best, median and worst cases.
 
 Each is shown twice: as it is, and in grey with right, wrong and missed pixels in three colours.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from .painting import (
+    PANEL_BACKGROUND,
+    PANEL_MUTED,
+    PANEL_TEXT,
+    as_image,
+    fit_text,
+    font_of,
+    scaled_size,
+    tint,
+    wrap_text,
+)
 
 RIGHT, WRONG, MISSED = (30, 190, 90), (235, 60, 60), (60, 120, 255)
-BACKGROUND, TEXT, MUTED = (24, 24, 27), (244, 244, 245), (168, 168, 176)
-TINT = 0.7
-PICTURE_WIDTH, PICTURE_HEIGHT, GAP = 210, 190, 14
-TILE_WIDTH = 2 * PICTURE_WIDTH + 4
-FONT_SIZE, LINE_HEIGHT, CAPTION_LINES = 15, 20, 3
+OPACITY = 0.7
+IMAGE_WIDTH, IMAGE_HEIGHT, GAP = 210, 190, 14
+TILE_WIDTH = 2 * IMAGE_WIDTH + 4
+FONT, LINE_HEIGHT, EXPRESSION_LINES, NOTE_LINES = font_of(15), 20, 2, 2
+TILE_HEIGHT = IMAGE_HEIGHT + 2 + (EXPRESSION_LINES + NOTE_LINES) * LINE_HEIGHT
 
 
 class Case(NamedTuple):
@@ -24,14 +36,14 @@ class Case(NamedTuple):
     One expression to be shown.
 
     Args:
-        picture: RGB.
+        image: RGB.
         expression: The words.
-        predicted: (height, width) bool at the picture's size.
+        predicted: (height, width) bool at the image's size.
         true: The same; empty where nothing is meant.
-        note: Figures below the words, such as "IoU 0.91, score 0.88".
+        note: What stands below the words, such as "IoU 0.91, score 0.88, image 7".
     """
 
-    picture: Image.Image
+    image: Image.Image
     expression: str
     predicted: np.ndarray
     true: np.ndarray
@@ -45,38 +57,38 @@ def choose_cases(
     Picks cases by their IoU; the choice does not depend on their order.
 
     Args:
-        cases: `EvaluationTally.cases`: picture, place in it, and IoU, or -1 - IoU where nothing is meant.
+        cases: `EvaluationAccumulator.cases`: image, index of the expression there, and IoU, or -1 - IoU without target.
         per_row: Cases of each kind.
 
     Returns:
-        Picture and place by row: "best", "median" and "worst" of the expressions with a target; of those without one
-        first some that were answered wrongly, then some answered rightly. A row shows a picture once; empty rows are
+        Image and index by row: "best", "median" and "worst" of the expressions with a target; of those without one
+        first some that were predicted wrongly, then some predicted rightly. A row shows an image once; empty rows are
         left out.
     """
     ranked = sorted(zip(cases[2], cases[0], cases[1]))
     targeted = [row for row in ranked if row[0] >= 0]
     others = [row for row in ranked if row[0] < 0]
-    middle = sorted(range(len(targeted)), key=lambda place: abs(place - (len(targeted) - 1) / 2))
+    middle = sorted(range(len(targeted)), key=lambda rank: abs(rank - (len(targeted) - 1) / 2))
     best = sorted(targeted, key=lambda row: (-row[0], row[1:]))
     wrong = [row for row in others if row[0] > -1.5]
     right = [row for row in others if row[0] < -1.5]
     half = max(per_row - len(right), (per_row + 1) // 2)
     rows = {
         "best": _distinct(best, per_row),
-        "median": _distinct([targeted[place] for place in middle], per_row),
+        "median": _distinct([targeted[rank] for rank in middle], per_row),
         "worst": _distinct(targeted, per_row),
         "nothing is meant": (_distinct(wrong, half) + _distinct(right, per_row))[:per_row],
     }
-    return {name: places for name, places in rows.items() if places}
+    return {name: chosen for name, chosen in rows.items() if chosen}
 
 
 def _distinct(rows: Iterable[tuple[float, int, int]], count: int) -> list[tuple[int, int]]:
-    """The first rows of different pictures."""
+    """The first rows of different images."""
     chosen: dict[int, int] = {}
-    for _, image, place in rows:
+    for _, image, number in rows:
         if len(chosen) == count:
             break
-        chosen.setdefault(image, place)
+        chosen.setdefault(image, number)
     return list(chosen.items())
 
 
@@ -89,90 +101,95 @@ def draw_contact_sheet(rows: dict[str, list[Case]], title: str) -> Image.Image:
         title: Line above them.
 
     Returns:
-        An RGB picture.
+        An RGB drawing.
 
     Raises:
-        ValueError: There are no cases, or a mask has another size than its picture.
+        ValueError: There are no cases, or a mask has another size than its image.
     """
     columns = max((len(cases) for cases in rows.values()), default=0)
     if not columns:
         raise ValueError("expected at least one case to draw, got none")
-    font = ImageFont.load_default(size=float(FONT_SIZE))
-    row_height = LINE_HEIGHT + PICTURE_HEIGHT + CAPTION_LINES * LINE_HEIGHT + GAP
-    top = 2 * LINE_HEIGHT + GAP
+    row_height, top = LINE_HEIGHT + TILE_HEIGHT + GAP, 2 * LINE_HEIGHT + GAP
     # The title and the legend need some room even where there is a single case.
     width = GAP + max(columns, 2) * (TILE_WIDTH + GAP)
-    sheet = Image.new("RGB", (width, top + len(rows) * row_height), BACKGROUND)
+    sheet = Image.new("RGB", (width, top + len(rows) * row_height), PANEL_BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    draw.text((GAP, GAP // 2), _lines(draw, title, font, width - 2 * GAP, 1)[0], font=font, fill=TEXT)
-    _draw_legend(draw, (GAP, GAP // 2 + LINE_HEIGHT), font)
+    draw.text((GAP, GAP // 2), fit_text(title, FONT, width - 2 * GAP), font=FONT, fill=PANEL_TEXT)
+    _draw_legend(draw, (GAP, GAP // 2 + LINE_HEIGHT))
     for number, (name, cases) in enumerate(rows.items()):
         y = top + number * row_height
-        draw.text((GAP, y), name, font=font, fill=MUTED)
+        draw.text((GAP, y), name, font=FONT, fill=PANEL_MUTED)
         for column, case in enumerate(cases):
-            _draw_case(sheet, draw, case, (GAP + column * (TILE_WIDTH + GAP), y + LINE_HEIGHT), font)
+            sheet.paste(draw_case(case), (GAP + column * (TILE_WIDTH + GAP), y + LINE_HEIGHT))
     return sheet
 
 
-def paint_case(picture: Image.Image, predicted: np.ndarray, true: np.ndarray) -> Image.Image:
+def draw_case(case: Case) -> Image.Image:
     """
-    Returns a picture in grey, tinted where prediction and truth agree that something is meant and where one of them
+    Draws one case: the image, the image with the masks compared, and below them the words and the note.
+
+    Raises:
+        ValueError: A mask has another size than the image.
+    """
+    tile = Image.new("RGB", (TILE_WIDTH, TILE_HEIGHT), PANEL_BACKGROUND)
+    scale = min(IMAGE_WIDTH / case.image.width, IMAGE_HEIGHT / case.image.height)
+    size = scaled_size(case.image.size, scale)
+    for number, image in enumerate((case.image.convert("RGB"), paint_case(case.image, case.predicted, case.true))):
+        tile.paste(image.resize(size, Image.Resampling.LANCZOS), (number * (size[0] + 4), 0))
+    draw, y = ImageDraw.Draw(tile), IMAGE_HEIGHT + 2
+    for text, limit, colour in (
+        (case.expression, EXPRESSION_LINES, PANEL_TEXT),
+        (case.note, NOTE_LINES, PANEL_MUTED),
+    ):
+        for line in wrap_text(text, FONT, TILE_WIDTH, limit):
+            draw.text((0, y), line, font=FONT, fill=colour)
+            y += LINE_HEIGHT
+    return tile
+
+
+def paint_case(image: Image.Image, predicted: np.ndarray, true: np.ndarray) -> Image.Image:
+    """
+    Returns an image in grey, tinted where prediction and truth agree that something is meant and where one of them
     stands alone.
 
     Raises:
-        ValueError: A mask has another size than the picture.
+        ValueError: A mask has another size than the image.
     """
-    size_hw = (picture.height, picture.width)
+    size_hw = (image.height, image.width)
     if predicted.shape != size_hw or true.shape != size_hw:
-        raise ValueError(f"expected masks of the picture's size {size_hw}, got {predicted.shape} and {true.shape}")
-    pixels = np.asarray(picture.convert("L").convert("RGB"), dtype=np.float32).copy()
+        raise ValueError(f"expected masks of the image's size {size_hw}, got {predicted.shape} and {true.shape}")
+    pixels = np.asarray(image.convert("L").convert("RGB"), dtype=np.float32).copy()
     for region, colour in ((predicted & true, RIGHT), (predicted & ~true, WRONG), (~predicted & true, MISSED)):
-        pixels[region] = (1 - TINT) * pixels[region] + TINT * np.array(colour, np.float32)
-    return Image.fromarray(pixels.round().astype(np.uint8))
+        tint(pixels, region, colour, OPACITY)
+    return as_image(pixels)
 
 
-def _draw_case(sheet: Image.Image, draw: ImageDraw.ImageDraw, case: Case, corner: tuple[int, int], font):
-    scale = min(PICTURE_WIDTH / case.picture.width, PICTURE_HEIGHT / case.picture.height)
-    size = (max(1, round(case.picture.width * scale)), max(1, round(case.picture.height * scale)))
-    pictures = (case.picture.convert("RGB"), paint_case(case.picture, case.predicted, case.true))
-    for number, picture in enumerate(pictures):
-        x = corner[0] + number * (size[0] + 4)
-        sheet.paste(picture.resize(size, Image.Resampling.LANCZOS), (x, corner[1]))
-    y = corner[1] + PICTURE_HEIGHT + 2
-    for text in _lines(draw, case.expression, font, TILE_WIDTH, CAPTION_LINES - 1):
-        draw.text((corner[0], y), text, font=font, fill=TEXT)
-        y += LINE_HEIGHT
-    draw.text((corner[0], y), case.note, font=font, fill=MUTED)
+class PredictionDrawings:
+    """
+    Collects the first predictions of an evaluation during training as drawings.
+
+    Args:
+        count: How many are wanted.
+    """
+
+    def __init__(self, count: int):
+        self.count = count
+        self.drawings: list[Image.Image] = []
+
+    def __call__(self, batch: dict[str, Any], row: int, prediction: dict[str, Any]):
+        """Draws one prediction, as `evaluate_references` hands it over, while there is room."""
+        if len(self.drawings) < self.count:
+            predicted, true = prediction["mask"].cpu().numpy(), batch["true_masks"][row]
+            true = np.zeros_like(predicted) if true is None else true
+            union = np.count_nonzero(predicted | true)
+            note = f"IoU {np.count_nonzero(predicted & true) / union:.2f}" if union else "rightly empty"
+            case = Case(batch["images"][row], batch["expressions"][row], predicted, true, note)
+            self.drawings.append(draw_case(case))
 
 
-def _draw_legend(draw: ImageDraw.ImageDraw, corner: tuple[int, int], font):
+def _draw_legend(draw: ImageDraw.ImageDraw, corner: tuple[int, int]):
     x, y = corner
     for colour, name in ((RIGHT, "right"), (WRONG, "wrong"), (MISSED, "missed")):
         draw.rectangle([x, y + 3, x + 12, y + 15], fill=colour)
-        draw.text((x + 18, y), name, font=font, fill=MUTED)
-        x += 18 + int(draw.textlength(name, font=font)) + 20
-
-
-def _lines(draw: ImageDraw.ImageDraw, text: str, font, room: int, limit: int) -> list[str]:
-    """Breaks a text between words into at most `limit` lines of `room` pixels; what does not fit ends in "…"."""
-    lines = [""]
-    for word in text.split():
-        candidate = f"{lines[-1]} {word}".strip()
-        if not lines[-1] or draw.textlength(candidate, font=font) <= room:
-            lines[-1] = candidate
-        else:
-            lines.append(word)
-    if len(lines) > limit:
-        lines = [*lines[: limit - 1], " ".join(lines[limit - 1 :])]
-    return [_shortened(draw, line, font, room) for line in lines]
-
-
-def _shortened(draw: ImageDraw.ImageDraw, line: str, font, room: int) -> str:
-    if draw.textlength(line, font=font) <= room:
-        return line
-    while line and draw.textlength(line + "…", font=font) > room:
-        line = line[:-1]
-    return line.rstrip() + "…"
-
-
-__all__ = ["Case", "choose_cases", "draw_contact_sheet", "paint_case"]
+        draw.text((x + 18, y), name, font=FONT, fill=PANEL_MUTED)
+        x += 18 + int(draw.textlength(name, font=FONT)) + 20

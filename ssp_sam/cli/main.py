@@ -26,6 +26,7 @@ GROUPS = {
         "train": "train or fine-tune a model",
         "show-data": "draw samples of a prepared benchmark",
         "cache": "compute the features of images once, to train from them",
+        "evaluate": "measure a model on a benchmark, and write a report",
     },
     "publish and convert": {
         "convert": "a checkpoint of the original as a folder for from_pretrained",

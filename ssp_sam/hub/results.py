@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,10 +64,10 @@ class Evaluation:
 
 def read_report(path: str | os.PathLike) -> Evaluation:
     """
-    Reads a report as the evaluation scripts of this project write it.
+    Reads a report of `ssp-sam evaluate`.
 
     Args:
-        path: JSON file.
+        path: Its `report.json`.
 
     Returns:
         The evaluation; what is missing from the report, or is no finite number, is missing from it too.
@@ -82,34 +81,10 @@ def read_report(path: str | os.PathLike) -> Evaluation:
             report = json.load(file)
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)!r} is no evaluation report: {error}") from error
-    if isinstance(report, Mapping) and report.get("format") == FORMAT:
-        return _protocols_evaluation(report)
-    if isinstance(report, Mapping) and "num_scenes" in report and isinstance(report.get("metrics"), Mapping):
-        return _scenes_evaluation(report)
-    raise ValueError(
-        f"{os.fspath(path)!r} is no evaluation report: expected report.json of scripts/evaluate_ssp_sam.py "
-        f"({FORMAT!r}) or what scripts/evaluate_scenes.py --output writes"
-    )
-
-
-def check_weights(evaluation: Evaluation, digests: list[str]):
-    """
-    Raises a `ValueError` if an evaluation tells its weights and they are none of those that a model is exported with.
-
-    Args:
-        evaluation: what was measured.
-        digests: `weights_sha256`, as reports have it, of the model that is exported and of its export.
-    """
-    measured = evaluation.weights_sha256
-    if measured is not None and measured not in digests:
+    if not isinstance(report, Mapping) or report.get("format") != FORMAT:
         raise ValueError(
-            f"the evaluation on {evaluation.dataset} measured weights with SHA-256 {measured}, but those of the model "
-            f"have {digests[0]}; evaluate this model again, or export the one that was measured"
+            f"{os.fspath(path)!r} is no evaluation report: expected report.json of ssp-sam evaluate ({FORMAT!r})"
         )
-
-
-def _protocols_evaluation(report: Mapping[str, Any]) -> Evaluation:
-    """Reads the report of `scripts/evaluate_ssp_sam.py`."""
     dataset, standard = _part(report, "dataset"), _part(report, "protocols", "standard")
     family = _text(_part(report, "settings").get("family"))
     family = family if family in FAMILIES else None
@@ -132,26 +107,20 @@ def _protocols_evaluation(report: Mapping[str, Any]) -> Evaluation:
     )
 
 
-def _scenes_evaluation(report: Mapping[str, Any]) -> Evaluation:
-    """Reads the report of `scripts/evaluate_scenes.py`."""
-    options = {
-        "split": report.get("split"),
-        "num-scenes": report.get("num_scenes"),
-        "expressions-per-scene": report.get("expressions_per_scene"),
-        "first-seed": report.get("first_seed"),
-    }
-    command = None
-    if report.get("model") and None not in options.values():
-        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        command = shlex.join(["python", "scripts/evaluate_scenes.py", str(report["model"]), *words])
-    return Evaluation(
-        dataset="generated scenes",
-        dataset_type=SCENES_TYPE,
-        split=_text(report.get("split")),
-        rows={"all": {}, **{str(kind): _numbers(row) for kind, row in report["metrics"].items()}},
-        settings=_settings(report, "gres"),
-        command=command,
-    )
+def check_weights(evaluation: Evaluation, digests: list[str]):
+    """
+    Raises a `ValueError` if an evaluation tells its weights and they are none of those that a model is exported with.
+
+    Args:
+        evaluation: what was measured.
+        digests: `weights_sha256`, as reports have it, of the model that is exported and of its export.
+    """
+    measured = evaluation.weights_sha256
+    if measured is not None and measured not in digests:
+        raise ValueError(
+            f"the evaluation on {evaluation.dataset} measured weights with SHA-256 {measured}, but those of the model "
+            f"have {digests[0]}; evaluate this model again, or export the one that was measured"
+        )
 
 
 def _settings(report: Mapping[str, Any], family: str | None) -> dict[str, float]:

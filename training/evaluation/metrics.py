@@ -4,16 +4,16 @@ Metrics of referring segmentation, summed up as predictions come; memory does no
 
 I and U are the intersection and union of predicted and true mask in pixels, IoU is I / U. Three families:
 
-- **RES**: mIoU is the mean IoU per expression, oIoU is sum I / sum U, Pr@X the share of expressions with IoU > X.
+- **RES**: mIoU is the mean IoU per expression, oIoU is sum I / sum U, Pr@X the fraction of expressions with IoU > X.
 - **GRES** (gRefCOCO's evaluator): a no-target sample predicted empty has IoU 1 and adds nothing to I and U; predicted
   non-empty it has IoU 0 and adds the predicted area to U. A targeted sample predicted empty has IoU 0 and adds the true
-  area to U. gIoU is the mean IoU over all samples, cIoU is sum I / sum U, N-acc the share of no-target samples
-  predicted empty, T-acc the share of targeted samples predicted non-empty; Pr@X counts targeted samples only.
+  area to U. gIoU is the mean IoU over all samples, cIoU is sum I / sum U, N-acc the fraction of no-target samples
+  predicted empty, T-acc the fraction of targeted samples predicted non-empty; Pr@X counts targeted samples only.
 - **PhraseCut**: mIoU and cIoU over all expressions, Pr@X for X in 0.5, 0.7, 0.9.
 
-In all of them, box Acc@0.5 is the share of true boxes whose predicted box overlaps them by an IoU of at least 0.5, and
-a missing prediction has IoU 0. Sums are whole numbers, so that results do not depend on the order of the samples, nor
-on how they are spread over processes.
+In all of them, box Acc@0.5 is the fraction of true boxes whose predicted box overlaps them by an IoU of at least 0.5,
+and a missing prediction has IoU 0. Sums are whole numbers, so that results do not depend on the order of the samples,
+nor on how they are spread over processes.
 
 Source: GRES (arXiv 2306.00968), PhraseCut (arXiv 2008.01187).
 """
@@ -49,13 +49,13 @@ SMALL_MASKS_RULES = ("all", "no_target")
 
 
 class SampleScore(NamedTuple):
-    """One expression's share: overlap, the areas in pixels that it adds, and what is there."""
+    """What one expression adds: its IoU, the areas in pixels, whether something is meant, and whether it was found."""
 
     iou: float
     intersection: int
     union: int
     targeted: bool
-    answered: bool
+    found: bool
 
 
 def score_areas(
@@ -72,7 +72,7 @@ def score_areas(
 
     Args:
         intersection: Pixels of both masks.
-        predicted_area: Pixels of the predicted mask; `None` for a missing prediction, which is no answer of "nothing".
+        predicted_area: Pixels of the predicted mask; `None` for a missing prediction, which does not say "nothing".
         true_area: Pixels of the true mask, 0 where nothing is meant.
         min_mask_pixels: A predicted mask of fewer pixels counts as empty; 0 and 1 leave masks as they are.
         small_masks_rule: `"all"` applies that to every sample, `"no_target"` to no-target samples alone.
@@ -91,14 +91,14 @@ def score_areas(
     targeted = true_area > 0 if targeted is None else targeted
     if predicted_area is None:
         # Wrong either way: "nothing" was not said where it would have been right.
-        return SampleScore(0.0, 0, true_area, targeted, answered=not targeted)
+        return SampleScore(0.0, 0, true_area, targeted, found=not targeted)
     predicted_area = int(predicted_area)
     if predicted_area < min_mask_pixels and (small_masks_rule == "all" or not targeted):
         intersection = predicted_area = 0
     union = predicted_area + true_area - intersection
-    # Of two empty masks the overlap is 0/0, and an answer of nothing is as good as it gets.
+    # Of two empty masks the overlap is 0/0, and a prediction of nothing is as good as it gets.
     iou = intersection / union if union else float(not targeted)
-    return SampleScore(iou, intersection, union, targeted, answered=predicted_area > 0)
+    return SampleScore(iou, intersection, union, targeted, found=predicted_area > 0)
 
 
 def score_masks(predicted_mask: Any, true_mask: Any, **rule) -> SampleScore:
@@ -197,8 +197,8 @@ class SegmentationMetrics:
         sums["iou"] += round(score.iou * _UNITS)
         sums["intersection"] += score.intersection
         sums["union"] += score.union
-        sums["correct_full"] += score.targeted and score.answered
-        sums["correct_empty"] += not (score.targeted or score.answered)
+        sums["correct_full"] += score.targeted and score.found
+        sums["correct_empty"] += not (score.targeted or score.found)
         for threshold in FAMILIES[self.family].thresholds:
             sums[f"above_{threshold}"] += score.targeted and score.iou > threshold
         if box_iou is not None:
@@ -208,7 +208,10 @@ class SegmentationMetrics:
 
     def merge(self, other: "SegmentationMetrics") -> "SegmentationMetrics":
         """Adds what another accumulator of the same settings has seen; returns this one."""
-        for name, value in other.sums.items():
+        return self._add(other.sums)
+
+    def _add(self, sums: dict[str, int]) -> "SegmentationMetrics":
+        for name, value in sums.items():
             self.sums[name] += value
         return self
 
@@ -219,21 +222,21 @@ class SegmentationMetrics:
         Returns:
             The counts `samples`, `targeted`, `no_target` and, if there are any, `missing` predictions; `gIoU` and
             `cIoU`, `mIoU` and `oIoU`, or `mIoU` and `cIoU` by family; `Pr@X`; `N-acc` and `T-acc` in the GRES family;
-            `box Acc@0.5`. A share of nothing is `None`.
+            `box Acc@0.5`. A fraction of nothing is `None`.
         """
         sums, family = self.sums, FAMILIES[self.family]
         result: dict[str, float | int | None] = {name: sums[name] for name in ("samples", "targeted", "no_target")}
         if sums["missing"]:
             result["missing"] = sums["missing"]
-        result[family.mean] = _share(sums["iou"], sums["samples"] * _UNITS)
-        result[family.overall] = _share(sums["intersection"], sums["union"])
+        result[family.mean] = _fraction(sums["iou"], sums["samples"] * _UNITS)
+        result[family.overall] = _fraction(sums["intersection"], sums["union"])
         of_targets = sums["targeted"] if family.knows_no_target else sums["samples"]
         for threshold in family.thresholds:
-            result[f"Pr@{threshold}"] = _share(sums[f"above_{threshold}"], of_targets)
+            result[f"Pr@{threshold}"] = _fraction(sums[f"above_{threshold}"], of_targets)
         if family.knows_no_target:
-            result["N-acc"] = _share(sums["correct_empty"], sums["no_target"])
-            result["T-acc"] = _share(sums["correct_full"], sums["targeted"])
-        result["box Acc@0.5"] = _share(sums["box_hits"], sums["boxes"])
+            result["N-acc"] = _fraction(sums["correct_empty"], sums["no_target"])
+            result["T-acc"] = _fraction(sums["correct_full"], sums["targeted"])
+        result["box Acc@0.5"] = _fraction(sums["box_hits"], sums["boxes"])
         return result
 
 
@@ -281,9 +284,7 @@ class GroupedMetrics:
         result = cls(**settings)
         for state in states:
             for name, sums in state.items():
-                metrics = result.groups.setdefault(name, SegmentationMetrics(**settings))
-                for key, value in sums.items():
-                    metrics.sums[key] += value
+                result.groups.setdefault(name, SegmentationMetrics(**settings))._add(sums)
         return result
 
     def compute(self) -> dict[Any, dict[str, float | int | None]]:
@@ -332,5 +333,5 @@ def box_iou_xyxy(first, second) -> float:
     return float(width * height / (sum(areas) - width * height))
 
 
-def _share(part: int, whole: int) -> float | None:
+def _fraction(part: int, whole: int) -> float | None:
     return part / whole if whole else None

@@ -2,65 +2,56 @@
 """
 Predictions on disk: a JSON object with `info` and, one a line, `predictions` whose masks are COCO run lengths.
 
-A prediction is found by `ref_id` and `sentence`. Those of this library have the keys of
-`evaluation_protocols.prediction_record`. Those of another model need `ref_id` and `segmentation` alone: `sentence` is 0
-when left out, a `segmentation` of null is a missing prediction, boxes and scores that are not there are not measured,
-and the square of the original protocol is made from the mask at the picture's size.
+A prediction is found by `source`, `ref_id` and `sentence`. Those of this library have the keys of
+`protocols.prediction_record`. Those of another model need `ref_id` and `segmentation` alone: `source` may be left out
+where no two sources share a `ref_id`, `sentence` is 0 when left out, a `segmentation` of null is a missing prediction,
+boxes and scores that are not there are not measured, and the square of the original protocol is made from the mask at
+the image's size.
 """
 
 import json
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..atomic_files import write_aside
 from ..data.masks import area
+from .samples import EvaluationImage, EvaluationItem
 
 FORMAT = "ssp-sam predictions, version 1"
 
 
-class PredictionWriter:
+@contextmanager
+def write_predictions(path: str | Path, info: dict[str, Any]) -> Iterator[Callable[[Iterable[dict[str, Any]]], None]]:
     """
-    Writes predictions as they come, aside first; the file gets its name when it is complete.
+    Yields a function that appends predictions to a file, which gets its name when it is complete.
 
     Args:
         path: File to write.
         info: What is to be known of model, settings and data.
     """
+    with write_aside(path) as aside, open(aside, "w", encoding="utf-8") as stream:
+        stream.write('{"predictions": [')
+        separator = "\n"
 
-    def __init__(self, path: str | Path, info: dict[str, Any]):
-        self.path, self.info = Path(path), info
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        self._stream = open(self._aside, "w", encoding="utf-8")  # noqa: SIM115 (closed by `close` or `discard`)
-        self._stream.write('{"predictions": [')
-        self._separator = "\n"
+        def write(predictions: Iterable[dict[str, Any]]):
+            nonlocal separator
+            for prediction in predictions:
+                stream.write(separator + json.dumps(prediction, ensure_ascii=False))
+                separator = ",\n"
 
-    def write(self, predictions: Iterable[dict[str, Any]]):
-        """Appends predictions."""
-        for prediction in predictions:
-            self._stream.write(self._separator + json.dumps(prediction, ensure_ascii=False))
-            self._separator = ",\n"
-
-    def close(self, **more_info):
-        """Adds what only the end knows to `info`, ends the file and gives it its name."""
-        info = {"format": FORMAT, **self.info, **more_info}
-        self._stream.write('\n],\n"info": ' + json.dumps(info, ensure_ascii=False, indent=1) + "}\n")
-        self._stream.close()
-        os.replace(self._aside, self.path)
-
-    def discard(self):
-        """Removes what was written so far, if it is not complete."""
-        self._stream.close()
-        self._aside.unlink(missing_ok=True)
+        yield write
+        info = {"format": FORMAT, **info}
+        stream.write('\n],\n"info": ' + json.dumps(info, ensure_ascii=False, indent=1) + "}\n")
 
 
 class SavedPredictions:
     """
-    Predictions of a file, found by reference and sentence.
+    Predictions of a file, found by source, reference and sentence.
 
     Args:
-        path: A file of `PredictionWriter`, or a JSON list of predictions.
+        path: A file of `write_predictions`, or a JSON list of predictions.
 
     Raises:
         ValueError: The file cannot be read, or a prediction lacks what is needed, is damaged, or is there twice.
@@ -79,21 +70,24 @@ class SavedPredictions:
         info = content.get("info")
         # What others write there is not known to mean the same.
         self.info: dict[str, Any] = info if isinstance(info, dict) and info.get("format") == FORMAT else {}
-        self._by_key: dict[tuple[str, int], dict[str, Any]] = {}
+        self._by_key: dict[tuple[str | None, str, int], dict[str, Any]] = {}
         for number, prediction in enumerate(content["predictions"]):
             key = self._key(prediction, number)
             if key in self._by_key:
-                raise ValueError(f"{self.path!r} has two predictions for sentence {key[1]} of reference {key[0]!r}")
+                raise ValueError(f"{self.path!r} has two predictions for sentence {key[2]} of reference {key[1]!r}")
             self._by_key[key] = prediction
-        self.used: set[tuple[str, int]] = set()
+        self.used: set[tuple[str | None, str, int]] = set()
 
-    def _key(self, prediction: Any, number: int) -> tuple[str, int]:
+    def _key(self, prediction: Any, number: int) -> tuple[str | None, str, int]:
         if not isinstance(prediction, dict) or "ref_id" not in prediction or "segmentation" not in prediction:
             shown = json.dumps(prediction)[:80]
             raise ValueError(f"prediction {number} of {self.path!r} needs 'ref_id' and 'segmentation', got {shown}")
         sentence = prediction.get("sentence", 0)
         if not isinstance(sentence, int):
             raise ValueError(f"prediction {number} of {self.path!r} needs a whole number 'sentence', got {sentence!r}")
+        source = prediction.get("source")
+        if source is not None and not isinstance(source, str):
+            raise ValueError(f"prediction {number} of {self.path!r}: 'source' must be text, got {source!r}")
         for name in ("segmentation", "segmentation_512"):
             if prediction.get(name) is not None:
                 try:
@@ -107,17 +101,35 @@ class SavedPredictions:
         score = prediction.get("score")
         if score is not None and not (_is_number(score) and 0 <= score <= 1):
             raise ValueError(f"prediction {number} of {self.path!r}: 'score' must lie in 0..1, got {score!r}")
-        return str(prediction["ref_id"]), sentence
+        return source, str(prediction["ref_id"]), sentence
 
     def __len__(self) -> int:
         return len(self._by_key)
 
-    def take(self, ref_id: str, sentence: int) -> dict[str, Any] | None:
-        """Returns the prediction for a sentence, `None` where there is none or its mask is null."""
-        key = (ref_id, sentence)
-        prediction = self._by_key.get(key)
-        if prediction is None:
+    def check_sources(self, shared_ref_ids: set[str]):
+        """Raises `ValueError` for a prediction without source whose reference id several sources of the data share."""
+        for source, ref_id, _ in self._by_key:
+            if source is None and ref_id in shared_ref_ids:
+                raise ValueError(
+                    f"several sources of the data have a reference {ref_id!r}, and {self.path!r} does not tell which "
+                    "one it means; give each prediction its 'source'"
+                )
+
+    def take(self, image: EvaluationImage, item: EvaluationItem) -> dict[str, Any] | None:
+        """
+        Returns the prediction for an expression, `None` where there is none or its mask is null.
+
+        Raises:
+            ValueError: It is about another image.
+        """
+        keys = [(source, item.ref_id, item.sentence) for source in (image.source, None)]
+        key = next((key for key in keys if key in self._by_key), None)
+        if key is None:
             return None
+        prediction = self._by_key[key]
+        about = prediction.get("image_id")
+        if about is not None and str(about) != image.image_id:
+            raise ValueError(f"it is about image {about!r}")
         self.used.add(key)
         return None if prediction["segmentation"] is None else prediction
 
@@ -126,4 +138,4 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-__all__ = ["FORMAT", "PredictionWriter", "SavedPredictions"]
+__all__ = ["FORMAT", "SavedPredictions", "write_predictions"]

@@ -2,15 +2,14 @@
 """
 Where masks are scored, and the sums of an evaluation by both protocols side by side.
 
-- **standard**: at the picture's own resolution, with the thresholds of the model's processor.
+- **standard**: at the image's own resolution, with the thresholds of the model's processor.
 - **original**: as SSP-SAM's authors score, in SAM's padded square resized to 512 x 512. The true mask goes onto
   SAM's canvas and from there by nearest, the logits by bilinear resizing; pixels whose sigmoid is at least 0.5 are
-  inside. A mask of fewer than 50
-  such pixels counts as empty where nothing is meant, and there alone. Boxes are those of the box head, whatever the
-  mask. N-acc and T-acc follow their definition: the authors' code counts any IoU of exactly 1 for the first and asks
-  for an IoU below 1 in the second.
+  inside. A mask of fewer than 50 such pixels counts as empty where nothing is meant, and there alone. Boxes are those
+  of the box head, whatever the mask. N-acc and T-acc follow their definition: the authors' code counts any IoU of
+  exactly 1 for the first and asks for an IoU below 1 in the second.
 
-An answer of "nothing" by a no-target head empties the mask in both.
+Where a no-target head says "nothing", the mask is empty in both.
 
 Source: SSP-SAM (arXiv 2603.18086), evaluation.
 """
@@ -25,7 +24,7 @@ import numpy as np
 from ...processing.canvas_geometry import fit_segmenter, mask_label
 from ..data.masks import area, decode, encode, intersection_area
 from .metrics import GroupedMetrics, box_iou_xyxy
-from .samples import EvaluationItem
+from .samples import EvaluationImage, EvaluationItem
 
 SQUARE_SIDE = 512
 PAPER_MIN_MASK_PIXELS = 50
@@ -55,8 +54,8 @@ class EvaluationProtocol:
 
     @classmethod
     def standard(cls, mask_threshold: float | None, min_mask_pixels: int) -> "EvaluationProtocol":
-        """Masks at the picture's own resolution."""
-        return cls("standard", "pixels of the picture", mask_threshold, min_mask_pixels, "all")
+        """Masks at the image's own resolution."""
+        return cls("standard", "pixels of the image", mask_threshold, min_mask_pixels, "all")
 
     @classmethod
     def original(cls) -> "EvaluationProtocol":
@@ -71,40 +70,41 @@ def square_mask(mask: np.ndarray, canvas_size: int) -> np.ndarray:
     return mask_label(mask, fit_segmenter(mask.shape[:2], canvas_size), canvas_hw, SQUARE_SIDE)
 
 
-def prediction_record(image_id: str, item: EvaluationItem, answer, **settings) -> dict[str, Any]:
+def prediction_record(image: EvaluationImage, item: EvaluationItem, raw, **settings) -> dict[str, Any]:
     """
-    Returns the answer to one expression as numbers and run lengths: what is scored, and what is saved.
+    Returns the prediction for one expression as numbers and run lengths: what is scored, and what is saved.
 
     Args:
-        image_id: The picture.
+        image: The image.
         item: The expression.
-        answer: A `RawAnswer` to it.
-        settings: Thresholds in place of the processor's own, as `RawAnswer.read` takes them.
+        raw: A `RawPrediction` for it.
+        settings: Thresholds in place of the processor's own, as `RawPrediction.read` takes them.
 
     Returns:
-        `image_id`, `ref_id`, `sentence`, `expression`; `segmentation` at the picture's size and `segmentation_512` in
-        the square, as COCO run lengths; `box_xyxy` of the answer and `head_box_xyxy` of the box head alone, in pixels
-        of the picture, `None` for none; `score`; `no_target_probability`.
+        `source`, `image_id`, `ref_id`, `sentence`, `expression`; `segmentation` at the image's size and
+        `segmentation_512` in the square, as COCO run lengths; `box_xyxy` of the prediction and `head_box_xyxy` of the
+        box head alone, in pixels of the image, `None` for none; `score`; `no_target_probability`.
     """
-    found = answer.read(**settings)
-    probability, limit = answer.no_target_probability, settings.get("no_target_threshold")
-    gated = probability > (answer.processor.no_target_threshold if limit is None else limit)
-    square = np.zeros((SQUARE_SIDE, SQUARE_SIDE), dtype=bool) if gated else answer.in_square(SQUARE_SIDE)
+    found = raw.read(**settings)
+    probability, limit = raw.no_target_probability, settings.get("no_target_threshold")
+    gated = probability > (raw.processor.no_target_threshold if limit is None else limit)
+    square = np.zeros((SQUARE_SIDE, SQUARE_SIDE), dtype=bool) if gated else raw.in_square(SQUARE_SIDE)
     return {
-        "image_id": image_id,
+        "source": image.source,
+        "image_id": image.image_id,
         "ref_id": item.ref_id,
         "sentence": item.sentence,
         "expression": item.expression,
         "segmentation": encode(found["mask"].cpu().numpy()),
         "segmentation_512": encode(square),
         "box_xyxy": found["box_xyxy"],
-        "head_box_xyxy": answer.head_box_xyxy() or found["box_xyxy"],
+        "head_box_xyxy": raw.head_box_xyxy() or found["box_xyxy"],
         "score": float(found["score"]),
         "no_target_probability": probability,
     }
 
 
-class EvaluationTally:
+class EvaluationAccumulator:
     """
     The sums of an evaluation; a few numbers per breakdown and group, and three per expression for finding cases again.
 
@@ -123,21 +123,29 @@ class EvaluationTally:
             )
             for name, protocol in self.protocols.items()
         }
-        # Of each bin of scores: answers, the sum of their scores, right ones.
+        # Of each bin of scores: predictions, the sum of their scores, right ones.
         self.score_bins = [[0, 0, 0] for _ in range(NUM_SCORE_BINS)]
         self.fingerprint = 0
-        # Of every targeted expression: picture, place in it, IoU by the standard protocol; of the others, -1 - IoU.
+        # Of every expression: its image, its index there, its IoU by the standard protocol; without target, -1 - IoU.
         self.cases = (array("l"), array("l"), array("d"))
 
-    def add(self, image_index: int, place: int, image_id: str, item: EvaluationItem, prediction: dict | None):
-        """Adds one expression and its prediction, a `prediction_record` or what a file holds; `None` if missing."""
+    def add(self, image: EvaluationImage, number: int, prediction: dict | None):
+        """
+        Adds one expression.
+
+        Args:
+            image: Its image.
+            number: Its index among `image.items`.
+            prediction: A `prediction_record`, or what a file holds; `None` if missing.
+        """
+        item = image.items[number]
         targeted = area(item.truth) > 0
         for name, metrics in self.metrics.items():
             areas = self._areas(name, item.truth, prediction)
             score = metrics.update_areas(*areas, _box_iou(name, item, prediction), targeted, groups=item.groups)
             if name == "standard":
-                self._add_case(image_index, place, score, None if prediction is None else prediction.get("score"))
-        self.fingerprint = (self.fingerprint + item.fingerprint(image_id)) % _FINGERPRINTS
+                self._add_case(image.index, number, score, None if prediction is None else prediction.get("score"))
+        self.fingerprint = (self.fingerprint + item.fingerprint(image.image_id)) % _FINGERPRINTS
 
     def _areas(self, protocol: str, truth: dict, prediction: dict | None) -> tuple[int, int | None, int]:
         predicted = None if prediction is None else prediction.get("segmentation")
@@ -150,22 +158,22 @@ class EvaluationTally:
             return 0, None, area(truth)
         return intersection_area(predicted, truth), area(predicted), area(truth)
 
-    def _add_case(self, image_index: int, place: int, score, confidence: float | None):
-        for values, value in zip(self.cases, (image_index, place, score.iou if score.targeted else -1 - score.iou)):
+    def _add_case(self, image_index: int, number: int, score, confidence: float | None):
+        for values, value in zip(self.cases, (image_index, number, score.iou if score.targeted else -1 - score.iou)):
             values.append(value)
         if confidence is not None:
-            right = score.iou > 0.5 if score.targeted else not score.answered
-            number = min(int(confidence * NUM_SCORE_BINS), NUM_SCORE_BINS - 1)
-            _add_up(self.score_bins[number], (1, round(confidence * _SCORE_UNITS), int(right)))
+            right = score.iou > 0.5 if score.targeted else not score.found
+            score_bin = min(int(confidence * NUM_SCORE_BINS), NUM_SCORE_BINS - 1)
+            _add_up(self.score_bins[score_bin], (1, round(confidence * _SCORE_UNITS), int(right)))
 
     def state(self) -> dict[str, Any]:
         """Returns everything that was summed up, to be sent between processes."""
         sums = {name: metrics.state() for name, metrics in self.metrics.items()}
         return {"sums": sums, "bins": self.score_bins, "fingerprint": self.fingerprint, "cases": self.cases}
 
-    def merged(self, states: Iterable[dict[str, Any]]) -> "EvaluationTally":
-        """Returns the tally of what several processes have seen, given the `state` of each."""
-        states, result = list(states), EvaluationTally(self.family, self.protocols.values(), self.canvas_size)
+    def merged(self, states: Iterable[dict[str, Any]]) -> "EvaluationAccumulator":
+        """Returns the sums of what several processes have seen, given the `state` of each."""
+        states, result = list(states), EvaluationAccumulator(self.family, self.protocols.values(), self.canvas_size)
         for name, metrics in self.metrics.items():
             result.metrics[name] = GroupedMetrics.from_states(
                 (state["sums"][name] for state in states), **metrics.settings
@@ -203,11 +211,11 @@ class EvaluationTally:
     def score_error(self) -> float | None:
         """
         Returns the expected calibration error: the mean gap, over ten equal bins of the scores, between mean score and
-        share of right answers, which have an IoU above 0.5 or rightly say "nothing"; `None` without scores.
+        fraction of right predictions, which have an IoU above 0.5 or rightly say "nothing"; `None` without scores.
         """
-        answers = sum(count for count, _, _ in self.score_bins)
+        scored = sum(count for count, _, _ in self.score_bins)
         gaps = sum(abs(scores - right * _SCORE_UNITS) for _, scores, right in self.score_bins)
-        return gaps / (answers * _SCORE_UNITS) if answers else None
+        return gaps / (scored * _SCORE_UNITS) if scored else None
 
 
 def _add_up(sums: list[int], values: Iterable[int]):

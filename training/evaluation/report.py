@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..atomic_files import write_aside
 from ..scenes.expressions import KINDS
 from .metrics import FAMILIES
+from .published import compare_with_published, published_table
 
 FORMAT = "ssp-sam evaluation, version 1"
 # How groups are ordered; those of other breakdowns go by their number of expressions.
@@ -30,7 +32,7 @@ def choose_family(sources: Iterable[str], has_no_target: bool) -> str:
 
 def model_identity(name: str, model) -> dict[str, Any]:
     """
-    Returns what makes a model out: its name, size, number format, Hub commit, and for a folder a digest of its weights.
+    Returns what makes a model out: its name, size, dtype, Hub commit, and for a folder a digest of its weights.
 
     Args:
         name: Folder or Hub id it was loaded from.
@@ -53,22 +55,29 @@ def model_identity(name: str, model) -> dict[str, Any]:
 
 
 def build_report(
-    tally, *, dataset: Mapping[str, Any], model: Mapping[str, Any] | None, settings: Mapping[str, Any], run: Mapping
+    accumulator,
+    *,
+    dataset: Mapping[str, Any],
+    model: Mapping[str, Any] | None,
+    settings: Mapping[str, Any],
+    run: Mapping[str, Any],
+    published: bool = False,
 ) -> dict[str, Any]:
     """
     Returns the report as a dictionary; `docs/evaluation.md` lists its fields.
 
     Args:
-        tally: The sums of all processes, an `EvaluationTally`.
+        accumulator: The sums of all processes, an `EvaluationAccumulator`.
         dataset: What the data says of itself (`describe`).
         model: `model_identity`, `None` where predictions of an unknown model were read.
         settings: Thresholds and sizes that the predictions depend on.
         run: How, when and how fast this evaluation ran; the only part that differs between equal evaluations.
+        published: Whether figures of papers are added, in `published`.
     """
-    protocols = tally.results()
+    protocols = accumulator.results()
     for protocol in protocols.values():
         protocol["breakdowns"] = {
-            name: dict(sorted(groups.items(), key=lambda item, name=name: _group_place(name, *item)))
+            name: dict(sorted(groups.items(), key=lambda item, name=name: _group_order(name, *item)))
             for name, groups in protocol["breakdowns"].items()
         }
     overall = protocols["standard"]["all"]
@@ -78,25 +87,28 @@ def build_report(
         "references": dataset["references"],
         "expressions": counts.pop("samples"),
     } | counts
-    fingerprint = f"{tally.fingerprint:064x}"[:16]
-    return {
+    fingerprint = f"{accumulator.fingerprint:064x}"[:16]
+    report = {
         "format": FORMAT,
         "dataset": {**dataset, "expressions_fingerprint": fingerprint},
         "model": model,
-        "settings": {"family": tally.family, **settings},
+        "settings": {"family": accumulator.family, **settings},
         "counts": counts,
         "protocols": protocols,
         "run": dict(run),
     }
+    if published:
+        report["published"] = compare_with_published(report)
+    return report
 
 
-def markdown_report(report: Mapping[str, Any], picture: str | None = None) -> str:
+def markdown_report(report: Mapping[str, Any], sheet: str | None = None) -> str:
     """
     Returns the report as Markdown.
 
     Args:
         report: What `build_report` returned.
-        picture: Name of the contact sheet beside it, if there is one.
+        sheet: Name of the contact sheet beside it, if there is one.
     """
     dataset, counts, protocols = report["dataset"], report["counts"], report["protocols"]
     columns = metric_names(report["settings"]["family"])
@@ -114,6 +126,8 @@ def markdown_report(report: Mapping[str, Any], picture: str | None = None) -> st
     error = protocols["standard"]["score_error"]
     if error is not None:
         lines += ["", f"Expected calibration error of the scores (standard protocol): {error:.3f}."]
+    if "published" in report:
+        lines += ["", "## Published results", "", published_section(report)]
     for breakdown in protocols["standard"]["breakdowns"]:
         lines += ["", f"## By {breakdown}", ""]
         for name, protocol in protocols.items():
@@ -122,9 +136,16 @@ def markdown_report(report: Mapping[str, Any], picture: str | None = None) -> st
             more = f", the {len(shown)} most frequent of {len(groups)}" if len(shown) < len(groups) else ""
             lines += [f"{name}{more}:", "", markdown_table(shown, columns, breakdown), ""]
         lines.pop()
-    if picture is not None:
-        lines += ["", "## Cases", "", f"![best, median and worst cases]({picture})"]
+    if sheet is not None:
+        lines += ["", "## Cases", "", f"![best, median and worst cases]({sheet})"]
     return "\n".join(lines) + "\n"
+
+
+def published_section(report: Mapping[str, Any]) -> str:
+    """Returns what papers report beside what was measured, in percent and points, or that nothing is known."""
+    if report["published"]:
+        return published_table(report["published"])
+    return f"No published figures are known for {report['dataset']['name']}, split {report['dataset']['split']!r}."
 
 
 def metric_names(family: str) -> list[str]:
@@ -144,13 +165,13 @@ def markdown_table(rows: Mapping[str, Mapping[str, Any]], columns: Iterable[str]
     return "\n".join(lines)
 
 
-def write_report(report: Mapping[str, Any], folder: Path, picture: str | None = None) -> list[Path]:
-    """Writes `report.json` and `report.md` into a folder; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / "report.json", folder / "report.md"]
-    paths[0].write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    paths[1].write_text(markdown_report(report, picture), encoding="utf-8")
-    return paths
+def write_report(report: Mapping[str, Any], folder: Path, sheet: str | None = None):
+    """Writes `report.md` and, last, `report.json` into a folder; `sheet` as in `markdown_report`."""
+    contents = {"report.md": markdown_report(report, sheet)}
+    contents["report.json"] = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    for name, content in contents.items():
+        with write_aside(folder / name) as aside:
+            aside.write_text(content, encoding="utf-8")
 
 
 def _facts(report: Mapping[str, Any]) -> list[str]:
@@ -172,6 +193,9 @@ def _facts(report: Mapping[str, Any]) -> list[str]:
         rows["Model"] = f"{model['name']} ({model['parameters']:,} parameters, {model['dtype']}{weights}{commit})"
     settings = [f"{name} {value}" for name, value in report["settings"].items() if value is not None]
     rows["Settings"] = ", ".join(settings)
+    if dataset.get("images_in_other_splits"):
+        shared = [f"{count} in {split!r}" for split, count in dataset["images_in_other_splits"].items()]
+        rows["Images that are in other splits, too"] = ", ".join(shared)
     rows["Run"] = ", ".join(f"{name} {value}" for name, value in run.items() if not isinstance(value, dict))
     return ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows.items())]
 
@@ -187,7 +211,7 @@ def _protocol_line(settings: Mapping[str, Any]) -> str:
     return f"- **{settings['name']}**: in {settings['pixel_space']}; {inside}; min_mask_pixels {least}: {empty}."
 
 
-def _group_place(breakdown: str, group: str, row: Mapping[str, Any]) -> tuple:
+def _group_order(breakdown: str, group: str, row: Mapping[str, Any]) -> tuple:
     order = GROUP_ORDER.get(breakdown, ())
     return (order.index(group), 0, group) if group in order else (len(order), -row["samples"], group)
 

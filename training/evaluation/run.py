@@ -2,102 +2,162 @@
 """
 Evaluation of a model, or of saved predictions, by any number of processes with the same result.
 
-Batches of pictures are the same whatever the number of processes, which take them in turn; each expression is answered
-and counted once, and sums are added up before anything is divided.
+The model runs as its pipeline runs it. Batches of images are the same whatever the number of processes, which take them
+in turn; each expression is predicted and counted once, and sums are added up before anything is divided.
 """
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 
-from .predictions import PredictionWriter, SavedPredictions
-from .predictor import predict_expressions, prepare_images
-from .protocols import EvaluationTally, prediction_record
-from .samples import EvaluationImage
+from ...modeling_ssp_sam.losses import resize_mask_logits
+from .predictions import SavedPredictions
+from .protocols import EvaluationAccumulator, prediction_record
+from .samples import BenchmarkSamples, EvaluationImage, SceneSamples
 from .validation import evaluation_keys
 
+Samples = BenchmarkSamples | SceneSamples
 
-class ImageCollator:
-    """Prepares pictures with their expressions for the model; `DataLoader` runs it in its workers."""
 
-    def __init__(self, processor):
-        self.processor = processor
+class RawPrediction:
+    """
+    What a model says about one expression, before thresholds.
 
-    def __call__(self, images: list[EvaluationImage]) -> tuple[list[EvaluationImage], dict]:
-        texts = [[item.expression for item in image.items] for image in images]
-        inputs = prepare_images(self.processor, [image.image for image in images], texts)
-        return [image._replace(image=None) for image in images], inputs
+    Args:
+        outputs: `pred_masks` (1, 1, h, w) and, of the heads that the model has, `pred_boxes` (1, 4) and
+            `no_target_logits` (1,).
+        size_hw: Height and width of the image.
+        processor: The model's `SspSamProcessor`.
+    """
+
+    def __init__(self, outputs: dict[str, Any], size_hw: tuple[int, int], processor):
+        self.outputs, self.size_hw, self.processor = outputs, size_hw, processor
+
+    @property
+    def no_target_probability(self) -> float:
+        """Probability that nothing is meant; 0 for a model without such a head."""
+        logits = self.outputs.get("no_target_logits")
+        return 0.0 if logits is None else float(logits.float().sigmoid())
+
+    def read(self, **settings) -> dict[str, Any]:
+        """Returns the prediction; `settings` as in `SspSamProcessor.post_process_referring_segmentation`."""
+        return self.processor.post_process_referring_segmentation(self.outputs, [self.size_hw], **settings)[0]
+
+    def in_square(self, side: int) -> np.ndarray:
+        """Returns the mask, (side, side) bool, where the sigmoid is at least 0.5 on SAM's canvas, padding included."""
+        canvas_size = self.processor.image_processor.pad_size.height
+        logits = resize_mask_logits(self.outputs["pred_masks"], canvas_size, side)[0]
+        return (logits.sigmoid() >= 0.5).cpu().numpy()
+
+    def head_box_xyxy(self) -> list[float] | None:
+        """Returns the box head's box in pixels of the image, whatever else the model says; `None` without one."""
+        boxes = self.outputs.get("pred_boxes")
+        if boxes is None:
+            return None
+        placement = self.processor.image_processor.box_placement(self.size_hw)
+        return placement.to_image(boxes[0].float().tolist(), self.size_hw)
 
 
 def predicted_batches(
-    model,
-    processor,
-    images,
+    segmenter,
+    samples: Samples,
     *,
     batch_size: int = 8,
     expression_batch_size: int = 64,
     num_workers: int = 0,
     rank: int = 0,
     world_size: int = 1,
-) -> Iterator[list[tuple[EvaluationImage, int, Any]]]:
+) -> Iterator[list[tuple[EvaluationImage, int, RawPrediction]]]:
     """
-    Runs a model over this process's share of the pictures.
+    Runs a pipeline over this process's part of the images; every image is encoded once for all its expressions.
 
     Args:
-        model: An `SspSamModel` in eval mode.
-        processor: Its `SspSamProcessor`.
-        images: `PreparedImages` or `SceneImages`.
-        batch_size: Pictures in one pass of the image encoders.
+        segmenter: A `ReferringSegmentationPipeline`.
+        samples: The images.
+        batch_size: Images in one pass of the image encoders.
         expression_batch_size: Most expressions in one pass of the mask decoder.
-        num_workers: Processes that read and prepare pictures.
+        num_workers: Processes that read and prepare images.
         rank: This process's number.
         world_size: Processes in all.
 
     Yields:
-        Per batch a list of picture, place of the expression in it, and `RawAnswer`.
+        Per batch, a list of image, index of the expression among its items, and `RawPrediction`.
+
+    Raises:
+        ValueError: An image or its annotations cannot be used.
     """
-    keys = evaluation_keys(len(images), batch_size, rank, world_size)
+    keys = evaluation_keys(len(samples), batch_size, rank, world_size)
     loader = DataLoader(
-        images,
+        range(len(samples)),  # pyright: ignore[reportArgumentType]
         batch_sampler=[[index for _, index in batch] for batch in keys],
         num_workers=num_workers,
-        collate_fn=ImageCollator(processor),
+        collate_fn=functools.partial(_prepare, segmenter, samples),
     )
-    for batch, inputs in loader:
-        answers = predict_expressions(model, processor, inputs, expression_batch_size)
-        places = [(image, place) for image in batch for place in range(len(image.items))]
-        yield [(image, place, answer) for (image, place), answer in zip(places, answers, strict=True)]
+    for images, inputs in loader:
+        if isinstance(inputs, ValueError):
+            raise inputs
+        outputs = segmenter.forward(inputs, expression_batch_size=expression_batch_size)["images"]
+        yield [
+            (image, number, prediction)
+            for image, output in zip(images, outputs, strict=True)
+            for number, prediction in enumerate(_split(output, segmenter))
+        ]
+
+
+def _prepare(segmenter, samples: Samples, indices: Sequence[int]) -> tuple[list[EvaluationImage], Any]:
+    """Reads images and makes the model's inputs; a fault is returned, since a worker process would garble it."""
+    try:
+        images = [samples[index] for index in indices]
+        requests = [{"image": image.image, "text": [item.expression for item in image.items]} for image in images]
+        return [image._replace(image=None) for image in images], segmenter.preprocess(requests)
+    except ValueError as error:
+        return [], error
+
+
+def _split(output: dict[str, Any], segmenter) -> Iterator[RawPrediction]:
+    """One `RawPrediction` per expression of an image, on the model's device, where masks are enlarged fast."""
+    rows = {name: values.to(segmenter.device) for name, values in output["outputs"].items()}
+    height, width = (int(side) for side in output["original_size"])
+    for row in range(len(output["labels"])):
+        single = {name: values[row : row + 1] for name, values in rows.items()}
+        yield RawPrediction(single, (height, width), segmenter.processor)
+
+
+def predict_image(segmenter, image: Any, expressions: Sequence[str]) -> list[RawPrediction]:
+    """Runs a pipeline over one image and expressions; returns what it says before thresholds."""
+    inputs = segmenter.preprocess({"image": image, "text": list(expressions)})
+    return list(_split(segmenter.forward(inputs)["images"][0], segmenter))
 
 
 def evaluate_model(
-    tally: EvaluationTally,
-    model,
-    processor,
-    images,
+    accumulator: EvaluationAccumulator,
+    segmenter,
+    samples: Samples,
     *,
     settings: dict[str, Any],
-    save_predictions: bool = False,
-    writer: PredictionWriter | None = None,
+    gather_predictions: bool = False,
+    write: Callable | None = None,
     batch_size: int = 8,
     rank: int = 0,
     world_size: int = 1,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], Any] = lambda done: None,
     **options,
-) -> EvaluationTally:
+) -> EvaluationAccumulator:
     """
     Evaluates a model.
 
     Args:
-        tally: Empty sums of this process.
-        model: An `SspSamModel` in eval mode.
-        processor: Its `SspSamProcessor`.
-        images: `PreparedImages` or `SceneImages`.
+        accumulator: Empty sums of this process.
+        segmenter: A `ReferringSegmentationPipeline`.
+        samples: The images.
         settings: Thresholds in place of the processor's own.
-        save_predictions: Whether predictions are brought to the process that has a `writer`.
-        writer: Where they go; `None` in the other processes.
-        batch_size: Pictures in one pass of the image encoders.
+        gather_predictions: Whether predictions are brought to the process that has a `write`.
+        write: What `write_predictions` yields; `None` in the other processes.
+        batch_size: Images in one pass of the image encoders.
         rank: This process's number.
         world_size: Processes in all.
         progress: Called with the number of expressions done by all processes so far.
@@ -107,38 +167,40 @@ def evaluate_model(
         The sums of all processes, the same in each.
 
     Raises:
+        ValueError: An image or its annotations cannot be used.
         RuntimeError: Not every expression was counted once.
     """
-    batches = predicted_batches(
-        model, processor, images, batch_size=batch_size, rank=rank, world_size=world_size, **options
-    )
-    rounds = -(-len(images) // (batch_size * world_size))
-    for _ in range(rounds):
+    batches = predicted_batches(segmenter, samples, batch_size=batch_size, rank=rank, world_size=world_size, **options)
+    for _ in range(-(-len(samples) // (batch_size * world_size))):
         records = []
         # In the last round some processes have nothing left to do; they bring an empty list.
-        for image, place, answer in next(batches, []):
-            item = image.items[place]
-            record = prediction_record(image.image_id, item, answer, **settings)
-            tally.add(image.index, place, image.image_id, item, record)
+        for image, number, prediction in next(batches, []):
+            record = prediction_record(image, image.items[number], prediction, **settings)
+            accumulator.add(image, number, record)
             records.append(record)
-        if save_predictions:
+        if gather_predictions:
             gathered = gather_object(records)
-            if writer is not None:
-                writer.write(gathered)
-        progress(tally.num_samples * world_size)
-    return _joined(tally, images)
+            if write is not None:
+                write(gathered)
+        progress(min(accumulator.num_samples * world_size, samples.num_expressions))
+    return _joined(accumulator, samples)
 
 
 def evaluate_predictions(
-    tally: EvaluationTally, saved: SavedPredictions, images, *, rank: int = 0, world_size: int = 1
-) -> EvaluationTally:
+    accumulator: EvaluationAccumulator,
+    saved: SavedPredictions,
+    samples: Samples,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+) -> EvaluationAccumulator:
     """
-    Evaluates saved predictions; pictures are not read, and no model is needed.
+    Evaluates saved predictions; images are not read, and no model is needed.
 
     Args:
-        tally: Empty sums of this process.
+        accumulator: Empty sums of this process.
         saved: The predictions.
-        images: `PreparedImages` or `SceneImages` that they belong to.
+        samples: The images that they belong to.
         rank: This process's number.
         world_size: Processes in all.
 
@@ -146,22 +208,22 @@ def evaluate_predictions(
         The sums of all processes, the same in each.
 
     Raises:
-        ValueError: A mask does not have the size of its picture.
+        ValueError: A prediction is about another image, or its mask has another size.
     """
-    for index in range(rank, len(images), world_size):
-        image = images.without_picture(index)
-        for place, item in enumerate(image.items):
+    saved.check_sources(samples.shared_ref_ids)
+    for index in range(rank, len(samples), world_size):
+        image = samples.without_image(index)
+        for number, item in enumerate(image.items):
             try:
-                prediction = saved.take(item.ref_id, item.sentence)
-                tally.add(index, place, image.image_id, item, prediction)
+                accumulator.add(image, number, saved.take(image, item))
             except ValueError as error:
                 where = f"the prediction for sentence {item.sentence} of reference {item.ref_id!r}"
                 raise ValueError(f"{where} does not fit image {image.image_id!r}: {error}") from error
-    return _joined(tally, images)
+    return _joined(accumulator, samples)
 
 
-def _joined(tally: EvaluationTally, images) -> EvaluationTally:
-    joined = tally.merged(gather_object([tally.state()]))
-    if joined.num_samples != images.num_expressions:
-        raise RuntimeError(f"counted {joined.num_samples} expressions of {images.num_expressions}")
+def _joined(accumulator: EvaluationAccumulator, samples: Samples) -> EvaluationAccumulator:
+    joined = accumulator.merged(gather_object([accumulator.state()]))
+    if joined.num_samples != samples.num_expressions:
+        raise RuntimeError(f"counted {joined.num_samples} expressions of {samples.num_expressions}")
     return joined

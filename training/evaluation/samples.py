@@ -1,25 +1,27 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""What is evaluated: pictures with all their expressions and their truth, prepared or generated."""
+"""What is evaluated: images with all their expressions and their truth, prepared or generated."""
 
 import hashlib
-import io
 import json
+import zlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow.parquet as parquet
 from datasets import Image as ImageFeature
 from PIL import Image
 
 from ...processing.image_inputs import read_rgb
 from ..data.masks import area, encode, union
-from ..data.prepared import dataset_fingerprint, load_prepared
+from ..data.prepared import dataset_fingerprint, load_prepared, shards_by_split
 from ..scenes.generator import SPLITS, draw_referrals, generate_scene
 
 # Expressions of scene `seed` are drawn by (EXPRESSION_STREAM, seed), so that they are the same for every model.
 EXPRESSION_STREAM = 7
-# Shares of the picture that a target covers; source: PhraseCut's subsets (arXiv 2008.01187).
+# Fractions of the image that a target covers; source: PhraseCut's subsets (arXiv 2008.01187).
 SMALL_TARGET, LARGE_TARGET = 0.02, 0.2
 MANY_TARGETS = 5
 
@@ -30,9 +32,9 @@ class EvaluationItem(NamedTuple):
 
     Args:
         ref_id: Reference it belongs to.
-        sentence: Its place among the expressions of that reference.
+        sentence: Its index among the expressions of that reference.
         expression: The words.
-        truth: COCO run lengths of the true mask at the picture's size, empty where nothing is meant.
+        truth: COCO run lengths of the true mask at the image's size, empty where nothing is meant.
         box_xyxy: Hull of the true boxes in pixels, `None` without a target.
         groups: (breakdown, group) pairs such as ("category", "dog"); groups of one breakdown may overlap.
     """
@@ -51,66 +53,97 @@ class EvaluationItem(NamedTuple):
 
 
 class EvaluationImage(NamedTuple):
-    """A picture with everything that is asked about it; `index` is its place in the evaluation."""
+    """An image with everything that is asked about it; `image_id` is unique within its `source`, `index` in all."""
 
     index: int
+    source: str
     image_id: str
     image: Image.Image | None
     items: list[EvaluationItem]
 
 
-class PreparedImages:
+class BenchmarkSamples:
     """
-    The pictures of one split of a prepared benchmark, each with the expressions of all its references.
+    The images of one split of a prepared benchmark, each with the expressions of all its references.
 
     Args:
-        folder: A folder in the form of `refer_data`.
-        split: As the benchmark names it.
-        limit: Number of pictures to keep, from the first; all when not given.
+        folder: What `ssp-sam prepare` wrote.
+        split: As the benchmark names it; its only one, or `"val"`, when not given.
+        limit: Number of images to keep, from the first; all when not given.
 
     Raises:
-        ValueError: There is no such benchmark or split, or it is empty.
+        ValueError: There is no such benchmark or split, it is empty, or one id stands for two references or images.
     """
 
-    def __init__(self, folder: str | Path, split: str, limit: int | None = None):
-        self.folder, self.split = Path(folder), split
-        self.rows = load_prepared(folder, split).cast_column("image", ImageFeature(decode=False))
+    def __init__(self, folder: str | Path, split: str | None = None, limit: int | None = None):
+        splits = list(shards_by_split(folder))
+        self.folder, self.split = Path(folder), split or (splits[0] if len(splits) == 1 else "val")
+        self.rows = load_prepared(folder, self.split).cast_column("image", ImageFeature(decode=False))
         self._annotations = self.rows.remove_columns("image")
-        rows_of_images: dict[str, list[int]] = {}
-        for number, image_id in enumerate(self.rows["image_id"][:]):
-            rows_of_images.setdefault(image_id, []).append(number)
+        sources, image_ids = self.rows["source"][:], self.rows["image_id"][:]
+        # Reference ids that only the source tells apart.
+        self.shared_ref_ids = self._check_references(sources, self.rows["ref_id"][:])
+        rows_of_images: dict[tuple[str, str], list[int]] = {}
+        for row, key in enumerate(zip(sources, image_ids)):
+            rows_of_images.setdefault(key, []).append(row)
         if not rows_of_images:
-            raise ValueError(f"split {split!r} of {str(folder)!r} has no references")
-        self.image_ids = list(rows_of_images)[:limit]
-        self.row_numbers = [rows_of_images[image_id] for image_id in self.image_ids]
+            raise ValueError(f"split {self.split!r} of {str(folder)!r} has no references")
+        self._rows_of_images = list(rows_of_images.items())[:limit]
+        self._check_images()
+        kept = [row for _, rows in self._rows_of_images for row in rows]
         counts = [len(expressions) for expressions in self.rows["expressions"][:]]
-        kept = [number for numbers in self.row_numbers for number in numbers]
-        self.num_references, self.num_expressions = len(kept), sum(counts[number] for number in kept)
-        sources, no_target = self.rows["source"][:], self.rows["no_target"][:]
-        self.sources = sorted({sources[number] for number in kept})
-        self.has_no_target = any(no_target[number] for number in kept)
+        no_target = self.rows["no_target"][:]
+        self.num_references, self.num_expressions = len(kept), sum(counts[row] for row in kept)
+        self.sources = sorted({sources[row] for row in kept})
+        self.has_no_target = any(no_target[row] for row in kept)
+
+    def _check_references(self, sources: Sequence[str], ref_ids: Sequence[str]) -> set[str]:
+        """Returns the ids that references of several sources share; within a source an id stands for one reference."""
+        first: dict[tuple[str, str], int] = {}
+        for row, key in enumerate(zip(sources, ref_ids)):
+            earlier = first.setdefault(key, row)
+            if earlier != row:
+                raise ValueError(
+                    f"rows {earlier} and {row} of split {self.split!r} in {str(self.folder)!r} are both reference "
+                    f"{key[1]!r} of {key[0]!r}; give each reference an id of its own and prepare the data again"
+                )
+        counts = Counter(ref_id for _, ref_id in first)
+        return {ref_id for ref_id, count in counts.items() if count > 1}
+
+    def _check_images(self):
+        """Expressions would otherwise be looked for in another image of the same id."""
+        images = self.rows.select_columns(["image"])
+        for (source, image_id), rows in self._rows_of_images:
+            files = {_file(images[row]["image"]): row for row in rows} if len(rows) > 1 else {}
+            # Two files may still be copies of one image.
+            if len(files) > 1 and len({read_image(self.rows[row]).tobytes() for row in files.values()}) > 1:
+                paths = [repr(images[row]["image"]["path"] or "stored pixels") for row in files.values()]
+                raise ValueError(
+                    f"different images of {source!r} have the id {image_id!r}: {' and '.join(paths)}; "
+                    "give each image an id of its own and prepare the data again"
+                )
 
     def __len__(self) -> int:
-        return len(self.image_ids)
+        return len(self._rows_of_images)
 
     def __getitem__(self, index: int) -> EvaluationImage:
-        picture = read_picture(self.rows[self.row_numbers[index][0]])
-        return self.without_picture(index)._replace(image=picture)
+        image = read_image(self.rows[self._rows_of_images[index][1][0]])
+        return self.without_image(index)._replace(image=image)
 
-    def without_picture(self, index: int) -> EvaluationImage:
+    def without_image(self, index: int) -> EvaluationImage:
         """Returns the expressions and their truth alone; `image` is `None`."""
+        (source, image_id), rows = self._rows_of_images[index]
         items = []
-        for number in self.row_numbers[index]:
-            row = self._annotations[number]
+        for row in map(self._annotations.__getitem__, rows):
             truth, groups = _truth_and_groups(row)
             items += [
-                EvaluationItem(row["ref_id"], place, expression, truth, row["box_xyxy"] or None, groups)
-                for place, expression in enumerate(row["expressions"])
+                EvaluationItem(row["ref_id"], sentence, expression, truth, row["box_xyxy"] or None, groups)
+                for sentence, expression in enumerate(row["expressions"])
             ]
-        return EvaluationImage(index, self.image_ids[index], None, items)
+        return EvaluationImage(index, source, image_id, None, items)
 
     def describe(self) -> dict[str, Any]:
-        """Returns what a report says about the data."""
+        """Returns what a report says about the data; `images_in_other_splits` counts images that are there, too."""
         return {
             "name": self.folder.resolve().name,
             "sources": self.sources,
@@ -119,10 +152,20 @@ class PreparedImages:
             "images": len(self),
             "references": self.num_references,
             "expressions": self.num_expressions,
+            "images_in_other_splits": self._images_in_other_splits(),
         }
 
+    def _images_in_other_splits(self) -> dict[str, int]:
+        own, shared = {key for key, _ in self._rows_of_images}, {}
+        for split, paths in shards_by_split(self.folder).items():
+            tables = [parquet.read_table(path, columns=["source", "image_id"]) for path in paths]
+            keys = {key for table in tables for key in zip(*(column.to_pylist() for column in table.columns))}
+            if split != self.split and own & keys:
+                shared[split] = len(own & keys)
+        return shared
 
-class SceneImages:
+
+class SceneSamples:
     """
     Generated scenes, the same for every model.
 
@@ -135,6 +178,7 @@ class SceneImages:
 
     sources = ["generated scenes"]
     has_no_target = True
+    shared_ref_ids: set[str] = set()
 
     def __init__(self, split: str, num_scenes: int, expressions_per_scene: int, first_seed: int = 0):
         if split not in SPLITS:
@@ -162,15 +206,15 @@ class SceneImages:
         scene, rng = generate_scene(seed, self.split), np.random.default_rng((EXPRESSION_STREAM, seed))
         referrals = draw_referrals(scene, rng, self.expressions_per_scene, self.split)
         items = []
-        for place, referral in enumerate(referrals):
+        for number, referral in enumerate(referrals):
             truth = encode(scene.mask(referral.targets))
             groups = (("kind", referral.kind), *target_groups(len(referral.targets), truth))
             box = scene.box_xyxy(referral.targets)
-            items.append(EvaluationItem(f"{seed}-{place}", 0, referral.expression, truth, box, groups))
-        return EvaluationImage(index, str(seed), Image.fromarray(scene.image), items)
+            items.append(EvaluationItem(f"{seed}-{number}", 0, referral.expression, truth, box, groups))
+        return EvaluationImage(index, self.sources[0], str(seed), Image.fromarray(scene.image), items)
 
-    def without_picture(self, index: int) -> EvaluationImage:
-        """Returns the same as indexing does: expressions are drawn for the picture that they are about."""
+    def without_image(self, index: int) -> EvaluationImage:
+        """Returns the same as indexing does: expressions are drawn for the image that they are about."""
         return self[index]
 
     def describe(self) -> dict[str, Any]:
@@ -189,46 +233,47 @@ class SceneImages:
 
 def target_groups(num_targets: int, truth: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     """
-    Returns the groups of an expression by the number of its targets and the share of the picture they cover.
+    Returns the groups of an expression by the number of its targets and the fraction of the image they cover.
 
-    Several targets are `multi`, from 5 on also `many`; below 2 % of the picture they are `small`, above 20 % `large`.
+    Several targets are `multi`, from 5 on also `many`; below 2 % of the image they are `small`, above 20 % `large`.
     """
     pixels = area(truth)
     if pixels == 0:
         return (("targets", "none"),)
-    share = pixels / (truth["size"][0] * truth["size"][1])
+    fraction = pixels / (truth["size"][0] * truth["size"][1])
     groups = [("targets", "single" if num_targets <= 1 else "multi")]
     groups += [("targets", "many")] if num_targets >= MANY_TARGETS else []
-    groups.append(("size", "small" if share < SMALL_TARGET else "large" if share > LARGE_TARGET else "mid"))
+    groups.append(("size", "small" if fraction < SMALL_TARGET else "large" if fraction > LARGE_TARGET else "mid"))
     return tuple(groups)
 
 
-def read_picture(row: dict[str, Any]) -> Image.Image:
+def read_image(row: dict[str, Any]) -> Image.Image:
     """
-    Returns the picture of a row as its file stores it, without the turn that EXIF asks for: masks know of none.
+    Returns the image of a row as its masks lie on it: upright.
 
     Args:
         row: A row of a prepared benchmark whose `image` is not decoded.
 
     Raises:
-        ValueError: The picture is missing or damaged, or has another size than its row says.
+        ValueError: The image is missing or damaged, or has another size than its row says.
     """
-    stored, size_hw = row["image"], tuple(row["size_hw"])
+    name, size_hw = f"image {row['image_id']!r} of {row['source']!r}", tuple(row["size_hw"])
     try:
-        source = io.BytesIO(stored["bytes"]) if stored["bytes"] is not None else stored["path"]
-        with Image.open(source) as picture:
-            if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-                pixels = np.asarray(picture)
-            else:
-                pixels = np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
-    except OSError as error:
-        raise ValueError(f"cannot read the picture of image {row['image_id']!r} ({error}); prepare it again") from error
-    if pixels.shape[:2] != size_hw:
+        image, _ = read_rgb(row["image"])
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if (image.height, image.width) != size_hw:
+        path = f", {row['image']['path']!r}," if row["image"]["path"] else ""
         raise ValueError(
-            f"the picture of image {row['image_id']!r} has height and width {pixels.shape[:2]}, "
-            f"its annotations {size_hw}; prepare the benchmark again"
+            f"{name}{path} has height and width {(image.height, image.width)}, its annotations {size_hw}; "
+            "prepare the data again"
         )
-    return read_rgb(pixels)[0]
+    return image
+
+
+def _file(stored: dict[str, Any]) -> tuple:
+    """Tells files apart: by their path, or by their bytes where these are stored in the benchmark."""
+    return (stored["path"],) if stored["bytes"] is None else (zlib.crc32(stored["bytes"]), len(stored["bytes"]))
 
 
 def _truth_and_groups(row: dict[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, str], ...]]:

@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Fits the thresholds of a processor and the calibration of its scores to pictures that no report uses."""
+"""Fits the thresholds of a processor and the calibration of its scores to images that no report uses."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..data.masks import decode
-from .run import predicted_batches
+from .run import Samples, predicted_batches
 
 MASK_THRESHOLDS = (0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 # Of thresholds whose gIoU is this close to the best, the one with the best balance of N-acc and T-acc is taken.
@@ -18,7 +18,7 @@ GIOU_TOLERANCE = 0.003
 
 @dataclass
 class ThresholdFit:
-    """Fitted settings of a processor, and what they give on the scenes they were fitted on."""
+    """Fitted settings of a processor, and what they give on the images they were fitted on."""
 
     mask_threshold: float
     no_target_threshold: float
@@ -28,61 +28,75 @@ class ThresholdFit:
     n_acc: float
     t_acc: float
 
+    def apply(self, processor):
+        """Gives a processor the fitted settings."""
+        for name in ("mask_threshold", "no_target_threshold", "score_temperature", "score_bias"):
+            setattr(processor, name, getattr(self, name))
+
 
 def fit_thresholds(
-    model, processor, images, *, batch_size: int = 8, progress: Callable[[int], None] = lambda done: None
+    segmenter, samples: Samples, *, batch_size: int = 8, progress: Callable[[int], object] = lambda done: None
 ) -> ThresholdFit:
     """
-    Fits mask threshold, no-target threshold and score calibration.
+    Fits mask threshold, no-target threshold and score calibration; the pipeline's processor keeps its own.
 
     The mask threshold maximises the mean IoU of targeted expressions, the no-target threshold gIoU, and temperature
-    and bias the likelihood of "the answer is right".
+    and bias the likelihood of "the prediction is right".
 
     Args:
-        model: An `SspSamModel` in eval mode.
-        processor: Its `SspSamProcessor`, with a temperature of 1, a bias of 0 and no rule for small masks.
-        images: `PreparedImages` or `SceneImages`.
-        batch_size: Pictures in one pass of the image encoders.
+        segmenter: A `ReferringSegmentationPipeline`.
+        samples: The images.
+        batch_size: Images in one pass of the image encoders.
         progress: Called with the number of expressions done.
     """
-    overlaps, shown, probabilities, targeted, foreground = [], [], [], [], []
-    answers = (row for batch in predicted_batches(model, processor, images, batch_size=batch_size) for row in batch)
-    for number, (image, place, raw) in enumerate(answers):
-        truth, probability = decode(image.items[place].truth), raw.no_target_probability
-        row, non_empty, means = [], [], []
-        for threshold in MASK_THRESHOLDS:
-            # With no gate and no calibration, score / (1 - p) is the mean probability of the mask's pixels.
-            answer = raw.read(mask_threshold=threshold, no_target_threshold=1.0)
-            mask = answer["mask"].cpu().numpy()
-            row.append(_iou(mask, truth))
-            non_empty.append(bool(mask.any()))
-            means.append(answer["score"] / max(1e-6, 1 - probability) if mask.any() else 0.0)
-        overlaps.append(row)
-        shown.append(non_empty)
-        foreground.append(means)
-        probabilities.append(probability)
-        targeted.append(bool(truth.any()))
-        progress(number + 1)
-    overlaps, shown, foreground = np.array(overlaps), np.array(shown), np.array(foreground)
-    probabilities, targeted = np.array(probabilities), np.array(targeted)
-    best = int(overlaps[targeted].mean(0).argmax())
+    processor = segmenter.processor
+    calibration = processor.score_temperature, processor.score_bias
+    processor.score_temperature, processor.score_bias = 1.0, 0.0  # a plain confidence is what calibration starts from
+    try:
+        rows = _read_rows(segmenter, samples, batch_size, progress)
+    finally:
+        processor.score_temperature, processor.score_bias = calibration
+    overlaps, shown, foreground, probabilities, targeted = map(np.array, zip(*rows))
+    best = int(overlaps[targeted].mean(0).argmax()) if targeted.any() else MASK_THRESHOLDS.index(0.5)
     iou, visible = overlaps[:, best], shown[:, best]
     threshold, figures = _fit_no_target(iou, visible, probabilities, targeted)
-    answered = visible & (probabilities <= threshold)
+    found = visible & (probabilities <= threshold)
     temperature, bias = _fit_calibration(
-        foreground[answered, best], probabilities[answered], (iou[answered] > 0.5) & targeted[answered]
+        foreground[found, best], probabilities[found], (iou[found] > 0.5) & targeted[found]
     )
     return ThresholdFit(MASK_THRESHOLDS[best], threshold, temperature, bias, *figures)
+
+
+def _read_rows(segmenter, samples: Samples, batch_size: int, progress: Callable) -> list[tuple]:
+    """
+    Returns for each expression, by mask threshold, the IoU, whether there is a mask, and the mean probability of its
+    pixels; then the probability that nothing is meant, and whether something is.
+    """
+    rows = []
+    for batch in predicted_batches(segmenter, samples, batch_size=batch_size):
+        for image, number, raw in batch:
+            truth, probability = decode(image.items[number].truth), raw.no_target_probability
+            overlaps, shown, means = [], [], []
+            for threshold in MASK_THRESHOLDS:
+                # With no gate and no calibration, score / (1 - p) is the mean probability of the mask's pixels.
+                prediction = raw.read(mask_threshold=threshold, no_target_threshold=1.0, min_mask_pixels=0)
+                mask = prediction["mask"].cpu().numpy()
+                overlaps.append(_iou(mask, truth))
+                shown.append(bool(mask.any()))
+                means.append(prediction["score"] / max(1e-6, 1 - probability) if shown[-1] else 0.0)
+            rows.append((overlaps, shown, means, probability, bool(truth.any())))
+            progress(len(rows))
+    return rows
 
 
 def _fit_no_target(iou, visible, probabilities, targeted) -> tuple[float, tuple[float, float, float]]:
     """Tries every hundredth; returns the threshold, and gIoU, N-acc and T-acc there."""
     rows = []
     for threshold in np.arange(0.02, 0.99, 0.01):
-        answered = visible & (probabilities <= threshold)
-        giou = np.where(targeted, iou * answered, ~answered).mean()
-        n_acc = (~answered)[~targeted].mean() if (~targeted).any() else 1.0
-        t_acc = answered[targeted].mean() if targeted.any() else 1.0
+        found = visible & (probabilities <= threshold)
+        giou = np.where(targeted, iou * found, ~found).mean()
+        n_acc = (~found)[~targeted].mean() if (~targeted).any() else 1.0
+        t_acc = found[targeted].mean() if targeted.any() else 1.0
         rows.append((float(giou), float(n_acc), float(t_acc), round(float(threshold), 2)))
     highest = max(row[0] for row in rows)
     close = [row for row in rows if row[0] >= highest - GIOU_TOLERANCE]
@@ -104,7 +118,7 @@ def _fit_calibration(foreground, probabilities, right) -> tuple[float, float]:
     def closure():
         optimizer.zero_grad()
         score = keep * torch.sigmoid(torch.logit(f) / log_temperature.exp() + bias)
-        # A weak pull towards no change keeps the fit finite when every answer is right.
+        # A weak pull towards no change keeps the fit finite when every prediction is right.
         loss = torch.nn.functional.binary_cross_entropy(score.clamp(1e-6, 1 - 1e-6), truth)
         loss = loss + 1e-3 * (log_temperature**2 + bias**2)
         loss.backward()

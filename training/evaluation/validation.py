@@ -1,7 +1,7 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Evaluation during training, with every process taking its share of the batches and sums added before dividing."""
+"""The short evaluation during training, on the metrics of a full one; every process takes some of the batches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ def evaluation_keys(num_items: int, batch_size: int, rank: int, world_size: int)
 
 def evaluation_batches(dataset, collate, batch_size: int, rank: int, world_size: int):
     """
-    Yields this process's share of a dataset as batches.
+    Yields this process's part of a dataset as batches.
 
     Every process gets the same number of them, as sharded models need it; a batch that is one too many repeats items
     and has `is_padding` set, and its results are dropped.
@@ -43,18 +43,15 @@ def evaluate_terms(objective, batches, device) -> dict[str, float]:
     count = 0
     for batch in batches:
         _, terms = objective(to_device(batch, device))
-        if batch.get("is_padding"):
-            continue
-        for name, value in terms.items():
-            sums[name] = sums.get(name, 0.0) + float(value)
-        count += 1
-    shares = gather_object([(count, sums)])
-    total = max(1, sum(share[0] for share in shares))
-    names = {name for share in shares for name in share[1]}
-    return {name: round(sum(share[1].get(name, 0.0) for share in shares) / total, 4) for name in sorted(names)}
+        if not batch.get("is_padding"):
+            count += 1
+            sums |= {name: sums.get(name, 0.0) + float(value) for name, value in terms.items()}
+    parts = gather_object([(count, sums)])
+    total = max(1, sum(part[0] for part in parts))
+    names = {name for part in parts for name in part[1]}
+    return {name: round(sum(part[1].get(name, 0.0) for part in parts) / total, 4) for name in sorted(names)}
 
 
-@torch.no_grad()
 def evaluate_scenes(objective, batches, device, *, mask_threshold=0.5, no_target_threshold=0.5) -> dict:
     """
     Measures the GRES metrics on the canvas, overall and per kind.
@@ -69,29 +66,24 @@ def evaluate_scenes(objective, batches, device, *, mask_threshold=0.5, no_target
     Returns:
         Metrics by kind, `"all"` first, the same in every process.
     """
-    metrics = GroupedMetrics()
     logit_threshold = torch.logit(torch.tensor(float(mask_threshold))).item()
-    for batch in batches:
-        outputs = objective(to_device(batch, device), predict=True)
-        if batch.get("is_padding"):
-            continue
+
+    def read(batch, outputs):
         size = batch["mask_labels"].shape[-2:]
         logits = F.interpolate(outputs.pred_masks.float(), size, mode="bilinear", align_corners=False).squeeze(1)
         masks = logits > logit_threshold
         if outputs.no_target_logits is not None:
             masks &= (outputs.no_target_logits.sigmoid() <= no_target_threshold)[:, None, None]
-        masks, truths = masks.cpu().numpy(), batch["mask_labels"].numpy() > 0.5
-        box_rows = None if outputs.pred_boxes is None else _corners(outputs.pred_boxes.cpu())
-        true_boxes = _corners(batch["box_labels"])
-        for row, kind in enumerate(batch["kinds"]):
-            overlap = None
-            if box_rows is not None and not batch["no_target_labels"][row]:
-                overlap = box_iou_xyxy(box_rows[row], true_boxes[row])
-            metrics.update(masks[row], truths[row], group=kind, box_iou=overlap)
-    return _rounded(GroupedMetrics.from_states(gather_object([metrics.state()])).compute())
+        truths = batch["mask_labels"].numpy() > 0.5
+        boxes = true_boxes = [None] * len(truths)
+        if outputs.pred_boxes is not None:
+            boxes, true_boxes = _corners(outputs.pred_boxes.cpu()), _corners(batch["box_labels"])
+            true_boxes = [None if nothing else box for box, nothing in zip(true_boxes, batch["no_target_labels"])]
+        return zip(masks.cpu().numpy(), truths, boxes, true_boxes)
+
+    return _evaluate(objective, batches, device, read)
 
 
-@torch.no_grad()
 def evaluate_references(
     objective, batches, device, *, processor, box_only=False, observe: Callable | None = None
 ) -> dict:
@@ -104,61 +96,64 @@ def evaluate_references(
         device: Where to run.
         processor: The model's `SspSamProcessor`.
         box_only: Whether boxes are all that is measured.
-        observe: Called with (batch, row, answer) for each expression.
+        observe: Called with (batch, row, prediction) for each expression.
 
     Returns:
         Metrics by kind, `"all"` first, the same in every process.
     """
-    metrics, boxes = GroupedMetrics(), BoxMetrics()
-    for batch in batches:
-        outputs = objective(to_device(batch, device) | {"predict_masks": not box_only}, predict=True)
-        if batch.get("is_padding"):
-            continue
-        sizes, index = batch["original_sizes"], batch["image_index"].tolist()
-        if box_only:
-            boxes.update(processor, outputs.pred_boxes.float().cpu(), batch)
-            continue
-        answers = processor.post_process_referring_segmentation(
-            outputs, sizes, index, reshaped_input_sizes=batch["reshaped_input_sizes"]
-        )
-        for row, answer in enumerate(answers):
-            predicted, truth, box = answer["mask"].cpu().numpy(), batch["true_masks"][row], batch["true_boxes"][row]
-            truth = np.zeros_like(predicted) if truth is None else truth
-            overlap = None
-            if box is not None:
-                overlap = 0.0 if answer["box_xyxy"] is None else box_iou_xyxy(answer["box_xyxy"], box)
-            metrics.update(predicted, truth, group=batch["kinds"][row], box_iou=overlap)
-            if observe is not None:
-                observe(batch, row, answer)
     if box_only:
-        return boxes.compute()
-    return _rounded(GroupedMetrics.from_states(gather_object([metrics.state()])).compute())
+        return _evaluate_boxes(objective, batches, device, processor)
+
+    def read(batch, outputs):
+        predictions = processor.post_process_referring_segmentation(
+            outputs,
+            batch["original_sizes"],
+            batch["image_index"].tolist(),
+            reshaped_input_sizes=batch["reshaped_input_sizes"],
+        )
+        for row, prediction in enumerate(predictions):
+            mask, truth = prediction["mask"].cpu().numpy(), batch["true_masks"][row]
+            truth = np.zeros_like(mask) if truth is None else truth
+            yield mask, truth, prediction["box_xyxy"], batch["true_boxes"][row]
+            if observe is not None:
+                observe(batch, row, prediction)
+
+    return _evaluate(objective, batches, device, read)
 
 
-class BoxMetrics:
-    """Streaming share of boxes that overlap the true one by half, and their mean overlap."""
-
-    def __init__(self):
-        self.sums = np.zeros(3)  # boxes, overlaps, overlaps of at least a half
-
-    def update(self, processor, pred_boxes: torch.Tensor, batch: dict):
-        """Adds the boxes (E, 4) of a batch, cxcywh on their canvas; expressions without a box are passed over."""
-        for row, truth in enumerate(batch["true_boxes"]):
-            if truth is not None:
-                size_hw = tuple(batch["original_sizes"][batch["image_index"][row]].tolist())
-                box = processor.image_processor.box_placement(size_hw).to_image(pred_boxes[row], size_hw)
-                overlap = box_iou_xyxy(box, truth)
-                self.sums += (1, overlap, overlap >= 0.5)
-
-    def compute(self) -> dict:
-        """Returns the metrics over all processes."""
-        count, overlaps, hits = np.sum(gather_object([self.sums]), axis=0)
-        shares = {"box IoU": overlaps, "box Acc@0.5": hits}
-        return {"all": {"samples": int(count)} | {k: round(float(v / max(1, count)), 4) for k, v in shares.items()}}
-
-
-def _rounded(result: dict) -> dict:
+def _evaluate(objective, batches, device, read: Callable[..., Iterable[tuple]]) -> dict:
+    """Adds up what `read` makes of each batch: predicted and true mask, and predicted and true box or `None`."""
+    metrics = GroupedMetrics()
+    for batch, outputs in _outputs(objective, batches, device):
+        for kind, (mask, truth, box, true_box) in zip(batch["kinds"], read(batch, outputs), strict=True):
+            overlap = None if true_box is None else box_iou_xyxy(box, true_box)
+            metrics.update(mask, truth, group=kind, box_iou=overlap)
+    result = GroupedMetrics.from_states(gather_object([metrics.state()])).compute()
     return {kind: {k: round(v, 4) if v is not None else None for k, v in row.items()} for kind, row in result.items()}
+
+
+def _evaluate_boxes(objective, batches, device, processor) -> dict:
+    """Returns the mean overlap with the true boxes, and the fraction of them that are overlapped by a half or more."""
+    sums = np.zeros(3)  # boxes, overlaps, overlaps of at least a half
+    for batch, outputs in _outputs(objective, batches, device, predict_masks=False):
+        for row, true_box in enumerate(batch["true_boxes"]):
+            if true_box is not None:
+                size_hw = tuple(batch["original_sizes"][batch["image_index"][row]].tolist())
+                placement = processor.image_processor.box_placement(size_hw)
+                overlap = box_iou_xyxy(placement.to_image(outputs.pred_boxes[row].float().cpu(), size_hw), true_box)
+                sums += (1, overlap, overlap >= 0.5)
+    count, *totals = np.sum(gather_object([sums]), axis=0)
+    means = [round(float(total / max(1, count)), 4) for total in totals]
+    return {"all": {"samples": int(count), **dict(zip(("box IoU", "box Acc@0.5"), means))}}
+
+
+@torch.no_grad()
+def _outputs(objective, batches, device, **options) -> Iterator[tuple[dict, object]]:
+    """Runs the objective; yields each batch that counts with the outputs of the model."""
+    for batch in batches:
+        outputs = objective(to_device(batch, device) | options, predict=True)
+        if not batch.get("is_padding"):
+            yield batch, outputs
 
 
 def _corners(boxes_cxcywh: torch.Tensor) -> list[list[float]]:

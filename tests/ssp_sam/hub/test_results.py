@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Reports of `scripts/evaluate_ssp_sam.py` on the model card: each family's own metrics, and of these weights alone."""
+"""Reports of `ssp-sam evaluate` on the model card: each family's own metrics, and of these weights alone."""
 
 import json
 import re
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from scripts import evaluate_ssp_sam
 from ssp_sam.cli.main import main
 from ssp_sam.hub.card import ModelFacts, make_card
 from ssp_sam.hub.export import export_model
@@ -56,7 +55,7 @@ def report_of(family: str) -> dict:
             "standard": {**protocol, "score_error": 0.1},
             "original": {**protocol, "all": {**row, **other}},
         },
-        "run": {"command": "python scripts/evaluate_ssp_sam.py --data prepared/refcoco_unc --split testA"},
+        "run": {"command": "ssp-sam evaluate --data prepared/refcoco_unc --split testA"},
     }
 
 
@@ -201,7 +200,7 @@ def test_small_masks_count_in_the_family_that_has_answers_of_nothing_alone(card)
         card(report)
 
 
-# ---- reports that the script writes ---------------------------------------------------------------------------------
+# ---- reports that the command writes --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -212,8 +211,8 @@ def datasets_cache(tmp_path_factory):
 
 
 def evaluate(folder, *words) -> str:
-    """Evaluates by the script, and returns the report."""
-    assert evaluate_ssp_sam.main([*map(str, words), "--cases", "0", "--output", str(folder / "out")]) == 0
+    """Evaluates by the command, and returns the report."""
+    assert main(["evaluate", *map(str, words), "--cases", "0", "--output", str(folder / "out")]) == 0
     return str(folder / "out" / "report.json")
 
 
@@ -236,7 +235,7 @@ def test_the_command_on_the_card_gives_the_same_numbers(exported, tiny_checkpoin
     options = ["--scenes", "novel", "--num-scenes", 3, "--first-seed", 5, "--model", tiny_checkpoint]
     report = evaluate(tmp_path / "once", *options)
     results = section(ModelCard(make_card(exported, FACTS, (), [read_report(report)])), "Results")
-    command = re.search(r"```bash\npython scripts/evaluate_ssp_sam\.py (.*)\n```", results)[1]
+    command = re.search(r"```bash\nssp-sam evaluate (.*)\n```", results)[1]
     again = evaluate(tmp_path / "again", *shlex.split(command))
     first, second = (json.loads(Path(path).read_text("utf-8")) for path in (report, again))
     assert first["protocols"] == second["protocols"] and first["dataset"] == second["dataset"]

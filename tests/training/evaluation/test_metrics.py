@@ -166,7 +166,7 @@ def test_a_missing_prediction_scores_nothing_and_costs_the_true_area(family):
     assert result["oIoU" if family == "res" else "cIoU"] == pytest.approx(80 / 200)
 
 
-def test_a_missing_prediction_is_no_answer_of_nothing():
+def test_a_missing_prediction_does_not_say_nothing():
     result = accumulate([(0, None, 0), (0, 0, 0)])
     assert (result["gIoU"], result["N-acc"]) == (0.5, 0.5)
 

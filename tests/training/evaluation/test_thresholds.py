@@ -1,20 +1,18 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Measuring and fitting on generated scenes: an oracle gets full marks, thresholds are found where they were put."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from scripts.evaluate_scenes import measure, store_fit
 from ssp_sam import SspSamImageProcessor, SspSamProcessor
 from ssp_sam.training.data.masks import decode
-from ssp_sam.training.evaluation.samples import SceneImages
-from ssp_sam.training.evaluation.thresholds import _fit_calibration, _fit_no_target, fit_thresholds
+from ssp_sam.training.evaluation.protocols import EvaluationAccumulator, EvaluationProtocol
+from ssp_sam.training.evaluation.run import evaluate_model
+from ssp_sam.training.evaluation.samples import SceneSamples
+from ssp_sam.training.evaluation.thresholds import ThresholdFit, _fit_calibration, _fit_no_target, fit_thresholds
 from ssp_sam.training.scenes.dataset import to_canvas
-from ssp_sam.training.scenes.expressions import KINDS
 from ssp_sam.training.scenes.tokenizer import build_word_tokenizer
 from ssp_sam.training.scenes.words import VOCABULARY_WORDS
 
@@ -28,53 +26,54 @@ def processor() -> SspSamProcessor:
 
 
 class Oracle:
-    """Stands for a model that knows the answers; `doubt` is the no-target logit of expressions that have one."""
+    """A pipeline whose model knows the truth; `doubt` is the no-target logit of expressions that mean something."""
 
     device = torch.device("cpu")
 
-    def __init__(self, processor, images, doubt: float = -9.0):
-        self.masks, self.boxes, self.no_target = [], [], []
-        for image in images:
-            placement = processor.image_processor.box_placement((image.image.height, image.image.width))
-            for item in image.items:
-                mask = decode(item.truth).astype(np.uint8)
-                self.masks.append(to_canvas(mask, CANVAS, Image.Resampling.NEAREST) * 16.0 - 8.0)
-                found = item.box_xyxy is not None
-                self.boxes.append(placement.to_canvas(item.box_xyxy) if found else np.full(4, 0.5, dtype=np.float32))
-                self.no_target.append(doubt if found else 9.0)
+    def __init__(self, processor, samples, doubt: float = -9.0):
+        self.processor, self.images, self.doubt = processor, [samples[index] for index in range(len(samples))], doubt
 
-    def get_image_features(self, pixel_values):
-        return SimpleNamespace()
+    def preprocess(self, requests):
+        return requests
 
-    def __call__(self, *, input_ids, **_):
-        count = len(input_ids)
-        values = [values[:count] for values in (self.masks, self.boxes, self.no_target)]
-        self.masks, self.boxes, self.no_target = self.masks[count:], self.boxes[count:], self.no_target[count:]
-        masks, boxes, no_target = (torch.tensor(np.array(rows), dtype=torch.float32) for rows in values)
-        return SimpleNamespace(pred_masks=masks[:, None], pred_boxes=boxes, no_target_logits=no_target)
+    def forward(self, requests, expression_batch_size):
+        images, self.images = self.images[: len(requests)], self.images[len(requests) :]
+        return {"images": [self._output(image.items, request) for image, request in zip(images, requests)]}
+
+    def _output(self, items, request):
+        size = (request["image"].height, request["image"].width)
+        placement = self.processor.image_processor.box_placement(size)
+        masks = [to_canvas(decode(item.truth).astype(np.uint8), CANVAS, Image.Resampling.NEAREST) for item in items]
+        boxes = [np.full(4, 0.5) if item.box_xyxy is None else placement.to_canvas(item.box_xyxy) for item in items]
+        outputs = {
+            "pred_masks": torch.tensor(np.array(masks) * 16.0 - 8.0, dtype=torch.float32)[:, None],
+            "pred_boxes": torch.tensor(np.array(boxes), dtype=torch.float32),
+            "no_target_logits": torch.tensor([9.0 if item.box_xyxy is None else self.doubt for item in items]),
+        }
+        return {"outputs": outputs, "original_size": size, "labels": request["text"]}
 
 
-def scenes(split: str, count: int) -> SceneImages:
-    return SceneImages(split, count, 6)
+def scenes(split: str, count: int) -> SceneSamples:
+    return SceneSamples(split, count, 6)
 
 
 def test_an_oracle_gets_full_marks(processor):
-    images = scenes("test", 5)
-    result = measure(Oracle(processor, [images[i] for i in range(5)]), processor, images, batch_size=2)
-    overall = result["all"]
-    assert overall["samples"] == 30
+    samples = scenes("test", 5)
+    accumulator = EvaluationAccumulator("gres", (EvaluationProtocol.standard(0.5, 0),), CANVAS)
+    result = evaluate_model(accumulator, Oracle(processor, samples), samples, settings={}, batch_size=2).results()
+    overall, kinds = result["standard"]["all"], result["standard"]["breakdowns"]["kind"]
+    assert overall["samples"] == 30 == sum(row["samples"] for row in kinds.values())
     assert overall["N-acc"] == overall["T-acc"] == overall["Pr@0.7"] == overall["box Acc@0.5"] == 1.0
     assert overall["gIoU"] > 0.93, "a mask of 128 pixels enlarged to the image loses an edge of half a pixel"
-    assert overall["score_error"] < 0.01
-    assert list(result) == ["all", *[kind for kind in KINDS if kind in result]]
-    assert sum(row["samples"] for kind, row in result.items() if kind != "all") == 30
+    assert result["standard"]["score_error"] < 0.01
 
 
 def test_fitting_finds_where_doubt_ends(processor):
-    images = scenes("validation", 6)
+    samples = scenes("validation", 6)
+    processor.score_temperature, processor.score_bias, processor.min_mask_pixels = 3.0, 1.0, 10**6
     # Targeted expressions come with p = 0.7, those without a target with p close to 1.
-    oracle = Oracle(processor, [images[i] for i in range(6)], doubt=float(np.log(0.7 / 0.3)))
-    fit = fit_thresholds(oracle, processor, images, batch_size=3)
+    fit = fit_thresholds(Oracle(processor, samples, doubt=float(np.log(0.7 / 0.3))), samples, batch_size=3)
+    assert (processor.score_temperature, processor.score_bias, processor.min_mask_pixels) == (3.0, 1.0, 10**6)
     assert 0.7 <= fit.no_target_threshold < 0.99
     assert fit.gIoU > 0.93 and fit.n_acc == fit.t_acc == 1.0
 
@@ -98,13 +97,15 @@ def test_calibration_recovers_the_rule_that_made_the_data():
     assert bias == pytest.approx(-0.7, abs=0.1)
 
 
-def test_calibration_stays_finite_when_every_answer_is_right():
+def test_calibration_stays_finite_when_every_prediction_is_right():
     temperature, bias = _fit_calibration(np.full(50, 0.9), np.zeros(50), np.ones(50, dtype=bool))
     assert 0 < temperature < 100 and abs(bias) < 100
 
 
 def test_a_fit_is_stored_in_the_processor(processor, tmp_path):
-    fit = {"mask_threshold": 0.45, "no_target_threshold": 0.3, "score_temperature": 1.5, "score_bias": -0.2}
-    store_fit(tmp_path, processor, {**fit, "gIoU": 0.8})
+    fit = ThresholdFit(0.45, 0.3, 1.5, -0.2, gIoU=0.8, n_acc=1.0, t_acc=1.0)
+    fit.apply(processor)
+    processor.save_pretrained(tmp_path)
     loaded = SspSamProcessor.from_pretrained(tmp_path)
-    assert {name: getattr(loaded, name) for name in fit} == fit
+    names = ("mask_threshold", "no_target_threshold", "score_temperature", "score_bias")
+    assert [getattr(loaded, name) for name in names] == [0.45, 0.3, 1.5, -0.2]

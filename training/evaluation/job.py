@@ -1,0 +1,289 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""One evaluation from its options to its report."""
+
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from tqdm import tqdm
+
+from ...processing.visualization.comparison import Case, choose_cases, draw_contact_sheet
+from ..atomic_files import write_aside
+from ..data.masks import decode
+from .metrics import FAMILIES
+from .predictions import SavedPredictions, write_predictions
+from .protocols import EvaluationAccumulator, EvaluationProtocol, prediction_record
+from .report import build_report, choose_family, model_identity, write_report
+from .run import Samples, evaluate_model, evaluate_predictions, predict_image
+from .samples import BenchmarkSamples, SceneSamples
+
+# The canvas of SAM, which predictions of another model say nothing about; the true masks go through it.
+SAM_CANVAS = 1024
+THRESHOLDS = ("mask_threshold", "no_target_threshold", "min_mask_pixels")
+PREDICTIONS, SHEET, REPORT = "predictions.json", "contact_sheet.png", "report.json"
+
+
+@dataclass
+class EvaluationOptions:
+    """
+    What is evaluated, and how; checked when it is made.
+
+    Args:
+        data: Folder of a prepared benchmark; this or `scenes`.
+        split: Split of `data`; its only one, or "val", when not given.
+        limit: Images of `data` to use, from the first.
+        scenes: Split of generated scenes.
+        num_scenes: Scenes.
+        expressions_per_scene: Expressions of each.
+        first_seed: Seed of the first scene.
+        family: Family of metrics; that of the data when not given.
+        min_mask_pixels: By the standard protocol, masks of fewer pixels of the image count as empty; when not given,
+            the processor's setting for the GRES family and 0 for the others.
+        output: Folder of the report.
+        overwrite: Whether a report that is there is replaced.
+        save_predictions: Whether predictions are written, too.
+        from_predictions: File of predictions to measure in place of a model.
+        cases: Cases per row of the contact sheet; 0 for no sheet.
+        batch_size: Images in one pass of the image encoders.
+        expression_batch_size: Most expressions in one pass of the mask decoder.
+        workers: Processes that read images, per evaluating process.
+        published: Whether figures of papers stand beside the measured ones.
+
+    Raises:
+        ValueError: Options contradict each other or would lose files.
+    """
+
+    data: str | None = None
+    split: str | None = None
+    limit: int | None = None
+    scenes: str | None = None
+    num_scenes: int = 1000
+    expressions_per_scene: int = 2
+    first_seed: int = 0
+    family: str | None = None
+    min_mask_pixels: int | None = None
+    output: str = "outputs/evaluation"
+    overwrite: bool = False
+    save_predictions: bool = False
+    from_predictions: str | None = None
+    cases: int = 3
+    batch_size: int = 8
+    expression_batch_size: int = 64
+    workers: int = 0
+    published: bool = False
+
+    def __post_init__(self):
+        if (self.data is None) == (self.scenes is None):
+            raise ValueError(f"expected either data or scenes, got data {self.data!r} and scenes {self.scenes!r}")
+        if self.family not in (None, *FAMILIES):
+            raise ValueError(f"family must be one of {', '.join(FAMILIES)}, got {self.family!r}")
+        for least, names in ((1, ("batch_size", "expression_batch_size", "limit")), (0, ("cases", "workers"))):
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and value < least:
+                    raise ValueError(f"{name} must be at least {least}, got {value}")
+        if self.min_mask_pixels is not None and self.min_mask_pixels < 0:
+            raise ValueError(f"min_mask_pixels must be at least 0, got {self.min_mask_pixels}")
+        if self.scenes is not None and (self.split or self.limit):
+            raise ValueError(
+                f"split and limit belong to data, got {self.split!r} and {self.limit!r} for scenes; "
+                "give scenes SPLIT and num_scenes"
+            )
+        if self.published and (self.limit or self.data is None):
+            raise ValueError("published figures are of whole splits of a benchmark; give data, and leave limit out")
+        if self.from_predictions and self.save_predictions:
+            raise ValueError("predictions that are read from a file are not saved again; leave save_predictions out")
+        self._check_output()
+
+    def _check_output(self):
+        output = Path(self.output)
+        if output.exists() and not output.is_dir():
+            raise ValueError(f"output must be a folder, got the file {self.output!r}")
+        names = (REPORT,) if self.from_predictions else (REPORT, PREDICTIONS)
+        there = [name for name in names if (output / name).exists()]
+        if there and not self.overwrite:
+            raise ValueError(f"{self.output!r} already holds {' and '.join(there)}; give another output or overwrite")
+
+    def open_samples(self) -> Samples:
+        """
+        Opens the images.
+
+        Raises:
+            ValueError: There is no such data, or one id stands for two references or images.
+        """
+        if self.data is not None:
+            return BenchmarkSamples(self.data, self.split, self.limit)
+        return SceneSamples(str(self.scenes), self.num_scenes, self.expressions_per_scene, self.first_seed)
+
+
+class Evaluation:
+    """
+    What a run works with, opened and checked before anything is computed.
+
+    Args:
+        options: What is evaluated, and how.
+        accelerator: The run's `Accelerator`; every process makes an `Evaluation` and runs it.
+        segmenter: The `ReferringSegmentationPipeline` to evaluate; `None` for saved predictions.
+        model_name: Folder or Hub id that the model was loaded from.
+
+    Raises:
+        ValueError: The data or the predictions cannot be used.
+    """
+
+    def __init__(self, options: EvaluationOptions, accelerator: Accelerator, segmenter=None, model_name: str = ""):
+        self.options, self.accelerator, self.segmenter = options, accelerator, segmenter
+        self.saved = None if options.from_predictions is None else SavedPredictions(options.from_predictions)
+        if (self.saved is None) == (segmenter is None):
+            raise ValueError("expected either a segmenter or options.from_predictions")
+        with accelerator.main_process_first():
+            self.samples = options.open_samples()
+        family = options.family or choose_family(self.samples.sources, self.samples.has_no_target)
+        self.settings, self.model = self._settings(family), self._model(model_name)
+        standard = EvaluationProtocol.standard(self.settings["mask_threshold"], self.settings["min_mask_pixels"])
+        protocols = (standard, EvaluationProtocol.original())
+        self.accumulator = EvaluationAccumulator(family, protocols, self.settings["canvas_size"])
+
+    def _settings(self, family: str) -> dict[str, Any]:
+        """Thresholds and sizes that the predictions depend on."""
+        if self.saved is not None:
+            known = self.saved.info.get("settings", {})
+            settings = {"canvas_size": SAM_CANVAS, **dict.fromkeys(THRESHOLDS[:2]), "min_mask_pixels": 0, **known}
+        else:
+            processor = self.segmenter.processor
+            settings = {"canvas_size": processor.image_processor.pad_size.height}
+            settings |= {name: getattr(processor, name) for name in (*THRESHOLDS, "score_temperature", "score_bias")}
+            if family != "gres":
+                settings["min_mask_pixels"] = 0
+        if self.options.min_mask_pixels is not None:
+            settings["min_mask_pixels"] = self.options.min_mask_pixels
+        return settings
+
+    def _model(self, name: str) -> dict[str, Any] | None:
+        if self.saved is not None:
+            return self.saved.info.get("model")
+        return model_identity(name, self.segmenter.model) if self.accelerator.is_main_process else None
+
+    @property
+    def thresholds(self) -> dict[str, Any]:
+        """Those settings that post-processing takes."""
+        return {name: self.settings[name] for name in THRESHOLDS}
+
+    def run(self, facts: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any] | None:
+        """
+        Measures and writes the report, and with it the contact sheet and predictions as far as they are wanted.
+
+        Args:
+            facts: What the report says of the run beside how it went, such as `command` and `versions`.
+
+        Returns:
+            The report in the main process, `None` elsewhere.
+
+        Raises:
+            ValueError: An image, its annotations or its prediction cannot be used.
+        """
+        # 1. Measure.
+        start = time.monotonic()
+        measured = self._measure_model() if self.saved is None else self._measure_predictions(self.saved)
+        if not self.accelerator.is_main_process:
+            return None
+        seconds = time.monotonic() - start
+
+        # 2. Report.
+        facts = {
+            **facts,
+            **measured,
+            "processes": self.accelerator.num_processes,
+            "seconds": round(seconds, 2),
+            "images_per_second": round(len(self.samples) / seconds, 2),
+            "expressions_per_second": round(self.samples.num_expressions / seconds, 2),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        described, folder = self.samples.describe(), Path(self.options.output)
+        report = build_report(
+            self.accumulator,
+            dataset=described,
+            model=self.model,
+            settings=self.settings,
+            run=facts,
+            published=self.options.published,
+        )
+        if self.options.cases:
+            title = f"{described['name']}, {described['split']}: {self.model['name'] if self.model else 'file'}"
+            with write_aside(folder / SHEET) as aside:
+                self._draw_sheet(title).save(aside, "PNG")
+        write_report(report, folder, SHEET if self.options.cases else None)
+        return report
+
+    def _part(self) -> dict[str, int]:
+        return {"rank": self.accelerator.process_index, "world_size": self.accelerator.num_processes}
+
+    def _measure_model(self) -> dict[str, Any]:
+        """Runs the model, and leaves the sums of all processes in `accumulator`; returns facts of the run."""
+        options, is_main = self.options, self.accelerator.is_main_process
+        info = {"model": self.model, "settings": self.settings}
+        writing = nullcontext()
+        if options.save_predictions and is_main:
+            writing = write_predictions(
+                Path(options.output) / PREDICTIONS, {"dataset": self.samples.describe(), **info}
+            )
+        bar = tqdm(total=self.samples.num_expressions, unit="expression", disable=not is_main, file=sys.stderr)
+        with bar, writing as write:
+            self.accumulator = evaluate_model(
+                self.accumulator,
+                self.segmenter,
+                self.samples,
+                settings=self.thresholds,
+                gather_predictions=options.save_predictions,
+                write=write,
+                batch_size=options.batch_size,
+                expression_batch_size=options.expression_batch_size,
+                num_workers=options.workers,
+                progress=lambda done: bar.update(done - bar.n),
+                **self._part(),
+            )
+        facts = {"batch_size": options.batch_size, "image_encodings": len(self.samples)}
+        return {"predictions": "of the model", **facts, "device": self.accelerator.device.type}
+
+    def _measure_predictions(self, saved: SavedPredictions) -> dict[str, Any]:
+        """Reads saved predictions, as `_measure_model` runs the model."""
+        self.accumulator = evaluate_predictions(self.accumulator, saved, self.samples, **self._part())
+        used = sum(gather_object([len(saved.used)]))
+        if not used:
+            raise ValueError(
+                f"none of the {len(saved)} predictions in {saved.path!r} is for the {self.samples.num_expressions} "
+                f"expressions of split {self.samples.split!r}; name the data and the split that they were made for"
+            )
+        return {"predictions": "from a file", "unused_predictions": len(saved) - used}
+
+    def _draw_sheet(self, title: str):
+        """Draws the contact sheet; its cases are predicted again."""
+        cases = self.accumulator.cases
+        values = {(index, number): value for index, number, value in zip(*cases)}
+        rows: dict[str, list[Case]] = {}
+        for name, chosen in choose_cases(cases, self.options.cases).items():
+            rows[name] = [self._case(index, number, values[index, number]) for index, number in chosen]
+        return draw_contact_sheet(rows, title)
+
+    def _case(self, index: int, number: int, value: float) -> Case:
+        image = self.samples[index]
+        item = image.items[number]
+        if self.saved is not None:
+            record = self.saved.take(image, item)
+        else:
+            raw = predict_image(self.segmenter, image.image, [item.expression])[0]
+            record = prediction_record(image, item, raw, **self.thresholds)
+        true = decode(item.truth)
+        predicted = true & False if record is None else decode(record["segmentation"])
+        notes = [f"IoU {value:.2f}" if value >= 0 else "rightly empty" if value < -1.5 else "should be empty"]
+        notes += ["not predicted"] if record is None else []
+        notes += [f"score {record['score']:.2f}"] if record and record.get("score") is not None else []
+        notes += [f"image {image.image_id}", f"reference {item.ref_id}"]
+        return Case(image.image, item.expression, predicted, true, ", ".join(notes))
