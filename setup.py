@@ -16,6 +16,7 @@ for layer in LAYERS:  # never find_packages("ssp_sam"): it would follow the link
 EXTRAS = {
     "demo": ["gradio>=6"],
     "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
+    "quantization": ["torchao>=0.18"],
     "train": ["tensorboard>=2.17"],
 }
 # Nothing that the package offers goes untested for want of an extra.
@@ -27,7 +28,6 @@ EXTRAS["test"] = [
     "pytest-timeout>=2.3",
     "ruff>=0.12",
     "selenium>=4.20",
-    "setuptools>=77",  # builds the wheel that a test looks into
 ]
 
 setup(

@@ -58,10 +58,14 @@ class ReferringSegmentationPipeline(Pipeline):
             raise ValueError(f"expected a model of type 'ssp_sam', got {self.model.config.model_type!r}")
         if self.processor is None:
             raise ValueError("expected a processor beside the model, got None; pass processor=SspSamProcessor(...)")
-        # `pipeline(dtype=…)` hands the precision on to the tokenizer, which could then not be saved.
-        self.processor.tokenizer.init_kwargs.pop("dtype", None)
+        # `pipeline(…)` hands the precision on to the tokenizer, which could then not be saved.
+        for name in ("dtype", "quantization_config"):
+            self.processor.tokenizer.init_kwargs.pop(name, None)
+        quantization = getattr(self.model.config, "quantization_config", None)
+        if quantization is not None:
+            _check_quantized(self.model, quantization)
         # Checkpoints are often stored in half precision to be small; CPUs compute in single precision.
-        if self.device.type == "cpu" and self.model.dtype == torch.float16 and asked_dtype != torch.float16:
+        elif self.device.type == "cpu" and self.model.dtype == torch.float16 and asked_dtype != torch.float16:
             self.model.float()
         self.model.eval()
 
@@ -261,6 +265,16 @@ class ReferringSegmentationPipeline(Pipeline):
         if IS_REMOTE_CODE:
             custom_object_save(self, save_directory)
             add_pipeline(save_directory, f"{type(self).__module__.rsplit('.', 1)[-1]}.{type(self).__name__}")
+
+
+def _check_quantized(model, quantization):
+    """Refuses what torchao rounds to NaN: in float16 the scale of small weights becomes 0."""
+    method = quantization["quant_method"] if isinstance(quantization, dict) else quantization.quant_method
+    if method == "torchao" and model.dtype == torch.float16:
+        raise ValueError(
+            "expected a model quantised by torchao in bfloat16 or float32, got float16, in which its masks are NaN; "
+            "load it with dtype=torch.bfloat16"
+        )
 
 
 class _Requests(Dataset):

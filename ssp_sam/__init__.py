@@ -5,8 +5,14 @@ Importing this package makes its classes known to transformers: `AutoConfig`, `A
 `AutoImageProcessor` and `pipeline("referring-segmentation")` find them.
 """
 
+import logging
 import os
 from pathlib import Path
+
+# transformers imports torchao where it is installed, which tells of each of its files that is for other hardware.
+_LEVELS = {name: logging.getLogger(name).level for name in ("torchao", "torch.utils._pytree")}
+for _name in _LEVELS:
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
 from transformers import pipeline as transformers_pipeline
@@ -17,6 +23,9 @@ from .modeling_ssp_sam.modeling_ssp_sam import SspSamModel, SspSamOutput
 from .modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from .processing.image_processing_ssp_sam import SspSamImageProcessor
 from .processing.processing_ssp_sam import SspSamProcessor
+
+for _name, _level in _LEVELS.items():
+    logging.getLogger(_name).setLevel(_level)
 
 __version__ = "0.1.0"
 

@@ -11,11 +11,13 @@ import torch
 from PIL import Image
 from transformers.exporters import ExportedModel
 
-from scripts import compare_runtimes as check_onnx
-from ssp_sam import SspSamModel, SspSamProcessor
+from scripts.compare_runtimes import broken_promises, compare
+from ssp_sam import ReferringSegmentationPipeline, SspSamModel, SspSamProcessor
 from ssp_sam.cli.main import main
 from ssp_sam.deployment.onnx_export import ImageEncoder, PointPrompts, _export, export_onnx
 from ssp_sam.deployment.segment_onnx import OnnxSegmenter
+from ssp_sam.training.evaluation.run import predict_image
+from ssp_sam.training.evaluation.samples import SceneSamples
 from tests.helpers.models import KINDS, make_image, make_tokenizer, run, tiny_config, tiny_inputs, tiny_model
 from tests.ssp_sam.deployment.test_segment_onnx import EXPRESSIONS, save_picture, tiny_processor
 
@@ -178,16 +180,22 @@ def test_patches_may_be_pooled_to_a_grid_that_does_not_divide_the_canvas():
 
 
 @NEEDS_ONNX
-def test_the_check_compares_both_routes_and_fails_where_they_differ(exported, tmp_path, capsys):
-    kind, model, processor, folder, _ = exported
-    words = [str(folder), "--num-scenes", "2", "--expressions-per-scene", "2", "--model", str(tmp_path)]
-    processor.save_pretrained(tmp_path)
-    model.save_pretrained(tmp_path)
-    assert check_onnx.main(words) == 0
-    assert "| scenes, expressions | 2, 4 |" in capsys.readouterr().out
-    shallow_model(kind, seed=1).save_pretrained(tmp_path)
-    processor.save_pretrained(tmp_path)
-    assert check_onnx.main(words) == 1
+def test_graphs_predict_what_the_pipeline_predicts_on_scenes(exported):
+    kind, model, processor, _, segment_onnx = exported
+    scenes = SceneSamples("test", 2, 2)
+
+    def pipeline_of(weights):
+        segmenter = ReferringSegmentationPipeline(model=weights, processor=processor, device="cpu")
+
+        def predict(image, expressions):
+            found = [raw.read() for raw in predict_image(segmenter, image, expressions)]
+            return [{**prediction, "mask": prediction["mask"].numpy()} for prediction in found]
+
+        return predict
+
+    same = compare({"float32": pipeline_of(model), "onnx float32": segment_onnx}, scenes)
+    other = compare({"float32": pipeline_of(shallow_model(kind, seed=1)), "onnx float32": segment_onnx}, scenes)
+    assert broken_promises(same) == [] and len(broken_promises(other)) == 1
 
 
 @NEEDS_ONNX
