@@ -33,7 +33,7 @@ EXTRAS["test"] = [
 setup(
     name="ssp-sam",
     version=re.search(r'^__version__ = "(.+)"$', (ROOT / "ssp_sam/__init__.py").read_text("utf-8"), re.M).group(1),
-    description="Referring image segmentation: a picture and a sentence in, the mask of what the sentence means out.",
+    description="Referring image segmentation: an image and a sentence in, the mask of what the sentence means out.",
     long_description=(ROOT / "README.md").read_text("utf-8") if (ROOT / "README.md").is_file() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""SSP-SAM: a picture and a sentence in, the mask of what the sentence means out.
+"""SSP-SAM: an image and a sentence in, the mask of what the sentence means out.
 
 Importing this package makes its classes known to transformers: `AutoConfig`, `AutoModel`, `AutoProcessor`,
 `AutoImageProcessor` and `pipeline("referring-segmentation")` find them.

@@ -146,7 +146,9 @@ def _segment_one(
         write_image(draw_overlay(image, results), files.overlay)
 
     record = {"image": source, "width": image.width, "height": image.height, "overlay": files.overlay}
-    masks = [{"file": path} for path in files.masks] or [run_lengths(result["mask"]) for result in results]
+    masks = [{"file": path} for path in files.masks] or [
+        uncompressed(encode(np.asarray(result["mask"]) > 0)) for result in results
+    ]
     record["results"] = [
         {"expression": result["label"], **{key: result[key] for key in RESULT_KEYS}, "mask": mask}
         for result, mask in zip(results, masks)
@@ -164,11 +166,6 @@ def _found(result: dict[str, Any]) -> str:
         return f"nothing found{note}"
     corners = f", box {box['xmin']},{box['ymin']},{box['xmax']},{box['ymax']}" if box else ""
     return f"score {result['score']:.2f}{corners}{note}"
-
-
-def run_lengths(mask: Image.Image) -> dict[str, list[int]]:
-    """COCO's uncompressed run lengths of a mask; `size` is height, width."""
-    return uncompressed(encode(np.asarray(mask.convert("L")) > 127))
 
 
 def _spatial(options: argparse.Namespace, image: Image.Image) -> dict[str, Any]:

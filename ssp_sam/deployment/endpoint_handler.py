@@ -77,7 +77,7 @@ class EndpointHandler:
                 results = self.pipeline(image, texts, **options)
         except (ValueError, TypeError) as error:
             raise PayloadError(_sentence(error)) from error
-        encode = _png if mask_format == "png" else _run_lengths
+        encode = _png if mask_format == "png" else run_lengths
         return [
             {
                 "label": result["label"],
@@ -199,8 +199,8 @@ def _png(mask: Image.Image) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _run_lengths(mask: Image.Image) -> dict[str, list[int]]:
-    """COCO's uncompressed run lengths: column by column, counting zeros first; `size` is height, width."""
+def run_lengths(mask: Image.Image) -> dict[str, list[int]]:
+    """Returns COCO's uncompressed run lengths: column by column, counting zeros first; `size` is height, width."""
     column_major = (np.asarray(mask) > 127).T.ravel()
     borders = np.flatnonzero(np.diff(column_major)) + 1
     counts = np.diff(np.concatenate([[0], borders, [column_major.size]])).tolist()

@@ -16,7 +16,6 @@ from transformers import BertConfig, pipeline
 
 import ssp_sam
 from ssp_sam.cli.main import main
-from ssp_sam.cli.segment import run_lengths
 from tests.helpers.models import make_image
 
 
@@ -123,13 +122,6 @@ def test_unknown_words_are_told(run):
     assert first.endswith("; unknown words: zyzzyva") and first.count("unknown") == 1 and "unknown" not in second
     _, out, _ = run("photo.png", "the zyzzyva", "the red car", "--json")
     assert [result["unknown_words"] for result in json.loads(out)["results"]] == [["zyzzyva"], []]
-
-
-@pytest.mark.parametrize("pixels", [[[1, 1], [1, 0]], [[0, 0], [0, 0]], [[0, 1], [1, 1]], [[1, 1], [1, 1]]])
-def test_run_lengths_decode_to_the_mask(pixels):
-    mask = np.array(pixels, dtype=bool)
-    lengths = run_lengths(Image.fromarray(mask.astype(np.uint8) * 255))
-    assert sum(lengths["counts"]) == 4 and np.array_equal(decoded(lengths), mask)
 
 
 # ---- several images -------------------------------------------------------------------------------------------------
