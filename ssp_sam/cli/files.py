@@ -130,8 +130,11 @@ def unknown_words_note(result: dict) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error up to its first line break, without a full stop."""
+    """Returns the message of an error up to its first line break, without a full stop."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if "trust_remote_code" in str(error):  # transformers advises an argument that no command has
+        subject = re.split("Loading this model requires|The repository ", lines[0])[0]
+        return f"{subject}it brings code of its own to run, which ssp-sam does not do"
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 

@@ -8,6 +8,8 @@ import io
 import sys
 from collections.abc import Iterable, Sequence
 
+from transformers import dynamic_module_utils
+
 from .. import __version__
 from .files import InputError, one_line
 
@@ -88,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after `ssp-sam`; those of the process when not given.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # then transformers refuses a model's own code in place of asking
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files and expressions are told in any encoding
             stream.reconfigure(errors="backslashreplace")

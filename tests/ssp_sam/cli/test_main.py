@@ -1,6 +1,7 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """The command `ssp-sam` as a whole: its help, the example of every subcommand, and how faults are told."""
 
+import json
 import re
 import shlex
 import shutil
@@ -132,6 +133,25 @@ def test_a_subcommand_imports_none_of_the_others(monkeypatch):
     monkeypatch.setattr(cli.importlib, "import_module", lambda name, package: asked.append(name) or info)
     make_parser(["info"])
     assert asked == [".info"]
+
+
+def test_code_of_a_foreign_tokenizer_is_refused_without_a_question(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("the terminal was asked"))
+    save_checkpoint(Path("best.pth"))
+    Path("foreign").mkdir()
+    auto_map = {"AutoConfig": "code.Config", "AutoTokenizer": ["code.Tokenizer", None]}
+    for name in ("config.json", "tokenizer_config.json"):
+        Path("foreign", name).write_text(json.dumps({"model_type": "foreign", "auto_map": auto_map}))
+    Path("foreign", "code.py").write_text("open('ran', 'w')\n")
+    assert main(["convert", "--checkpoint", "best.pth", "--tokenizer", "foreign", "--output", "out"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "from foreign: it brings code of its own to run" in said
+        and "trust_remote_code" not in said
+        and said.count("\n") == 1
+    )
+    assert not Path("ran").exists() and not Path("out").exists()
 
 
 @pytest.mark.parametrize("words", [[], ["fly"], ["segment"], ["segment", "--model"]])
