@@ -15,6 +15,7 @@ for layer in LAYERS:  # never find_packages("ssp_sam"): it would follow the link
 
 EXTRAS = {
     "demo": ["gradio>=6"],
+    "heic": ["pillow-heif>=0.20"],
     "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "quantization": ["torchao>=0.18"],
     "train": ["tensorboard>=2.17"],
@@ -67,7 +68,6 @@ setup(
         "pillow>=11",
         "numpy>=2.0",
         "pycocotools>=2.0.8",
-        "ijson>=3.2",
         "pyyaml>=6",
         "tqdm>=4.66",
     ],

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 MAX_CHARACTERS = 10_000  # of one expression; far more than any tokenizer's limit
+_BLANK = ("Zs", "Zl", "Zp", "Cc", "Cf")  # Unicode's categories of spaces, controls and marks of format
 
 
 def flatten_text(text: Any, name: str = "text") -> list[tuple[str, str]]:
@@ -49,8 +50,7 @@ def check_expression(text: Any, name: str = "text") -> str:
             f"{name} is no valid Unicode: character {lone} is {text[lone]!r} in {_shortened(text)}; "
             f"give it as UTF-8 text"
         )
-    # Spaces and what is invisible, such as a zero-width space, say nothing.
-    if all(unicodedata.category(character)[0] in "ZC" for character in text):
+    if is_blank(text):
         raise ValueError(f"{name} is empty, got {_shortened(text)}; give an expression that says what to segment")
     return text
 
@@ -62,6 +62,11 @@ def is_spelled(word: str, n_tokens: int) -> bool:
     to know them.
     """
     return n_tokens == len(word) > 2 and all(letter.lower() != letter.upper() for letter in word)
+
+
+def is_blank(text: str) -> bool:
+    """Returns whether a text has nothing to read: only spaces, control characters and the like, such as U+200B."""
+    return all(unicodedata.category(character) in _BLANK for character in text)
 
 
 def count_per_image(text: Any, n_images: int) -> list[int]:

@@ -8,6 +8,7 @@ whatever Pillow raises on a bad one becomes a `ValueError` of one sentence that 
 import base64
 import contextlib
 import functools
+import importlib
 import io
 import os
 from pathlib import Path
@@ -182,12 +183,8 @@ def _is_image(path: Path) -> bool:
 @functools.cache
 def _known_formats() -> tuple[str, ...]:
     """Those of `FORMATS` that this Pillow reads; HEIF needs the package pillow-heif."""
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        pass
-    else:
-        register_heif_opener()
+    with contextlib.suppress(ImportError):  # by name: it is not among what exported code may need
+        importlib.import_module("pillow_heif").register_heif_opener()
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 

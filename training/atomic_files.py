@@ -65,14 +65,21 @@ def claim_folder(folder: str | Path) -> Iterator[None]:
     except ImportError:  # not on Windows, where nothing is claimed
         yield
         return
-    with open(Path(folder) / _LOCK_NAME, "w") as stream:
+    path = Path(folder) / _LOCK_NAME
+    with open(path, "w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            lost = os.fstat(stream.fileno()).st_nlink == 0  # its owner has just ended and removed it
+        except OSError:
+            lost = True
+        if lost:
             raise FolderInUseError(
                 f"another process is writing into {str(folder)!r}; wait until it has ended, or choose another folder"
-            ) from error
-        yield
+            )
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def aside_path(path: Path, kind: str = "partial") -> Path:

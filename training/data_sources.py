@@ -133,7 +133,7 @@ def open_data(settings: Settings, model, processor, accelerator) -> RunData:
         eval_set=ReferDataset(eval_rows, every_expression=True),
         eval_collate=ReferCollator(processor, with_truth=True, **options),
         measure=functools.partial(evaluate_references, processor=processor, box_only=optimization.box_only),
-        groups=train_set.pictures() if data.group_by_image else None,
+        groups=train_set.image_numbers() if data.group_by_image else None,
         draws_predictions=not optimization.box_only,
         **common,
     )

@@ -4,7 +4,6 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,14 +12,13 @@ from datasets import Dataset, Image
 
 from .arguments import DataArguments
 from .config_files import Settings
-from .data.prepared import load_prepared, shards_by_split
+from .data.prepared import load_prepared, shards_by_split, split_role
 from .preparation.prepare import PreparationSettings, prepare
-from .preparation.readers.images import picture_key
+from .preparation.readers.images import shared_image_name
 from .preparation.readers.records import PreparationError
 
 # Names that say what a split is for; every other one is used only where it is asked for.
-TRAIN_SPLITS = ("train", "training")
-EVAL_SPLITS = ("val", "validation", "valid", "dev")
+USUAL_NAMES = {"train": ("train", "training"), "validation": ("val", "validation", "valid", "dev")}
 
 
 class Source(NamedTuple):
@@ -45,11 +43,11 @@ def open_references(settings: Settings, accelerator) -> tuple[Dataset, Dataset]:
     with accelerator.main_process_first():
         renew = accelerator.is_main_process and optimization.resume is None
         source, eval_source = open_sources(data, Path(optimization.output_dir) / "prepared", renew=renew)
-        train_split = find_split(source, data.train_split, TRAIN_SPLITS, "train_split")
+        train_split = find_split(source, data.train_split, "train", "train_split")
         if eval_source is not None:
-            eval_split = find_split(eval_source, data.eval_split, EVAL_SPLITS, "eval_split", only_one_will_do=True)
+            eval_split = find_split(eval_source, data.eval_split, "validation", "eval_split", only_one_will_do=True)
         else:
-            eval_split = find_split(source, data.eval_split, EVAL_SPLITS, "eval_split", optional=True)
+            eval_split = find_split(source, data.eval_split, "validation", "eval_split", optional=True)
         train_rows = load_prepared(source.folder, train_split)
         if eval_split is not None:
             eval_rows = load_prepared((eval_source or source).folder, eval_split)
@@ -94,8 +92,8 @@ def open_sources(data: DataArguments, output: Path, *, renew: bool) -> tuple[Sou
             try:
                 prepare(PreparationSettings(benchmark="folder", annotations=name, images=name), folders[role])
             except PreparationError as error:
-                hint = "; its options are those of ssp-sam prepare, whose result --dataset takes"
-                raise ValueError(f"{role}_dir {name!r}: {error}{hint if ' --' in str(error) else ''}") from error
+                hint = f"; or prepare it by ssp-sam prepare, where {error.hint}, and give it as --dataset"
+                raise ValueError(f"{role}_dir {name!r}: {error}{hint if error.hint else ''}") from error
     train, validation = (None if name is None else Source(name, folders[role]) for role, name in named.items())
     return train, validation
 
@@ -111,7 +109,7 @@ def check_folders(data: DataArguments):
 def find_split(
     source: Source,
     wanted: str | None,
-    usual: Sequence[str],
+    role: str,
     option: str,
     *,
     only_one_will_do: bool = False,
@@ -123,7 +121,7 @@ def find_split(
     Args:
         source: The benchmark.
         wanted: Name of the split, where the user gave one.
-        usual: Names that will do, in lower case, where none was given.
+        role: What the split must be for by its name, as `split_role` tells, where none was given.
         option: Setting that names the split.
         only_one_will_do: Whether a lone split is taken whatever its name.
         optional: Whether there need be none; returns `None` then.
@@ -136,7 +134,7 @@ def find_split(
         if wanted not in splits:
             raise ValueError(f"{option} must be a split of {source.name!r} ({', '.join(splits)}), got {wanted!r}")
         return wanted
-    found = [split for split in splits if split.lower() in usual]
+    found, usual = [split for split in splits if split_role(split) == role], USUAL_NAMES[role]
     if not found and only_one_will_do and len(splits) == 1:
         return splits[0]
     if len(found) > 1 or not (found or optional):
@@ -175,7 +173,7 @@ def _image_names(rows: Dataset, by_content: bool) -> dict[Any, str]:
     columns = rows.select_columns(["source", "image_id"]).to_dict()
     found = {}
     for index, (source, image_id) in enumerate(zip(columns["source"], columns["image_id"], strict=True)):
-        found.setdefault(picture_key(source, image_id, {}), (index, image_id))
+        found.setdefault(shared_image_name(source, image_id, {}), (index, image_id))
     if not by_content:
         return {key: image_id for key, (_, image_id) in found.items()}
     files = rows.select_columns(["image"]).cast_column("image", Image(decode=False))

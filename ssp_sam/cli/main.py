@@ -25,6 +25,7 @@ GROUPS = {
         "info": "what is installed, for reports of faults",
     },
     "train and measure": {
+        "prepare": "a benchmark or a custom dataset for training and evaluation",
         "train": "train or fine-tune a model",
         "show-data": "draw samples of a prepared benchmark",
         "cache": "compute the features of images once, to train from them",

@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""A prepared benchmark of small pictures with rectangles, and a model folder to train on it."""
+"""A prepared benchmark of small images with rectangles, and a model folder to train on it."""
 
 import io
 from pathlib import Path
@@ -15,7 +15,7 @@ TARGETS = ("one", "many", "none")
 
 
 def tiny_row(number: int, kind: str = "one", **changes) -> dict:
-    """A reference in a picture of its own, with two or three sentences."""
+    """A reference in an image of its own, with two or three sentences."""
     width, height = 40 + number % 3 * 4, 30
     stream = io.BytesIO()
     make_image(width, height, seed=number).save(stream, format="PNG")

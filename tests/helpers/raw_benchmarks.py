@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ssp_sam.training.preparation.readers.images import PictureFolder
+from ssp_sam.training.preparation.readers.images import ImageFolder
 from ssp_sam.training.preparation.readers.records import BadRecord
 from ssp_sam.training.preparation.rows import RowMaker
 
-# Two pictures of COCO and what is in them: 40 x 30 and 30 x 40 pixels.
-PICTURES = {581857: (40, 30), 9: (30, 40)}
+# Two images of COCO and what is in them: 40 x 30 and 30 x 40 pixels.
+IMAGES = {581857: (40, 30), 9: (30, 40)}
 LEFT_SQUARE = [2, 3, 12, 3, 12, 13, 2, 13]  # x 2..11, y 3..12: 100 pixels
 RIGHT_SQUARE = [20.0, 5.0, 25.0, 5.0, 25.0, 15.0, 20.0, 15.0]  # x 20..24, y 5..14: 50 pixels
 CROWD_COUNTS = [0, 4, 36, 4, 1156]  # of 40 x 30: rows 0..3 of columns 0 and 1
@@ -24,16 +24,16 @@ def coco_name(image_id: int) -> str:
     return f"COCO_train2014_{image_id:012d}.jpg"
 
 
-def write_picture(path: Path, size: tuple[int, int], **options):
-    """A picture of `size` (width, height) with a different colour for each path."""
+def write_image(path: Path, size: tuple[int, int], **options):
+    """An image of `size` (width, height) with a different colour for each path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     colour = tuple(np.random.default_rng(sum(path.name.encode())).integers(0, 256, 3))
     Image.new("RGB", size, tuple(int(value) for value in colour)).save(path, **options)
 
 
-def write_coco_pictures(folder: Path) -> Path:
-    for image_id, size in PICTURES.items():
-        write_picture(folder / "train2014" / coco_name(image_id), size)
+def write_coco_images(folder: Path) -> Path:
+    for image_id, size in IMAGES.items():
+        write_image(folder / "train2014" / coco_name(image_id), size)
     return folder
 
 
@@ -148,7 +148,7 @@ def write_phrasecut(root: Path, **splits: list[dict]) -> Path:
         (root / f"refer_{split}.json").write_text(json.dumps(tasks))
     images = [{"image_id": 2347567, "width": 40, "height": 30, "coco_id": 9, "url": "", "split": "miniv"}]
     (root / "image_data_split3000.json").write_text(json.dumps(images))
-    write_picture(root / "VG_100K_2" / "2347567.jpg", (40, 30))
+    write_image(root / "VG_100K_2" / "2347567.jpg", (40, 30))
     return root
 
 
@@ -167,7 +167,7 @@ def rectangle(height: int, width: int, left: int, top: int, right: int, bottom: 
 
 def rows_of(benchmark, images: Path | None = None, **settings) -> list[dict]:
     """The rows of a raw benchmark; one that cannot be made fails."""
-    maker = RowMaker(PictureFolder(images) if images is not None else None, **settings)
+    maker = RowMaker(ImageFolder(images) if images is not None else None, **settings)
     rows = []
     for item in benchmark.references:
         if isinstance(item, BadRecord):
@@ -178,7 +178,7 @@ def rows_of(benchmark, images: Path | None = None, **settings) -> list[dict]:
 
 def bad_records(benchmark, images: Path | None = None) -> list[str]:
     """What is said of the records that cannot be used."""
-    maker, found = RowMaker(PictureFolder(images) if images is not None else None), []
+    maker, found = RowMaker(ImageFolder(images) if images is not None else None), []
     for item in benchmark.references:
         try:
             if isinstance(item, BadRecord):

@@ -131,6 +131,14 @@ def test_a_folder_gives_every_image_by_its_content_and_leaves_hidden_files_out(t
     assert all(suffix == suffix.lower() for suffix in SUFFIXES)
 
 
+def test_heic_of_telephones_is_read_with_its_extra():
+    heif = pytest.importorskip("pillow_heif", reason="HEIC needs the extra [heic]")
+    image = Image.fromarray(np.full((32, 48, 3), 200, dtype=np.uint8))
+    buffer = io.BytesIO()
+    heif.from_pillow(image).save(buffer)
+    assert pixels(buffer.getvalue()).shape == (32, 48, 3)
+
+
 # ---- Modes ---------------------------------------------------------------------------------------------------------
 
 

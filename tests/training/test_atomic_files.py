@@ -125,4 +125,5 @@ def test_a_folder_is_claimed_once_and_free_again_after_a_kill(tmp_path):
     other.kill()
     other.wait()
     with claim_folder(tmp_path):
-        pass
+        assert names(tmp_path) == [".writing"]
+    assert names(tmp_path) == []

@@ -148,7 +148,9 @@ def test_a_custom_dataset_that_cannot_be_prepared_is_named_with_the_command_that
     folder = split_folder(tmp_path / "images", [None])
     with open(folder / "metadata.jsonl", "a") as stream:
         stream.write("no JSON\n")
-    with pytest.raises(ValueError, match="train_dir '.*': .*--skip-bad .*; its options are those of ssp-sam prepare"):
+    with pytest.raises(
+        ValueError, match="train_dir '.*': .*; or prepare it by ssp-sam prepare, where --skip-bad .*--dataset"
+    ):
         opened(tmp_path, train_dir=folder)
     (folder / "metadata.jsonl").unlink()
     with pytest.raises(ValueError, match="train_dir '.*': there is no metadata.jsonl in .*'$"):

@@ -2,8 +2,8 @@
 """
 Prepared benchmarks: one schema for all of them, on disk as parquet that `datasets.load_dataset(folder)` opens.
 
-One row is one reference: what is meant in one picture, and the sentences that mean it. `FEATURES` names the columns;
-`docs/data.md` explains each. `scripts/prepare_refer_dataset.py` writes such folders.
+One row is one reference: what is meant in one image, and the sentences that mean it. `FEATURES` names the columns;
+`docs/data.md` explains each. `ssp-sam prepare` writes such folders.
 """
 
 import hashlib
@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pyarrow.parquet as parquet
 from datasets import Dataset, Features, Image, List, Value, load_dataset
 
+from ...processing.image_inputs import read_rgb
 from .masks import decode
 
 REPORT_NAME = "report.json"
@@ -39,6 +41,12 @@ FEATURES = Features(
     }
 )
 
+# What a split is for, by its name in lower case; a year may follow, and the halves of a test.
+_ROLES = {
+    "train": r"(train|training)(_?\d{4})?",
+    "validation": r"(val|validation|valid|dev|eval|evaluation|miniv|minival)(_?\d{4})?",
+    "test": r"(test|testing)([-_]?[a-z0-9]*)",
+}
 _SHARD = re.compile(r"(?P<split>.+)-\d{5}-of-\d{5}\.parquet")
 
 
@@ -51,7 +59,7 @@ def shards_by_split(folder: str | Path) -> dict[str, list[Path]]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(f"there is no folder {str(folder)!r}; scripts/prepare_refer_dataset.py makes one")
+        raise ValueError(f"there is no folder {str(folder)!r}; ssp-sam prepare makes one")
     shards: dict[str, list[Path]] = {}
     for path in sorted((folder / "data").glob("*.parquet")):
         named = _SHARD.fullmatch(path.name)
@@ -60,7 +68,7 @@ def shards_by_split(folder: str | Path) -> dict[str, list[Path]]:
     if not shards:
         raise ValueError(
             f"no prepared benchmark in {str(folder)!r}: expected data/<split>-00000-of-00001.parquet; "
-            f"scripts/prepare_refer_dataset.py makes it"
+            f"ssp-sam prepare makes it"
         )
     for split, paths in shards.items():
         expected = int(paths[0].stem.rsplit("-", 1)[1])
@@ -73,17 +81,17 @@ def shards_by_split(folder: str | Path) -> dict[str, list[Path]]:
 
 def load_prepared(folder: str | Path, split: str) -> Dataset:
     """
-    Opens one split of a prepared benchmark; rows are mapped from disk and pictures are read when asked for.
+    Opens one split of a prepared benchmark; rows are mapped from disk and images are read when asked for.
 
     Args:
-        folder: What `scripts/prepare_refer_dataset.py` wrote.
+        folder: What `ssp-sam prepare` wrote.
         split: As the benchmark names it, such as "train", "val" or "testA".
 
     Returns:
         `datasets.Dataset`: with the columns of `FEATURES`.
 
     Raises:
-        ValueError: There is no such benchmark or split, its columns are others, or its pictures have moved.
+        ValueError: There is no such benchmark or split, its columns are others, or its images have moved.
     """
     shards = shards_by_split(folder)
     if split not in shards:
@@ -96,13 +104,47 @@ def load_prepared(folder: str | Path, split: str) -> Dataset:
     files = [str(path) for path in shards[split]]
     rows = load_dataset("parquet", data_files={split: files}, split=split, features=FEATURES)
     if len(rows):
-        picture = rows.cast_column("image", Image(decode=False))[0]["image"]
-        if picture["bytes"] is None and not Path(picture["path"]).is_file():
+        image = rows.cast_column("image", Image(decode=False))[0]["image"]
+        if image["bytes"] is None and not Path(image["path"]).is_file():
             raise ValueError(
-                f"the pictures of {str(folder)!r} are no longer where they were, such as {picture['path']!r}; "
+                f"the images of {str(folder)!r} are no longer where they were, such as {image['path']!r}; "
                 f"put them back, or prepare the benchmark again"
             )
     return rows
+
+
+def split_role(split: str) -> str | None:
+    """
+    Returns what a split is for by its name: "train", "validation", "test", or None where the name does not say.
+
+    Only splits of the role "train" are ever trained on without being named.
+    """
+    name = split.lower()
+    return next((role for role, names in _ROLES.items() if re.fullmatch(names, name)), None)
+
+
+def read_image(row: Mapping[str, Any]) -> PIL.Image.Image:
+    """
+    Returns the image of a row as its masks are drawn on it: upright, 8-bit RGB, transparency on white.
+
+    Args:
+        row: One row of a prepared benchmark, its image decoded or not.
+
+    Raises:
+        ValueError: The image is missing, damaged, or of another size than the row says; names it.
+    """
+    named = f"reference {row['source']}/{row['split']}/{row['ref_id']}"
+    try:
+        image, _ = read_rgb(row["image"])
+    except ValueError as error:
+        raise ValueError(f"{named}: {error}") from error
+    if [image.height, image.width] != list(row["size_hw"]):
+        path = f"{row['image']['path']!r} " if isinstance(row["image"], dict) and row["image"]["path"] else ""
+        raise ValueError(
+            f"{named}: its image {path}has height and width {[image.height, image.width]}, the row "
+            f"{list(row['size_hw'])}; prepare the data again"
+        )
+    return image
 
 
 def decode_masks(row: Mapping[str, Any]) -> np.ndarray:
@@ -113,7 +155,7 @@ def decode_masks(row: Mapping[str, Any]) -> np.ndarray:
         row: One row of a prepared benchmark.
 
     Raises:
-        ValueError: A mask is damaged or of another size than the picture, or a target has a box alone and no mask.
+        ValueError: A mask is damaged or of another size than the image, or a target has a box alone and no mask.
     """
     height, width = row["size_hw"]
     if not row["masks"] and not row["no_target"]:
@@ -125,7 +167,7 @@ def decode_masks(row: Mapping[str, Any]) -> np.ndarray:
         if list(rle["size"]) != [height, width]:
             raise ValueError(
                 f"mask {number} of reference {row['ref_id']!r} has size {list(rle['size'])}, "
-                f"its picture {[height, width]}"
+                f"its image {[height, width]}"
             )
         inside |= decode(rle)
     return inside
@@ -135,7 +177,7 @@ def dataset_fingerprint(folder: str | Path) -> str:
     """
     Returns 16 hexadecimal digits that stand for every row of a prepared benchmark, in order.
 
-    All columns count but the pictures themselves, so that it is the same whether they are stored or pointed to, and
+    All columns count but the images themselves, so that it is the same whether they are stored or pointed to, and
     into however many files the rows are divided.
 
     Raises:

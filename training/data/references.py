@@ -2,7 +2,7 @@
 """
 References of a prepared benchmark as items, and items as batches made by the processor.
 
-Letters: B images, E expressions, H, W height and width of a picture.
+Letters: B images, E expressions, H, W height and width of an image.
 """
 
 import zlib
@@ -13,10 +13,9 @@ from datasets import Image
 from torch.utils.data import Dataset
 
 from ...processing.canvas_geometry import fit_semantic, shifted_offset
-from ...processing.image_inputs import read_rgb
 from ..feature_cache.cache import FeatureCache
 from ..feature_cache.image_keys import image_key
-from .prepared import decode_masks
+from .prepared import decode_masks, read_image
 
 TARGET_KINDS = ("none", "one", "many")
 
@@ -28,14 +27,18 @@ class ReferDataset(Dataset):
     An item is asked for by (epoch, index) and depends on nothing but the seed and that pair.
 
     Args:
-        rows: Prepared references, as `refer_data.load_prepared` opens them.
+        rows: Prepared references, as `data.prepared.load_prepared` opens them.
         seed: Seed of the draws.
         every_expression: Whether each sentence is an item of its own, as in evaluation, instead of each reference.
-        random_offset: Whether items carry a random place on the semantic canvas.
+        random_offset: Whether items carry a random offset on the semantic canvas.
+
+    Raises:
+        ValueError: When an item is asked for: its image is missing or damaged, or its mask is; names it.
     """
 
     def __init__(self, rows, *, seed: int = 0, every_expression: bool = False, random_offset: bool = False):
-        self.rows = rows.cast_column("image", Image(decode=False))  # so that reading one can say what is wrong with it
+        # Images are decoded here, where a damaged one becomes one sentence.
+        self.rows = rows.cast_column("image", Image(decode=False))
         self.seed, self.random_offset = seed, random_offset
         self._sentences: list[tuple[int, int]] | None = None
         if every_expression:
@@ -45,9 +48,10 @@ class ReferDataset(Dataset):
     def __len__(self) -> int:
         return len(self.rows) if self._sentences is None else len(self._sentences)
 
-    def pictures(self) -> np.ndarray:
-        """Returns the number of the picture that each reference is in, (references,) int."""
-        return np.unique(self.rows["image_id"], return_inverse=True)[1]
+    def image_numbers(self) -> np.ndarray:
+        """Returns the number of the image that each reference is in, (references,) int."""
+        names = [f"{source}/{image_id}" for source, image_id in zip(self.rows["source"], self.rows["image_id"])]
+        return np.unique(names, return_inverse=True)[1]
 
     def __getitem__(self, key: tuple[int, int]) -> dict:
         """
@@ -62,18 +66,13 @@ class ReferDataset(Dataset):
             row = self.rows[index]
             number = int(rng.integers(len(row["expressions"])))
         else:
-            place, number = self._sentences[index]
-            row = self.rows[place]
-        name = f"{row['source']}/{row['split']}/{row['ref_id']}"
-        try:
-            image, _ = read_rgb(row["image"])
-        except ValueError as error:
-            raise ValueError(f"reference {name}: {error}") from error
+            position, number = self._sentences[index]
+            row = self.rows[position]
         has_mask = not row["no_target"] and len(row["masks"]) > 0
         return {
             "key": key,
-            "name": name,
-            "image": image,
+            "name": f"{row['source']}/{row['split']}/{row['ref_id']}",
+            "image": read_image(row),
             "expression": row["expressions"][number],
             "mask": decode_masks(row) if has_mask else None,
             "box_xyxy": None if row["no_target"] else row["box_xyxy"],
@@ -84,13 +83,13 @@ class ReferDataset(Dataset):
 
 class ReferCollator:
     """
-    Turns items of `ReferDataset` into model inputs and labels; expressions of one picture share it.
+    Turns items of `ReferDataset` into model inputs and labels; expressions of one image share it.
 
     Args:
         processor: The model's `SspSamProcessor`.
         box_only: Whether the boxes are all that is learned, so that items need no mask.
-        with_truth: Whether pictures and masks at full size come along, as evaluation needs them.
-        feature_cache: What frozen encoders say of the pictures, in place of their pixels.
+        with_truth: Whether images and masks at full size come along, as evaluation needs them.
+        feature_cache: What frozen encoders say of the images, in place of their pixels.
     """
 
     def __init__(
@@ -115,9 +114,9 @@ class ReferCollator:
 
         Raises:
             ValueError: A reference has a target but no mask (with masks) or no box (without), cannot be read, or its
-                picture is not in the feature cache.
+                image is not in the feature cache.
         """
-        # 1. Pictures once each, with their expressions together.
+        # 1. Images once each, with their expressions together.
         groups: dict[Any, list[dict]] = {}
         for item in items:
             groups.setdefault((_fingerprint(item["image"]), self._semantic_offset(item)), []).append(item)
@@ -175,5 +174,5 @@ class ReferCollator:
 
 
 def _fingerprint(image) -> tuple:
-    """Tells pictures apart by their pixels; their ids need not be unique where data is someone's own."""
+    """Tells images apart by their pixels, whatever their ids say."""
     return image.size, image.mode, zlib.crc32(image.tobytes())

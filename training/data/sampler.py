@@ -26,14 +26,14 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
         self._order_epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def _key(self, position: int) -> tuple[int, int]:
-        epoch, place = divmod(position, self.num_items)
+        epoch, offset = divmod(position, self.num_items)
         if epoch != self._order_epoch:
             self._order = np.random.default_rng((self.seed, epoch)).permutation(self.num_items)
             if self.groups is not None:
                 turn = np.random.default_rng((self.seed, epoch, 1)).permutation(int(self.groups.max()) + 1)
                 self._order = self._order[np.argsort(turn[self.groups[self._order]], kind="stable")]
             self._order_epoch = epoch
-        return epoch, int(self._order[place])
+        return epoch, int(self._order[offset])
 
     def __iter__(self):
         step = self.first_step

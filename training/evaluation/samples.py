@@ -14,9 +14,8 @@ import pyarrow.parquet as parquet
 from datasets import Image as ImageFeature
 from PIL import Image
 
-from ...processing.image_inputs import read_rgb
 from ..data.masks import area, encode, union
-from ..data.prepared import dataset_fingerprint, load_prepared, shards_by_split
+from ..data.prepared import dataset_fingerprint, load_prepared, read_image, shards_by_split
 from ..scenes.generator import SPLITS, draw_referrals, generate_scene
 
 # Expressions of scene `seed` are drawn by (EXPRESSION_STREAM, seed), so that they are the same for every model.
@@ -245,30 +244,6 @@ def target_groups(num_targets: int, truth: dict[str, Any]) -> tuple[tuple[str, s
     groups += [("targets", "many")] if num_targets >= MANY_TARGETS else []
     groups.append(("size", "small" if fraction < SMALL_TARGET else "large" if fraction > LARGE_TARGET else "mid"))
     return tuple(groups)
-
-
-def read_image(row: dict[str, Any]) -> Image.Image:
-    """
-    Returns the image of a row as its masks lie on it: upright.
-
-    Args:
-        row: A row of a prepared benchmark whose `image` is not decoded.
-
-    Raises:
-        ValueError: The image is missing or damaged, or has another size than its row says.
-    """
-    name, size_hw = f"image {row['image_id']!r} of {row['source']!r}", tuple(row["size_hw"])
-    try:
-        image, _ = read_rgb(row["image"])
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
-    if (image.height, image.width) != size_hw:
-        path = f", {row['image']['path']!r}," if row["image"]["path"] else ""
-        raise ValueError(
-            f"{name}{path} has height and width {(image.height, image.width)}, its annotations {size_hw}; "
-            "prepare the data again"
-        )
-    return image
 
 
 def _file(stored: dict[str, Any]) -> tuple:

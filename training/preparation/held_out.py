@@ -1,40 +1,34 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Which pictures of different benchmarks are the same, and which of them are held out for validation and test."""
+"""Which images of different benchmarks are the same, and which of them are held out for validation and test."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow.parquet as parquet
 
-from ..data.prepared import shards_by_split
-from .readers.grefcoco import SPLIT_BY as GREFCOCO_SPLIT_BY
-from .readers.images import picture_key
+from ..data.prepared import shards_by_split, split_role
+from .readers.images import shared_image_name
 from .readers.phrasecut import read_image_data
 from .readers.records import PreparationError
-from .readers.refer import SPLIT_BY, load_refs
+from .readers.refer import SPLIT_BY, find_refs, load_refs
 
 
 def read_visual_genome_to_coco(path: Path | None) -> dict[str, str]:
-    """Returns COCO's ids of pictures of Visual Genome from its `image_data.json`; nothing where there is no file."""
-    records = read_image_data(path) if path is not None else ()
-    return {str(record["image_id"]): str(record["coco_id"]) for record in records if record.get("coco_id")}
-
-
-def is_held_out(split: str) -> bool:
-    """Whether a split is for validation or test."""
-    return not split.startswith("train")
+    """Returns COCO's ids of images of Visual Genome from its `image_data.json`; nothing where there is no file."""
+    records = (record for record in read_image_data(path) if record.get("coco_id"))
+    return {str(record["image_id"]): str(record["coco_id"]) for record in records}
 
 
 def find_held_out(
     annotations: Path, prepared: Iterable[Path], visual_genome_to_coco: dict[str, str]
 ) -> dict[str, dict[str, set[str]]]:
     """
-    Returns the pictures that benchmarks hold out, as `picture_key` names them, by benchmark and split.
+    Returns the images that benchmarks hold out, as `shared_image_name` names them, by benchmark and split.
 
     Args:
         annotations: Raw benchmarks in this folder or beside it are looked at.
         prepared: Folders of prepared benchmarks.
-        visual_genome_to_coco: See `picture_key`.
+        visual_genome_to_coco: See `shared_image_name`.
 
     Raises:
         PreparationError: One of the prepared folders is none, or a file of refs is damaged.
@@ -42,16 +36,13 @@ def find_held_out(
     held_out: dict[str, dict[str, set[str]]] = {}
 
     def add(name: str, split: str, image_ids: Iterable[str]):
-        if is_held_out(split):
-            keys = held_out.setdefault(name, {}).setdefault(split, set())
-            keys.update(picture_key(name, image_id, visual_genome_to_coco) for image_id in image_ids)
+        if split_role(split) != "train":
+            names = held_out.setdefault(name, {}).setdefault(split, set())
+            names.update(shared_image_name(name, image_id, visual_genome_to_coco) for image_id in image_ids)
 
-    for dataset, versions in {**SPLIT_BY, "grefcoco": GREFCOCO_SPLIT_BY}.items():
+    for dataset, versions in SPLIT_BY.items():
         for split_by in versions:
-            path = _raw_refs(annotations, dataset, split_by)
-            if path is None:
-                continue
-            for ref in load_refs(path):
+            for ref in _raw_refs(annotations, dataset, split_by):
                 if isinstance(ref, dict) and "image_id" in ref:
                     add(f"{dataset}_{split_by}", str(ref.get("split")), [str(ref["image_id"])])
     for folder in prepared:
@@ -67,10 +58,9 @@ def find_held_out(
     return held_out
 
 
-def _raw_refs(annotations: Path, dataset: str, split_by: str) -> Path | None:
-    stem = f"{'g' if dataset == 'grefcoco' else ''}refs({split_by})"
+def _raw_refs(annotations: Path, dataset: str, split_by: str) -> list:
     for folder in (annotations / dataset, annotations.parent / dataset):
-        for name in (f"{stem}.p", f"{stem}.json"):
-            if (folder / name).is_file():
-                return folder / name
-    return None
+        path = find_refs(folder, dataset, split_by)
+        if path is not None:
+            return load_refs(path)
+    return []

@@ -1,19 +1,21 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""What a preparation found: counts against the published ones, pictures in two splits, what was left out."""
+"""What a preparation found: counts against the published ones, images in two splits, labels that look wrong."""
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets.info import DatasetInfo, DatasetInfosDict
 from huggingface_hub import DatasetCardData
 
-from ..data.prepared import FEATURES
-from .held_out import is_held_out, picture_key
+from ..data.prepared import FEATURES, split_role
+from .plausibility import EMPTY, KINDS, TOUCHES_BORDER
 from .published_counts import TOTAL, compare
-from .writer import MAX_NAMED, PartCounts
+from .readers.images import shared_image_name
+from .writer import PartCounts
 
 COUNTED = (
     "images",
@@ -25,6 +27,8 @@ COUNTED = (
     "multi_target_references",
     "multi_target_expressions",
 )
+MAX_NAMED = 20  # bad records that a report names, and images in two splits
+ROLES = ("train", "validation", "test", None)  # the order of splits
 
 
 def make_report(
@@ -42,17 +46,20 @@ def make_report(
 
     Args:
         name: Benchmark and version.
-        parts: What `prepared_writer.write_parts` counted.
+        parts: What `writer.write_parts` counted.
         settings: What was asked for.
         complete: Whether all splits were asked for.
         notes: What the reader left out.
-        held_out: Pictures held out by other benchmarks, from `picture_identity.find_held_out`.
-        visual_genome_to_coco: See `picture_identity.picture_key`.
+        held_out: Images held out by other benchmarks, from `held_out.find_held_out`.
+        visual_genome_to_coco: See `images.shared_image_name`.
     """
-    notes, images, bad = Counter(notes), {}, []
+    notes, bad = Counter(notes), []
+    images: dict[str, dict[str, str]] = {}
+    suspicious: dict[str, dict[str, list[str]]] = {}
     counts: dict[str, dict[str, int]] = {}
-    for split, of_split in sorted(parts.items(), key=lambda item: _place_of(item[0])):
-        images[split] = {number for part in of_split for number in part.image_ids}
+    for split, of_split in sorted(parts.items(), key=lambda item: (ROLES.index(split_role(item[0])), item[0])):
+        images[split] = {image: digest for part in of_split for image, digest in part.images.items()}
+        suspicious[split] = {ref_id: reasons for part in of_split for ref_id, reasons in part.suspicious.items()}
         counts[split] = {what: sum(getattr(part, what) for part in of_split) for what in COUNTED[1:]}
         counts[split] = {"images": len(images[split]), **counts[split]}
         for part in of_split:
@@ -65,41 +72,83 @@ def make_report(
     as_published = {split: dict(numbers) for split, numbers in counts.items()}
     for split, of_split in parts.items():
         empty = sum(part.notes.get("empty_expressions", 0) for part in of_split)
-        for key in (split, TOTAL):
-            if key in as_published:
-                as_published[key]["expressions"] += empty
+        for key in {split, TOTAL} & set(as_published):
+            as_published[key]["expressions"] += empty
+    border = notes.pop(TOUCHES_BORDER, 0)
     return {
         "benchmark": name,
         "counts": counts,
         "published": compare(name, as_published, complete),
         "overlaps": _overlaps(name, images, held_out, visual_genome_to_coco),
+        "copies": _copies(images),
+        "plausibility": _plausibility(suspicious, border),
         "notes": {key: notes[key] for key in sorted(notes) if notes[key]},
         "bad_records": {"skipped": len(bad), "first": bad[:MAX_NAMED]},
         "settings": settings,
     }
 
 
-def _place_of(split: str) -> tuple[int, str]:
-    """Training first, then validation, then the others by name."""
-    return next((place for place, name in enumerate(("train", "val")) if split == name), 2), split
-
-
 def _overlaps(name, images, held_out, visual_genome_to_coco) -> list[dict[str, Any]]:
-    """Pictures that training shares with validation and test splits, of this benchmark and of others."""
-    keys = {split: {picture_key(name, number, visual_genome_to_coco) for number in of} for split, of in images.items()}
-    training = set().union(*(of_split for split, of_split in keys.items() if not is_held_out(split)))
-    found = [(name, split, of_split & training) for split, of_split in keys.items() if is_held_out(split)]
+    """Images that two splits of this benchmark share, and those that its training shares with others' held-out ones."""
+    names = {
+        split: {shared_image_name(name, number, visual_genome_to_coco): number for number in of_split}
+        for split, of_split in images.items()
+    }
+    pairs = [(split, name, other, names[other]) for split, other in itertools.combinations(names, 2)]
     for benchmark, splits in held_out.items():
         if benchmark != name:
-            found += [(benchmark, split, of_split & training) for split, of_split in splits.items()]
+            training = [split for split in names if split_role(split) == "train"]
+            pairs += [(split, benchmark, other, of_other) for split in training for other, of_other in splits.items()]
+    found = []
+    for split, benchmark, other, of_other in pairs:
+        shared = sorted(number for key, number in names[split].items() if key in of_other)
+        if shared:
+            found.append(
+                {"split": split, "benchmark": benchmark, "other_split": other, "images": len(shared)}
+                | {"first": shared[:MAX_NAMED]}
+            )
+    return found
+
+
+def _copies(images: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Images of different ids whose files are the same, byte for byte."""
+    by_digest: dict[str, dict[str, set[str]]] = {}
+    for split, of_split in images.items():
+        for image, digest in of_split.items():
+            if digest:
+                by_digest.setdefault(digest, {}).setdefault(image, set()).add(split)
     return [
-        {"benchmark": benchmark, "split": split, "images": len(shared)} for benchmark, split, shared in found if shared
+        {"images": sorted(named), "splits": sorted(set().union(*named.values()))}
+        for named in by_digest.values()
+        if len(named) > 1
     ]
+
+
+def _plausibility(suspicious: Mapping[str, Mapping[str, Sequence[str]]], border: int) -> dict[str, Any]:
+    reasons = Counter(
+        reason for of_split in suspicious.values() for of_reference in of_split.values() for reason in of_reference
+    )
+    return {
+        "suspicious": {kind: reasons[kind] for kind in KINDS if reasons[kind]},
+        TOUCHES_BORDER: border,
+        "references": {split: of_split for split, of_split in suspicious.items() if of_split},
+    }
 
 
 def deviations(report: Mapping[str, Any], certain: bool) -> list[str]:
     """Returns the published counts that were not met, both numbers in words."""
     return [item["deviation"] for item in report["published"] if item["deviation"] and item["certain"] is certain]
+
+
+def empty_targets(report: Mapping[str, Any]) -> list[str]:
+    """Returns the references whose masks have no pixel although something is meant, as "split ref_id"."""
+    references = report["plausibility"]["references"]
+    return [
+        f"{split} {ref_id}"
+        for split, of_split in references.items()
+        for ref_id, reasons in of_split.items()
+        if EMPTY in reasons
+    ]
 
 
 def describe(report: Mapping[str, Any]) -> str:
@@ -123,13 +172,33 @@ def describe(report: Mapping[str, Any]) -> str:
     lines += [f"differs from the published count: {text}" for text in deviations(report, certain=True)]
     lines += [f"differs from a count of memory: {text}" for text in deviations(report, certain=False)]
     for item in report["overlaps"]:
-        lines.append(f"{item['images']:,} training pictures are also in {item['benchmark']} {item['split']}")
+        other = f"{item['benchmark']} {item['other_split']}"
+        lines.append(
+            f"in two splits: {item['images']:,} images of {item['split']} are in {other}, too, such as "
+            f"{item['first'][0]}"
+        )
+    return "\n".join([*lines, *_describe_labels(report)])
+
+
+def _describe_labels(report: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for item in report["copies"][:1]:
+        more = f" ({len(report['copies'])} such)" if len(report["copies"]) > 1 else ""
+        across = ", in different splits" if any(len(copy["splits"]) > 1 for copy in report["copies"]) else ""
+        lines.append(f"the same file under several names{across}: {' and '.join(item['images'][:2])}{more}")
+    plausibility = report["plausibility"]
+    lines += [f"suspicious: {kind}: {number:,}" for kind, number in plausibility["suspicious"].items()]
+    if plausibility["suspicious"]:
+        lines.append("ssp-sam show-data --suspicious draws them")
+    masks = report["counts"][TOTAL]["masks"]
+    if masks:
+        lines.append(f"targets that touch the border of their image: {plausibility[TOUCHES_BORDER]:,}")
     lines += [f"{key.replace('_', ' ')}: {number:,}" for key, number in report["notes"].items()]
     if report["bad_records"]["skipped"]:
         lines.append(
             f"records left out: {report['bad_records']['skipped']:,}, the first: {report['bad_records']['first'][0]}"
         )
-    return "\n".join(lines)
+    return lines
 
 
 def write_report(report: Mapping[str, Any], folder: Path, name: str):
@@ -154,14 +223,14 @@ def write_card(report: Mapping[str, Any], folder: Path):
 ---
 # {report["benchmark"]}, prepared for referring segmentation
 
-One row is one reference: what is meant in a picture, and the sentences that mean it. Masks are COCO run lengths.
+One row is one reference: what is meant in an image, and the sentences that mean it. Masks are COCO run lengths.
 
 | split | images | references | expressions |
 |---|---:|---:|---:|
 {rows}
 
-`report.json` says how these counts compare with the published ones, and with which settings they were made. The
-licences of pictures and annotations are those of their sources; the column `licence` names them as far as they are
-known.
+`report.json` says how these counts compare with the published ones, which labels look wrong, and with which settings
+they were made. The licences of images and annotations are those of their sources; the column `licence` names them as
+far as they are known.
 """
     (folder / "README.md").write_text(text, encoding="utf-8")

@@ -11,32 +11,41 @@ import os
 import shutil
 import signal
 import sys
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow
 import pyarrow.parquet as parquet
 
+from ..atomic_files import remove_leftovers, write_aside
 from ..data.prepared import FEATURES
-from .readers.records import BadRecord, PreparationError, RawBenchmark, RawReference
+from .readers.records import BadRecord, PreparationError, RawBenchmark, RawReference, describe_error
 from .rows import RowMaker
 
 ROWS_PER_PART = 2000
-ROWS_PER_PART_WITH_PICTURES = 400
+ROWS_PER_PART_WITH_IMAGES = 400
 ROWS_PER_GROUP = 500  # rows that a process holds before it writes them
-ROWS_PER_GROUP_WITH_PICTURES = 50
-MAX_NAMED = 20  # bad records that a report names
+ROWS_PER_GROUP_WITH_IMAGES = 50
+UNKNOWN_SPLIT = "unknown"  # of records whose split cannot be read
 
 
 @dataclass
 class PartCounts:
-    """What was counted in the rows of one part; parts add up."""
+    """
+    What was counted in the rows of one part.
+
+    Args:
+        images: Digests of images by their ids, as `RowMaker` has them.
+        suspicious: Why labels may be wrong, by reference.
+        notes: What was put right or looks odd.
+        bad: Records that were left out.
+    """
 
     references: int = 0
     expressions: int = 0
@@ -45,7 +54,8 @@ class PartCounts:
     no_target_expressions: int = 0
     multi_target_references: int = 0
     multi_target_expressions: int = 0
-    image_ids: list[str] = field(default_factory=list)
+    images: dict[str, str] = field(default_factory=dict)
+    suspicious: dict[str, list[str]] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
     bad: list[str] = field(default_factory=list)
 
@@ -63,8 +73,7 @@ class PartCounts:
             self.multi_target_expressions += number
 
 
-@dataclass
-class Workers:
+class Workers(NamedTuple):
     """Processes that make rows: how many, and the pool of them, None where this process makes the rows."""
 
     number: int
@@ -90,6 +99,58 @@ def start_processes(number: int) -> Iterator[Workers]:
             yield Workers(number, pool)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows that become one file: where, what they are made of, and how."""
+
+    path: Path
+    items: list[RawReference | BadRecord]
+    maker: RowMaker
+    rows_per_group: int
+    skip_bad: bool
+
+    @property
+    def counts_path(self) -> Path:
+        """What was counted lies beside the rows, written before them: the rows say that a part is complete."""
+        return self.path.with_suffix(".json")
+
+    def write(self) -> int:
+        """Makes the rows and writes them; returns how many references there were."""
+        counts, schema, rows = PartCounts(), FEATURES.arrow_schema, []
+        self.maker.start_part()
+        with write_aside(self.path) as aside, parquet.ParquetWriter(aside, schema, compression="zstd") as writer:
+            for item in self.items:
+                try:
+                    row = self._row(item)
+                except BadRecord as bad:
+                    if not self.skip_bad:
+                        hint = "--skip-bad leaves such records out and counts them"
+                        raise PreparationError(str(bad), hint) from None
+                    counts.bad.append(str(bad))
+                    continue
+                counts.add(row)
+                rows.append(row)
+                if len(rows) == self.rows_per_group:
+                    writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
+                    rows = []
+            if rows:
+                writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
+            counts.images, counts.suspicious = self.maker.images, self.maker.suspicious
+            counts.notes = {name: number for name, number in self.maker.notes.items() if number}
+            with write_aside(self.counts_path) as counts_aside:
+                counts_aside.write_text(json.dumps(asdict(counts)), encoding="utf-8")
+        return len(self.items)
+
+    def _row(self, item: RawReference | BadRecord) -> dict[str, Any]:
+        if isinstance(item, BadRecord):
+            raise item
+        try:
+            return self.maker.row(item)
+        except Exception as error:  # a record may be wrong in more ways than are known; each is that record's
+            reason = error.reason if isinstance(error, BadRecord) else describe_error(error)
+            raise BadRecord(reason, item.origin, item.index, item.split) from error
 
 
 def write_parts(
@@ -120,93 +181,98 @@ def write_parts(
     Raises:
         PreparationError: A record cannot be used, or the folder holds unfinished work of other settings.
     """
-    parts = staging / "parts"
-    parts.mkdir(parents=True, exist_ok=True)
+    folder = staging / "parts"
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     _check_plan(staging / "plan.json", plan)
-    with_pictures = maker.image_bytes or benchmark.large_pictures
-    rows_per_part = ROWS_PER_PART_WITH_PICTURES if with_pictures else ROWS_PER_PART
-    rows_per_group = ROWS_PER_GROUP_WITH_PICTURES if with_pictures else ROWS_PER_GROUP
-    names: dict[str, list[str]] = {}
+    with_images = maker.image_bytes or benchmark.holds_images
+    parts: dict[str, list[_Part]] = {}
 
-    def jobs() -> Iterator[tuple]:
-        for split, items in _in_parts(benchmark.references, rows_per_part):
-            name = f"{split}-{len(names.setdefault(split, [])):05d}"
-            names[split].append(name)
-            if _is_written(parts, name):
+    def missing() -> Iterator[_Part]:
+        for split, items in _in_parts(
+            benchmark.references, ROWS_PER_PART_WITH_IMAGES if with_images else ROWS_PER_PART
+        ):
+            of_split = parts.setdefault(split, [])
+            group = ROWS_PER_GROUP_WITH_IMAGES if with_images else ROWS_PER_GROUP
+            path = folder / f"{split}-{len(of_split):05d}.parquet"
+            part = _Part(path, items, maker, group, skip_bad)
+            of_split.append(_Part(path, [], maker, group, skip_bad))
+            if path.is_file() and part.counts_path.is_file():
                 progress(len(items))
             else:
-                yield parts, name, items, maker, rows_per_group, skip_bad
+                yield part
 
-    for written in _run(jobs(), workers):
+    for written in _run(missing(), workers):
         progress(written)
     return {
-        split: [_read_counts(parts, name) for name in sorted(of_split)] for split, of_split in sorted(names.items())
+        split: [PartCounts(**json.loads(part.counts_path.read_text("utf-8"))) for part in of_split]
+        for split, of_split in sorted(parts.items())
     }
 
 
 def finish(staging: Path, output: Path, complete: Callable[[Path], None]):
     """
     Gives the parts the names that `datasets` knows, lets `complete` write what else belongs into the folder, and
-    renames the folder to its final name.
+    renames it to its final name. A run that is stopped in between finishes anew.
 
     Args:
         staging: What `write_parts` wrote into.
         output: The final name.
         complete: Called with the folder when `data` is in it.
     """
-    parts, data = staging / "parts", staging / "data"
-    data.mkdir(exist_ok=True)
     shards: dict[str, list[Path]] = {}
-    for path in sorted(parts.glob("*.parquet")):
-        if not path.name.startswith("."):
-            shards.setdefault(path.stem.rsplit("-", 1)[0], []).append(path)
-    for paths in shards.values():
-        if sum(parquet.read_metadata(path).num_rows for path in paths):  # a split of bad records alone is none
-            for path in paths:
-                os.replace(path, data / f"{path.stem}-of-{len(paths):05d}.parquet")
-    complete(staging)
-    shutil.rmtree(parts)
-    (staging / "plan.json").unlink()
-    os.replace(staging, output)
+    for path in sorted((staging / "parts").glob("[!.]*.parquet")):
+        shards.setdefault(path.stem.rsplit("-", 1)[0], []).append(path)
+    with write_aside(output) as folder:
+        (folder / "data").mkdir(parents=True)
+        for paths in shards.values():
+            if sum(parquet.read_metadata(path).num_rows for path in paths):  # a split of bad records alone is none
+                for path in paths:
+                    _link(path, folder / "data" / f"{path.stem}-of-{len(paths):05d}.parquet")
+        complete(folder)
+    shutil.rmtree(staging)
 
 
-def resume(staging: Path):
-    """Undoes what `finish` did in a run that was stopped in it."""
-    for path in (staging / "data").glob("*.parquet"):
-        (staging / "parts").mkdir(exist_ok=True)
-        os.replace(path, staging / "parts" / f"{path.name.split('-of-')[0]}.parquet")
+def _link(path: Path, name: Path):
+    """Gives a file another name without copying it, where the file system can."""
+    try:
+        os.link(path, name)
+    except OSError:
+        shutil.copyfile(path, name)
 
 
 def _check_plan(path: Path, plan: dict[str, Any]):
     text = json.dumps(plan, indent=1, sort_keys=True, default=str)
-    if path.is_file():
-        if path.read_text("utf-8") != text:
-            before = json.loads(path.read_text("utf-8"))
-            other = [name for name in plan if before.get(name) != json.loads(text).get(name)]
-            raise PreparationError(
-                f"{str(path.parent)!r} holds an unfinished preparation with other {', '.join(other) or 'settings'}; "
-                f"repeat that command to finish it, or delete the folder"
-            )
+    if not path.is_file():
+        with write_aside(path) as aside:
+            aside.write_text(text, encoding="utf-8")
         return
-    _write_aside(path, text)
+    before, now = json.loads(path.read_text("utf-8")), json.loads(text)
+    other = [name for name in now if before.get(name) != now[name]]
+    if other:
+        raise PreparationError(
+            f"{str(path.parent)!r} holds an unfinished preparation with other {', '.join(other)}; "
+            f"repeat that command to finish it, or delete the folder"
+        )
 
 
-def _in_parts(references, rows_per_part: int) -> Iterator[tuple[str, list[RawReference | BadRecord]]]:
+def _in_parts(
+    references: Iterable[RawReference | BadRecord], rows_per_part: int
+) -> Iterator[tuple[str, list[RawReference | BadRecord]]]:
     """References of one split at a time, in the order of each split; a `ref_id` that a split has already is bad."""
     waiting: dict[str, list[RawReference | BadRecord]] = {}
-    known: dict[str, set[str]] = {}
+    known: dict[tuple[str, str], int] = {}
     for item in references:
         if isinstance(item, RawReference):
-            seen = known.setdefault(item.split, set())
-            if not item.split.replace("_", "").isalnum():
-                item = BadRecord(
-                    f"a split's name must be of letters and digits, got {item.split!r}", item.origin, item.index
-                )
-            elif item.ref_id in seen:
-                item = BadRecord(f"reference {item.ref_id!r} occurs twice", item.origin, item.index, item.split)
-            else:
-                seen.add(item.ref_id)
-        split = item.split if item.split.replace("_", "").isalnum() else "unknown"
+            key, problem = (item.split, item.ref_id), None
+            if not _is_name(item.split):
+                problem = f"a split's name must be of letters and digits, got {item.split!r}"
+            elif key in known:
+                problem = f"reference {item.ref_id!r} is in record {known[key]} already"
+            known.setdefault(key, item.index)
+            if problem:
+                item = BadRecord(problem, item.origin, item.index, item.split)
+        split = item.split if _is_name(item.split) else UNKNOWN_SPLIT
         waiting.setdefault(split, []).append(item)
         if len(waiting[split]) == rows_per_part:
             yield split, waiting.pop(split)
@@ -214,71 +280,27 @@ def _in_parts(references, rows_per_part: int) -> Iterator[tuple[str, list[RawRef
         yield split, waiting[split]
 
 
-def _run(jobs: Iterator[tuple], workers: Workers) -> Iterator[int]:
-    """Runs the jobs, few ahead of the results, so that memory does not grow; yields how many references each had."""
+def _is_name(split: str) -> bool:
+    return split.replace("_", "").isascii() and split.replace("_", "").isalnum()
+
+
+def _run(parts: Iterator[_Part], workers: Workers) -> Iterator[int]:
+    """Writes the parts, few ahead of the results, so that memory does not grow; yields how many references each had."""
     if workers.pool is None:
-        for job in jobs:
-            yield _write_part(*job)
+        yield from (part.write() for part in parts)
         return
     running: deque[Future] = deque()
     try:
-        for job in jobs:
-            running.append(workers.pool.submit(_write_part, *job))
+        for part in parts:
+            running.append(workers.pool.submit(part.write))
             if len(running) > workers.number:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
     except BrokenProcessPool as error:
         raise PreparationError(
-            "a process ended unexpectedly, perhaps for lack of memory; repeat the command with fewer --processes"
+            "a process ended unexpectedly, perhaps for lack of memory", "repeat the command with fewer --processes"
         ) from error
     finally:
         for future in running:
             future.cancel()
-
-
-def _write_part(parts: Path, name: str, items: list, maker: RowMaker, rows_per_group: int, skip_bad: bool) -> int:
-    """Makes the rows of a part and writes them aside; the counts come first: the rows say that a part is complete."""
-    counts, image_ids, rows = PartCounts(), {}, []
-    maker.notes = Counter()
-    schema = FEATURES.arrow_schema
-    aside = parts / f".{name}.parquet"
-    with parquet.ParquetWriter(aside, schema, compression="zstd") as writer:
-        for item in items:
-            try:
-                if isinstance(item, BadRecord):
-                    raise item
-                row = maker.row(item)
-            except BadRecord as bad:
-                if bad.index < 0:
-                    bad.origin, bad.index = item.origin, item.index
-                if not skip_bad:
-                    raise PreparationError(f"{bad}; --skip-bad leaves such records out and counts them") from None
-                counts.bad.append(str(bad))
-                continue
-            counts.add(row)
-            image_ids[row["image_id"]] = None
-            rows.append(row)
-            if len(rows) == rows_per_group:
-                writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
-                rows = []
-        if rows:
-            writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
-    counts.image_ids, counts.notes = list(image_ids), {key: value for key, value in maker.notes.items() if value}
-    _write_aside(parts / f"{name}.json", json.dumps(asdict(counts)))
-    os.replace(aside, parts / f"{name}.parquet")
-    return len(items)
-
-
-def _is_written(parts: Path, name: str) -> bool:
-    return (parts / f"{name}.parquet").is_file() and (parts / f"{name}.json").is_file()
-
-
-def _read_counts(parts: Path, name: str) -> PartCounts:
-    return PartCounts(**json.loads((parts / f"{name}.json").read_text("utf-8")))
-
-
-def _write_aside(path: Path, text: str):
-    aside = path.with_name(f".{path.name}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)

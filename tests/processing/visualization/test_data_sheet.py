@@ -8,7 +8,7 @@ from PIL import Image
 from ssp_sam.cli.main import main
 from ssp_sam.processing.visualization.data_sheet import CELL_WIDTH, NO_TARGET_COLOUR, draw_data_sheet
 from ssp_sam.training.preparation.prepare import PreparationSettings, prepare
-from tests.helpers.raw_benchmarks import rectangle, write_coco_pictures, write_grefcoco
+from tests.helpers.raw_benchmarks import rectangle, write_coco_images, write_grefcoco
 
 GREY = (120, 120, 120)
 
@@ -77,7 +77,7 @@ def test_no_samples_are_refused():
 def prepared(tmp_path_factory):
     root = tmp_path_factory.mktemp("prepared")
     settings = PreparationSettings(
-        "grefcoco", str(write_grefcoco(root)), str(write_coco_pictures(root / "images")), allow_partial=True
+        "grefcoco", str(write_grefcoco(root)), str(write_coco_images(root / "images")), allow_partial=True
     )
     prepare(settings, root / "grefcoco_prepared")
     return root / "grefcoco_prepared"

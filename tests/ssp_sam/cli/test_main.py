@@ -29,9 +29,9 @@ needs_checkpoint = pytest.mark.skipif(
 
 def _prepared(monkeypatch):
     from ssp_sam.training.preparation.prepare import PreparationSettings, prepare
-    from tests.helpers.raw_benchmarks import write_coco_pictures, write_grefcoco
+    from tests.helpers.raw_benchmarks import write_coco_images, write_grefcoco
 
-    images = write_coco_pictures(Path("images"))
+    images = write_coco_images(Path("images"))
     settings = PreparationSettings("grefcoco", str(write_grefcoco(Path())), str(images), allow_partial=True)
     prepare(settings, Path("prepared"))
 
@@ -88,6 +88,7 @@ NEEDS = {
     "demo": _closed_page,
     "export": _checked,
     "export-onnx": _without_graphs,
+    "prepare": _custom_dataset,
     "pull": _authors_repository,
     "push": _checked,
     "serve": _any_port,

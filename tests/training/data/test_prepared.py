@@ -13,7 +13,7 @@ from ssp_sam.training.data.prepared import FEATURES, dataset_fingerprint, decode
 
 
 def make_row(number: int = 0, **changes) -> dict:
-    """A picture of 6 x 8 pixels with two objects that overlap in one pixel."""
+    """An image of 6 x 8 pixels with two objects that overlap in one pixel."""
     stream = io.BytesIO()
     Image.new("RGB", (8, 6), (number, 20, 30)).save(stream, format="PNG")
     masks = np.zeros((2, 6, 8), dtype=bool)
@@ -83,12 +83,12 @@ def test_a_target_without_mask_is_not_taken_for_an_empty_one():
         decode_masks(make_row(5, masks=[]))
 
 
-def test_a_mask_of_another_size_than_the_picture_is_refused():
-    with pytest.raises(ValueError, match=r"mask 0 of reference '3' has size \[6, 8\], its picture \[8, 6\]"):
+def test_a_mask_of_another_size_than_the_image_is_refused():
+    with pytest.raises(ValueError, match=r"mask 0 of reference '3' has size \[6, 8\], its image \[8, 6\]"):
         decode_masks(make_row(3, size_hw=[8, 6]))
 
 
-def test_the_fingerprint_depends_on_the_rows_and_not_on_files_or_pictures(tmp_path):
+def test_the_fingerprint_depends_on_the_rows_and_not_on_files_or_images(tmp_path):
     rows = [make_row(number) for number in range(4)]
     whole = dataset_fingerprint(write_shards(tmp_path / "whole", rows))
     assert len(whole) == 16
@@ -121,11 +121,11 @@ def test_foreign_columns_are_refused(tmp_path):
         load_prepared(tmp_path, "train")
 
 
-def test_pictures_that_moved_are_named_when_the_benchmark_is_opened(tmp_path):
-    path = tmp_path / "picture.png"
+def test_images_that_moved_are_named_when_the_benchmark_is_opened(tmp_path):
+    path = tmp_path / "image.png"
     Image.new("RGB", (8, 6)).save(path)
     folder = write_shards(tmp_path / "made", [make_row(image={"bytes": None, "path": str(path)})])
     assert load_prepared(folder, "train")[0]["image"].size == (8, 6)
     path.unlink()
-    with pytest.raises(ValueError, match="no longer where they were.*picture.png"):
+    with pytest.raises(ValueError, match="no longer where they were.*image.png"):
         load_prepared(folder, "train")

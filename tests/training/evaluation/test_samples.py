@@ -94,12 +94,12 @@ def test_images_are_read_upright_as_masks_lie_on_them(tmp_path):
 
 
 DAMAGED = {
-    "cut off": (png(make_image())["bytes"][:900], "^image 'image 0' of 'own': could not "),
-    "no image": (b"GIF89a, or so it says", "^image 'image 0' of 'own': could not "),
-    "empty": (b"", "^image 'image 0' of 'own': could not "),
+    "cut off": (png(make_image())["bytes"][:900], "^reference own/val/0-0: could not "),
+    "no image": (b"GIF89a, or so it says", "^reference own/val/0-0: could not "),
+    "empty": (b"", "^reference own/val/0-0: could not "),
     "of another size": (
         png(Image.new("RGB", (8, 9)))["bytes"],
-        r"^image 'image 0' of 'own'.* has height and width \(9, 8\), its annotations",
+        r"^reference own/val/0-0: its image .*has height and width \[9, 8\], the row \[30, 40\]",
     ),
 }
 

@@ -1,112 +1,203 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """The objects that references point to: annotation files in the style of COCO."""
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .records import BadRecord, PreparationError, RawObject, box_from_xywh, take
-from .streamed_json import stream_items
+from .json_files import stream_items
+from .records import (
+    BadRecord,
+    PreparationError,
+    RawObject,
+    box_from_xywh,
+    identifier,
+    shortened,
+    shown,
+    size_of,
+)
+
+MEMBERS = ("images", "annotations", "categories", "licenses")
+Keep = Callable[[str, dict], bool]
+Entry = tuple[int, dict]  # a record and its index in its member
 
 
 @dataclass
 class CocoInstances:
     """
-    Images, annotations and categories of one file, by id.
+    Images, annotations and categories of one file, by their ids as text.
+
+    An id may stand several times, as in files that were put behind each other. What is meant is then found by the
+    image, where that tells; otherwise using it is an error that names both records.
 
     Args:
         origin: Name of the file.
-        extra: The file's other members, such as `references`.
+        references: The file's own list of references, None where it has none.
+        bad: Records that cannot be used at all.
+        notes: What was put right, counted.
     """
 
     origin: str
-    images: dict[Any, dict] = field(default_factory=dict)
-    annotations: dict[Any, dict] = field(default_factory=dict)
-    categories: dict[Any, str] = field(default_factory=dict)
-    licences: dict[Any, str] = field(default_factory=dict)
-    extra: dict[str, list] = field(default_factory=dict)
+    images: dict[str, list[Entry]] = field(default_factory=dict)
+    annotations: dict[str, list[Entry]] = field(default_factory=dict)
+    categories: dict[str, set[str]] = field(default_factory=dict)
+    licences: dict[str, str] = field(default_factory=dict)
+    references: list[Any] | None = None
+    bad: list[BadRecord] = field(default_factory=list)
+    notes: Counter = field(default_factory=Counter)
+    _of_images: dict[str, list[Entry]] = field(default_factory=dict, repr=False)
 
     def image(self, image_id: Any) -> dict:
-        """Returns an image's record; raises `BadRecord` where there is none."""
-        return self._known(self.images, image_id, "image")
-
-    def size_hw(self, image_id: Any) -> tuple[int, int] | None:
-        """Returns height and width of an image as the file says, where it does."""
-        image = self.image(image_id)
-        if image.get("height") is None or image.get("width") is None:
-            return None
-        return take(image, "height", int, "a whole number"), take(image, "width", int, "a whole number")
+        """Returns an image's record; raises `BadRecord` where there is none, or more than one."""
+        return self._only(self._known(self.images, image_id, "image"), "image", image_id)
 
     def object(self, ann_id: Any, image_id: Any) -> RawObject:
-        """Returns an annotated object; raises `BadRecord` where there is none or it belongs to another image."""
-        annotation = self._known(self.annotations, ann_id, "annotation")
-        if annotation.get("image_id", image_id) != image_id:
-            raise BadRecord(
-                f"annotation {ann_id!r} belongs to image {annotation['image_id']!r}, the reference to {image_id!r}"
-            )
-        box = annotation.get("bbox")
-        segmentation = annotation.get("segmentation")
-        if not segmentation:
-            raise BadRecord(f"annotation {ann_id!r} has no segmentation")
+        """Returns an annotated object of an image; raises `BadRecord` where there is none, or more than one."""
+        image_id, known = identifier(image_id), self._known(self.annotations, ann_id, "annotation")
+        of_image = [entry for entry in known if identifier(entry[1].get("image_id", image_id)) == image_id]
+        if not of_image:
+            other = shown(known[0][1]["image_id"])
+            raise BadRecord(f"annotation {shown(ann_id)} belongs to image {other}, the reference to {shown(image_id)}")
+        return self.object_of(self._only(of_image, "annotation", ann_id), ann_id)
+
+    def object_of(self, annotation: dict, ann_id: Any) -> RawObject:
+        """Returns the object of an annotation; raises `BadRecord` where it has neither a segmentation nor a box."""
+        box, segmentation = annotation.get("bbox"), annotation.get("segmentation") or None
+        if segmentation is None and box is None:
+            raise BadRecord(f"annotation {shown(ann_id)} has neither a segmentation nor a box")
         return RawObject(
-            ann_id=str(ann_id),
+            ann_id=identifier(ann_id),
             segmentation=segmentation,
             box_xyxy=box_from_xywh(box) if box is not None else None,
             is_crowd=bool(annotation.get("iscrowd", 0)),
         )
 
-    def category_names(self, ann_ids: list[Any]) -> str:
-        """Returns the names of the objects' categories, each once, joined by ", "."""
-        ids = [self._known(self.annotations, ann_id, "annotation").get("category_id") for ann_id in ann_ids]
-        return ", ".join(dict.fromkeys(self.categories[number] for number in ids if number in self.categories))
+    def objects_of(self, image_id: Any) -> list[RawObject]:
+        """Returns all annotated objects of an image."""
+        if not self._of_images:
+            for index, record in self.entries():
+                self._of_images.setdefault(identifier(record.get("image_id")), []).append((index, record))
+        return [self.object_of(record, record.get("id", index)) for index, record in self._of_images.get(image_id, [])]
+
+    def entries(self) -> list[Entry]:
+        """Returns all annotations in the order of the file."""
+        return sorted((entry for known in self.annotations.values() for entry in known), key=lambda entry: entry[0])
+
+    def size_hw(self, image_id: Any) -> tuple[int, int] | None:
+        """Returns height and width of an image as the file says, where it does."""
+        return size_of(self.image(image_id))
+
+    def category_names(self, category_ids: Collection[Any]) -> str:
+        """Returns the names of categories, each once, joined by ", "; those of an id with two names are left out."""
+        names: dict[str, None] = {}
+        for category_id in category_ids:
+            known = self.categories.get(identifier(category_id), set()) if category_id is not None else set()
+            self.notes["categories_of_an_unclear_id"] += len(known) > 1
+            names.update(dict.fromkeys(known if len(known) == 1 else ()))
+        return ", ".join(names)
+
+    def categories_of(self, ann_ids: Collection[Any], image_id: Any) -> str:
+        """Returns the names of the categories of an image's objects."""
+        records = [
+            record
+            for ann_id in ann_ids
+            for _, record in self._known(self.annotations, ann_id, "annotation")
+            if identifier(record.get("image_id", image_id)) == identifier(image_id)
+        ]
+        return self.category_names([record.get("category_id") for record in records])
 
     def licence(self, image_id: Any, of_annotations: str) -> str:
         """Returns the licences of an image and of the annotations as far as they are known."""
-        of_picture = self.licences.get(self.image(image_id).get("license"), "unknown")
-        if of_picture == of_annotations == "unknown":
+        number = self.image(image_id).get("license")
+        of_image = self.licences.get(identifier(number), "unknown") if number not in (None, "") else "unknown"
+        if of_image == of_annotations == "unknown":
             return "unknown"
-        return f"picture: {of_picture}; annotations: {of_annotations}"
+        return f"image: {of_image}; annotations: {of_annotations}"
 
-    def _known(self, records: dict[Any, dict], number: Any, kind: str) -> dict:
-        if isinstance(number, list | dict) or number not in records:
-            raise BadRecord(f"{self.origin} has no {kind} {number!r}")
-        return records[number]
+    def _known(self, records: dict[str, list[Entry]], number: Any, kind: str) -> list[Entry]:
+        known = records.get(identifier(number))
+        if not known:
+            raise BadRecord(f"{self.origin} has no {kind} {shown(number)}")
+        return known
+
+    def _only(self, entries: list[Entry], kind: str, number: Any) -> dict:
+        if len(entries) > 1:
+            (first, a), (second, b) = entries[:2]
+            differing = next(name for name in [*a, *b] if a.get(name) != b.get(name))
+            raise BadRecord(
+                f"the id {shown(number)} stands {len(entries)} times in {kind}s of {self.origin}: in record {first} "
+                f"with {differing!r} {shortened(a.get(differing))}, in {second} with {shortened(b.get(differing))}; "
+                f"give each {kind} an id of its own"
+            )
+        return entries[0][1]
+
+    def add(self, kind: str, index: int, record: Any, keep: Keep | None):
+        """
+        Adds a record; one that is there already, word for word, is counted.
+
+        Raises:
+            BadRecord: The record has no id that can be used.
+        """
+        if not isinstance(record, dict):
+            raise BadRecord(f"expected an object with fields, got {shortened(record)}")
+        if record.get("id") is not None:
+            number = identifier(record["id"], "the field 'id'")
+        elif kind == "annotations" and keep is None:
+            number = f"#{index}"  # nothing but the record itself can mean it
+        else:
+            raise BadRecord(f"it has no id; there are {', '.join(map(str, record)) or 'no fields'}")
+        if kind == "categories":
+            self.categories.setdefault(number, set()).add(str(record.get("name", "")))
+        elif kind == "licenses":
+            self.licences[number] = str(record.get("name") or record.get("url") or "unknown")
+        elif kind == "images" or keep is None or keep(number, record):
+            known = (self.images if kind == "images" else self.annotations).setdefault(number, [])
+            if any(record == other for _, other in known):
+                self.notes[f"{kind}_listed_twice"] += 1
+            else:
+                known.append((index, record))
 
 
-def read_instances(path: Path, annotation_ids: Collection[Any] | None = None) -> CocoInstances:
+def read_instances(path: Path, keep: Keep | None = None) -> CocoInstances:
     """
     Reads a file in the style of COCO; of its annotations only those that are needed are kept.
 
     Args:
         path: The file.
-        annotation_ids: Ids of the annotations needed; all of them when not given.
+        keep: Says by its id, as text, and its record whether an annotation is needed; all of them are when not given.
 
     Raises:
         PreparationError: The file is damaged or no such file.
     """
     instances = CocoInstances(origin=path.name)
-    keep = {"images": instances.images, "annotations": instances.annotations}
-    try:
-        for number, (key, record) in enumerate(stream_items(path)):
-            with_id = isinstance(record, dict) and isinstance(record.get("id"), int | str)
-            if not with_id and (key in keep or key in ("categories", "licenses")):
-                raise PreparationError(f"{str(path)!r}: record {number} of {key!r} has no id")
-            if key == "annotations" and annotation_ids is not None and record["id"] not in annotation_ids:
-                continue
-            if key in keep:
-                keep[key][record["id"]] = record
-            elif key == "categories":
-                instances.categories[record["id"]] = str(record.get("name", ""))
-            elif key == "licenses":
-                instances.licences[record["id"]] = str(record.get("name") or record.get("url") or "unknown")
-            elif key != "info":
-                instances.extra.setdefault(str(key), []).append(record)
-    except PreparationError:
-        raise
-    except ValueError as error:
-        raise PreparationError(str(error)) from error
-    missing = [key for key, records in keep.items() if not records and (annotation_ids is None or annotation_ids)]
-    if missing:
-        raise PreparationError(f"{str(path)!r} is no annotation file in the style of COCO: it has no {missing[0]!r}")
+    counts: Counter = Counter()
+    for key, record in _records(path):
+        index = counts[key]
+        counts[key] += 1
+        if key == "references":
+            instances.references = instances.references or []
+            instances.references.append(record)
+        elif key in MEMBERS:
+            try:
+                instances.add(str(key), index, record, keep)
+            except BadRecord as bad:
+                if key != "annotations" or keep is None:
+                    instances.bad.append(BadRecord(bad.reason, f"{path.name}, {key!r}", index))
+    for kind in ("images", "annotations"):
+        if not counts[kind]:
+            raise PreparationError(f"{str(path)!r} is no annotation file in the style of COCO: it has no {kind!r}")
     return instances
+
+
+def _records(path: Path) -> Iterator[tuple[str | None, Any]]:
+    """Each member's records; a member may also be an object of records, or of names, by their ids."""
+    for key, value in stream_items(path):
+        by_id = key in MEMBERS and isinstance(value, dict) and "id" not in value
+        if by_id and all(isinstance(record, dict) for record in value.values()):
+            yield from ((key, {"id": number, **record}) for number, record in value.items())
+        elif by_id and all(isinstance(record, str) for record in value.values()):
+            yield from ((key, {"id": number, "name": name}) for number, name in value.items())
+        else:
+            yield key, value

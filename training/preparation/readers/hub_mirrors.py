@@ -4,23 +4,25 @@ Reads copies of the benchmarks on the Hugging Face Hub: `jxu124/refcoco*`, `lmms
 
 Which of the three layouts a copy has is seen by its columns:
 
-- `jxu124`: no pictures; `raw_anns` and `raw_image_info` are JSON in text, `sentences` a list. The split "test" of
+- `jxu124`: no images; `raw_anns` and `raw_image_info` are JSON in text, `sentences` a list. The split "test" of
   RefCOCO and RefCOCO+ is testA, "validation" is val.
-- `lmms-lab`: pictures in the rows; `segmentation` is one flat polygon, `bbox` left, top, width, height, `answer` the
+- `lmms-lab`: images in the rows; `segmentation` is one flat polygon, `bbox` left, top, width, height, `answer` the
   sentences. Their val mixes splits of UNC or UMD and of Google, and there is no training split.
-- `moondream`: pictures in the rows with `samples`, each with `mask` in run lengths, `bbox` and `sentences`.
+- `moondream`: images in the rows with `samples`, each with `mask` in run lengths, `bbox` and `sentences`.
 """
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pyarrow.parquet as parquet
-from huggingface_hub import snapshot_download
 
-from .images import coco_pictures, image_number
+from .hub import HUB_ID, fetch_files
+from .images import coco_paths, image_number
 from .records import (
     BadRecord,
     PreparationError,
@@ -28,32 +30,38 @@ from .records import (
     RawObject,
     RawReference,
     box_from_xywh,
+    describe_error,
     identifier,
     sentences_of,
+    size_of,
     take,
+    take_identifier,
 )
 
 SPLIT_NAMES = {"validation": "val"}
 _SHARD = re.compile(r"(?P<split>[\w+]+?)-\d{5}-of-\d{5}.*")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.+-]+")
 
 
-def read_hub_mirror(place: str, splits: Sequence[str] | None = None) -> RawBenchmark:
+def read_hub_mirror(source: str, splits: Sequence[str] | None = None) -> RawBenchmark:
     """
     Opens a copy.
 
     Args:
-        place: A folder with its parquet files, or its id on the Hub, from where it is then fetched.
+        source: A folder with its parquet files, or its id on the Hub, from where it is then fetched.
         splits: The splits wanted, by the names they have here (`val`, `testA`), all when not given.
 
     Raises:
         PreparationError: There are no such files, or their columns are of none of the layouts.
     """
-    folder = _fetch(place)
+    folder = _fetch(source)
     files = sorted(path for path in folder.rglob("*.parquet") if path.is_file())
     if not files:
         raise PreparationError(f"no parquet files in {str(folder)!r}")
-    columns = set(parquet.read_schema(files[0]).names)
+    try:
+        columns = set(parquet.read_schema(files[0]).names)
+        total = sum(parquet.ParquetFile(path).metadata.num_rows for path in files)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise PreparationError(f"a parquet file in {str(folder)!r} is damaged ({error}); fetch it again") from error
     layouts = {
         "jxu124": ({"raw_anns", "raw_image_info", "sentences"}, _jxu124),
         "lmms-lab": ({"image", "answer", "segmentation", "bbox"}, _lmms_lab),
@@ -66,12 +74,13 @@ def read_hub_mirror(place: str, splits: Sequence[str] | None = None) -> RawBench
             f"{', '.join(layouts)}"
         )
     make = layouts[layout][1]
-    name = _hub_id(place, folder) or ("moondream/refcoco-m" if layout == "moondream" else f"{layout}/{folder.name}")
+    name = _hub_id(source, folder) or ("moondream/refcoco-m" if layout == "moondream" else f"{layout}/{folder.name}")
     test_is_test_a = layout == "jxu124" and any(
         "testB" in (path.stem, path.parent.name) or "testB-" in path.stem for path in files
     )
     seen: set[tuple[str, str]] = set()
-    licence = f"picture: unknown; annotations: {_card_licence(folder)}"
+    notes: Counter = Counter()
+    licence = f"image: unknown; annotations: {_card_licence(folder)}"
 
     def references() -> Iterator[RawReference | BadRecord]:
         for path in files:
@@ -85,38 +94,37 @@ def read_hub_mirror(place: str, splits: Sequence[str] | None = None) -> RawBench
                         reference.index, reference.origin, reference.split = index, path.name, split
                         reference.source, reference.licence = name, licence
                         if (split, reference.ref_id) in seen:  # where splits of two annotations are mixed
+                            notes["references_renamed"] += 1
                             reference.ref_id += f"#{index}"
                         seen.add((split, reference.ref_id))
                         yield reference
-                except BadRecord as bad:
-                    yield BadRecord(bad.reason, path.name, index, split)
+                except Exception as error:  # a row may be wrong in more ways than are known; each is that row's
+                    reason = error.reason if isinstance(error, BadRecord) else describe_error(error)
+                    yield BadRecord(reason, path.name, index, split)
 
     return RawBenchmark(
         name=name,
         references=references(),
         files=files,
-        total=None if layout == "moondream" else sum(parquet.ParquetFile(path).metadata.num_rows for path in files),
-        large_pictures=layout != "jxu124",
+        total=None if layout == "moondream" else total,
+        notes=notes,
+        holds_images=layout != "jxu124",
     )
 
 
-def _fetch(place: str) -> Path:
+def _fetch(source: str) -> Path:
     """The folder with the files, fetched where it is not there."""
-    if Path(place).is_dir():
-        return Path(place)
-    if not _HUB_ID.fullmatch(place):
-        raise PreparationError(f"--annotations must be a folder or an id on the Hub such as owner/name, got {place!r}")
-    try:
-        return Path(snapshot_download(place, repo_type="dataset", allow_patterns=["*.parquet", "README.md"]))
-    except Exception as error:  # the Hub's client raises errors of many libraries
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise PreparationError(f"cannot fetch {place!r} from the Hub ({reason})") from error
+    if Path(source).is_dir():
+        return Path(source)
+    if not HUB_ID.fullmatch(source):
+        raise PreparationError(f"expected a folder or an id on the Hub such as owner/name, got {source!r}")
+    return fetch_files(source, ["*.parquet", "README.md"])
 
 
-def _hub_id(place: str, folder: Path) -> str | None:
+def _hub_id(source: str, folder: Path) -> str | None:
     """The copy's id, if it was given or if the folder is one of the Hub's cache."""
-    if not Path(place).is_dir():
-        return place
+    if not Path(source).is_dir():
+        return source
     cached = next((part for part in reversed(folder.resolve().parts) if part.startswith("datasets--")), None)
     return "/".join(cached.split("--")[1:3]) if cached else None
 
@@ -152,15 +160,13 @@ def _from_json(row: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _jxu124(row: dict[str, Any]) -> Iterator[RawReference]:
     annotation, image = _from_json(row, "raw_anns"), _from_json(row, "raw_image_info")
-    ann_id = identifier(take(row, "ann_id", int | str, "an id"))
-    image_id = identifier(take(row, "image_id", int | str, "an id"))
+    ann_id, image_id = take_identifier(row, "ann_id"), take_identifier(row, "image_id")
     file_name = image.get("file_name") or str(row.get("image_path") or "").rsplit("/", 1)[-1] or None
-    height, width = image.get("height"), image.get("width")
     yield _bare_reference(
-        ref_id=identifier(take(row, "ref_id", int | str, "an id")),
+        ref_id=take_identifier(row, "ref_id"),
         image_id=image_id,
-        pictures=coco_pictures(image_id, file_name),
-        size_hw=(height, width) if isinstance(height, int) and isinstance(width, int) else None,
+        images=coco_paths(image_id, file_name),
+        size_hw=size_of(image),
         expressions=sentences_of(row.get("sentences")),
         objects=[
             RawObject(
@@ -182,8 +188,8 @@ def _lmms_lab(row: dict[str, Any]) -> Iterator[RawReference]:
     yield _bare_reference(
         ref_id=ref_id,
         image_id=image_id,
-        pictures=(f"{named[1]}.jpg" if named else file_name,),
-        picture_bytes=_picture(row),
+        images=(f"{named[1]}.jpg" if named else file_name,),
+        image_bytes=_image_bytes(row),
         expressions=sentences_of(row.get("answer")),
         objects=[
             RawObject(
@@ -198,15 +204,15 @@ def _lmms_lab(row: dict[str, Any]) -> Iterator[RawReference]:
 
 def _moondream(row: dict[str, Any]) -> Iterator[RawReference]:
     file_name = str(row.get("file_name") or f"{row.get('image_id')}.jpg")
-    picture = _picture(row)
+    image = _image_bytes(row)
     for sample in take(row, "samples", list, "a list"):
-        ann_id = identifier(take(sample, "id", int | str, "an id"))
+        ann_id = take_identifier(sample, "id")
         box = sample.get("bbox")
         yield _bare_reference(
             ref_id=ann_id,
-            image_id=identifier(take(row, "image_id", int | str, "an id")),
-            pictures=(file_name,),
-            picture_bytes=picture,
+            image_id=take_identifier(row, "image_id"),
+            images=(file_name,),
+            image_bytes=image,
             category=str(sample.get("category") or ""),
             expressions=sentences_of(sample.get("sentences")),
             objects=[
@@ -219,13 +225,13 @@ def _moondream(row: dict[str, Any]) -> Iterator[RawReference]:
         )
 
 
-def _picture(row: dict[str, Any]) -> bytes:
-    picture = take(row, "image", dict, "a stored picture")
-    if not isinstance(picture.get("bytes"), bytes):
-        raise BadRecord("the row holds no picture")
-    return picture["bytes"]
+def _image_bytes(row: dict[str, Any]) -> bytes:
+    image = take(row, "image", dict, "a stored image")
+    if not isinstance(image.get("bytes"), bytes):
+        raise BadRecord("the row holds no image")
+    return image["bytes"]
 
 
 def _bare_reference(**fields: Any) -> RawReference:
-    """A reference whose place in the files is filled in by the caller."""
+    """A reference whose position in the files is filled in by the caller."""
     return RawReference(index=-1, origin="", split="", source="", **fields)

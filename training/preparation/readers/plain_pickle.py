@@ -10,17 +10,9 @@ from typing import Any
 _BUILTINS = ("builtins", "__builtin__")
 
 
-def _encode_latin1(text: str, encoding: str = "latin1") -> bytes:
-    """How protocols up to 2 spell bytes; no other encoding is used for that."""
-    if codecs.lookup(encoding).name != "iso8859-1":
-        raise pickle.UnpicklingError(f"bytes are spelled in latin1, got the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
 ALLOWED = {
     **{(module, name): kind for module in _BUILTINS for name, kind in {"set": set, "frozenset": frozenset}.items()},
     ("collections", "OrderedDict"): collections.OrderedDict,
-    ("_codecs", "encode"): _encode_latin1,
 }
 
 
@@ -62,6 +54,15 @@ class _Refused(Exception):
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):
+
+            def encode_latin1(text: str, encoding: str = "latin1") -> bytes:
+                """How protocols up to 2 spell bytes; no other encoding is used for that."""
+                if codecs.lookup(encoding).name != "iso8859-1":
+                    raise pickle.UnpicklingError(f"bytes are spelled in latin1, got the encoding {encoding!r}")
+                return text.encode("latin1")
+
+            return encode_latin1  # a new one each time: what a pickle may do to it is gone with the pickle
         if (module, name) not in ALLOWED:
             raise _Refused(f"the Python object {module}.{name}")
         return ALLOWED[module, name]

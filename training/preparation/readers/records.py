@@ -7,9 +7,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ....processing.expressions import check_expression, is_blank
+
 
 class PreparationError(ValueError):
-    """A benchmark cannot be prepared; the message says in one sentence why and what to do."""
+    """
+    A benchmark cannot be prepared.
+
+    Args:
+        message: One sentence that says why, and what to do to the files.
+        hint: Which option of `ssp-sam prepare` helps, for callers that have these options.
+    """
+
+    def __init__(self, message: str, hint: str = ""):
+        super().__init__(message)
+        self.hint = hint
+
+    def __reduce__(self):
+        return PreparationError, (str(self), self.hint)
 
 
 class BadRecord(Exception):
@@ -19,7 +34,7 @@ class BadRecord(Exception):
     Args:
         reason: One sentence.
         origin: Name of the annotation file.
-        index: Place of the record in it, from 0.
+        index: Index of the record in it, from 0.
         split: Where the record belongs.
     """
 
@@ -42,7 +57,9 @@ class RawObject:
     Args:
         ann_id: Its id in the annotation.
         segmentation: Polygons (list of flat lists), run lengths (a dict, or a list of dicts to unite), or None.
-        mask_file: An array file or a lossless picture in place of `segmentation`.
+        mask_file: An array file or a lossless image in place of `segmentation`.
+        mask_values: Which values of the mask file are inside; where None, all but 0, if they are of one object.
+        any_value: Whether all values but 0 are inside however many there are, as where parts were added up.
         box_xyxy: Left, top, right, bottom in pixels, or None.
         is_crowd: Whether it is a region of many objects rather than one.
     """
@@ -50,6 +67,8 @@ class RawObject:
     ann_id: str
     segmentation: Any = None
     mask_file: str | None = None
+    mask_values: tuple[int, ...] | None = None
+    any_value: bool = False
     box_xyxy: tuple[float, float, float, float] | None = None
     is_crowd: bool = False
 
@@ -60,17 +79,17 @@ class RawReference:
     One reference.
 
     Args:
-        index: Place of the record in its annotation file, from 0.
+        index: Index of the record in its annotation file, from 0.
         origin: Name of the annotation file.
-        pictures: Paths, relative to the folder of images, at one of which the picture is; the most likely first.
-        size_hw: Size of the picture as the annotation says, where it does.
-        picture_bytes: The picture's file, where the annotation holds it.
-        upright: Whether masks are drawn on the picture as viewers show it, turned by its EXIF orientation, rather than
+        images: Paths, relative to the folder of images, at one of which the image is; the most likely first.
+        size_hw: Size of the image as the annotation says, where it does.
+        image_bytes: The image's file, where the annotation holds it.
+        upright: Whether masks are drawn on the image as viewers show it, turned by its EXIF orientation, rather than
             on its stored pixels; where the sizes tell, they decide.
         boxes_only: Whether objects have boxes alone, for box training.
         empty_is_no_target: Whether masks without a pixel say that nothing is meant.
 
-    The other fields are those of the prepared benchmark; see `refer_data.FEATURES`.
+    The other fields are those of the prepared benchmark; see `data.prepared.FEATURES`.
     """
 
     index: int
@@ -78,13 +97,13 @@ class RawReference:
     split: str
     ref_id: str
     image_id: str
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     expressions: list[str]
     objects: list[RawObject]
     source: str
     category: str = ""
     size_hw: tuple[int, int] | None = None
-    picture_bytes: bytes | None = None
+    image_bytes: bytes | None = None
     upright: bool = False
     boxes_only: bool = False
     empty_is_no_target: bool = False
@@ -101,8 +120,8 @@ class RawBenchmark:
         references: Its references, and in place of those that cannot be used, why.
         files: The annotation files.
         total: How many references will come, where that is known.
-        notes: What the reader leaves out on purpose, counted while the references are read.
-        large_pictures: Whether references hold their pictures.
+        notes: What the reader leaves out or puts right, counted while the references are read.
+        holds_images: Whether references hold their images.
     """
 
     name: str
@@ -110,42 +129,50 @@ class RawBenchmark:
     files: list[Path]
     total: int | None = None
     notes: Counter = field(default_factory=Counter)
-    large_pictures: bool = False
+    holds_images: bool = False
 
 
 def read_each(
-    records: Iterable[Any], make: Callable[[int, Any], RawReference | None], origin: str
+    records: Iterable[tuple[int, Any]],
+    make: Callable[[int, Any], RawReference | None],
+    origin: str,
+    split: str = "unknown",
 ) -> Iterator[RawReference | BadRecord]:
     """
     Makes a reference of every record; one that cannot be used is handed on as a `BadRecord` with its index.
 
     Args:
-        records: What the annotation file holds.
+        records: What the annotation file holds, each with its index.
         make: Gets the index and the record; None stands for one that was not asked for.
         origin: Name of the annotation file.
+        split: Split of the records that name none.
     """
-    for index, record in enumerate(records):
+    for index, record in records:
         try:
             reference = make(index, record)
-        except BadRecord as bad:
-            split = record.get("split", "unknown") if isinstance(record, dict) else "unknown"
-            bad.origin, bad.index = origin, index
-            bad.split = bad.split if bad.split != "unknown" else str(split)
-            yield bad
+        except Exception as error:  # a record may be wrong in more ways than are known; each is that record's
+            named = str(record.get("split", split)) if isinstance(record, dict) else split
+            reason = error.reason if isinstance(error, BadRecord) else describe_error(error)
+            yield BadRecord(reason, origin, index, named)
             continue
         if reference is not None:
             yield reference
 
 
+def describe_error(error: Exception) -> str:
+    """Returns why a record cannot be read, for an exception that nothing else explains."""
+    return f"it cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+
+
 def take(record: Any, name: str, kind: type | tuple[type, ...], described: str) -> Any:
     """Returns a field of a record; raises `BadRecord` where it is missing or of another kind."""
     if not isinstance(record, dict):
-        raise BadRecord(f"expected an object with fields, got {_shortened(record)}")
+        raise BadRecord(f"expected an object with fields, got {shortened(record)}")
     if name not in record:
         raise BadRecord(f"the field {name!r} is missing; there are {', '.join(map(str, record)) or 'none'}")
     value = record[name]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise BadRecord(f"the field {name!r} must be {described}, got {_shortened(value)}")
+        raise BadRecord(f"the field {name!r} must be {described}, got {shortened(value)}")
     return value
 
 
@@ -154,13 +181,42 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def identifier(value: Any) -> str:
-    """An id as text; ids are whole numbers or text."""
+def identifier(value: Any, name: str = "an id") -> str:
+    """An id as text, the same for 7, 7.0 and "7"; raises `BadRecord` for what is none."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
-        raise BadRecord(f"an id must be a whole number or text, got {_shortened(value)}")
+        raise BadRecord(f"{name} must be a whole number or text, got {shortened(value)}")
     return str(value)
+
+
+def shown(number: Any) -> str:
+    """What a message shows of an id: 7 for 7, 7.0 and "7", text as it is where that can be read."""
+    text = str(number) if isinstance(number, int | str) else shortened(number)
+    return text if text.isprintable() and 0 < len(text) <= 80 else shortened(number)
+
+
+def take_identifier(record: Any, name: str) -> str:
+    """Returns the id in a field of a record as text; raises `BadRecord` where it is missing or none."""
+    return identifier(take(record, name, object, "a whole number or text"), f"the field {name!r}")
+
+
+def whole_number(value: Any, name: str) -> int:
+    """A whole number, given as 48, 48.0 or "48"; raises `BadRecord` for anything else."""
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdecimal():
+        value = int(value.strip()[:20])
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadRecord(f"the field {name!r} must be a whole number, got {shortened(value)}")
+    return value
+
+
+def size_of(record: dict) -> tuple[int, int] | None:
+    """Height and width that a record gives, where it gives both; raises `BadRecord` for what is no size."""
+    if record.get("height") is None or record.get("width") is None:
+        return None
+    return whole_number(record["height"], "height"), whole_number(record["width"], "width")
 
 
 def box_from_xywh(box: Any) -> tuple[float, float, float, float]:
@@ -173,31 +229,48 @@ def box_from_xyxy(box: Any, given: Any = None) -> tuple[float, float, float, flo
     """The box, checked; raises `BadRecord` for one that is inside out."""
     left, top, right, bottom = _four_numbers(box, "left, top, right, bottom")
     if right < left or bottom < top:
-        raise BadRecord(f"a box must not be inside out, got {_shortened(given if given is not None else box)}")
+        raise BadRecord(f"a box must not be inside out, got {shortened(given if given is not None else box)}")
     return left, top, right, bottom
 
 
 def _four_numbers(box: Any, described: str) -> list[float]:
     numbers = list(box) if isinstance(box, list | tuple) else []
-    if len(numbers) != 4 or not all(isinstance(value, int | float) and abs(value) < 1e6 for value in numbers):
-        raise BadRecord(f"a box must be four numbers, {described}, got {_shortened(box)}")
+    if len(numbers) != 4 or not all(
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6 for value in numbers
+    ):
+        raise BadRecord(f"a box must be four numbers, {described}, got {shortened(box)}")
     return [float(value) for value in numbers]
 
 
 def sentences_of(values: Any) -> list[str]:
     """Text from a list of sentences, each text or a dict with it under `sent`, `raw` or `caption`."""
     if not isinstance(values, list) or not values:
-        raise BadRecord(f"expected at least one sentence, got {_shortened(values)}")
+        raise BadRecord(f"expected at least one sentence, got {shortened(values)}")
     sentences = []
     for value in values:
         if isinstance(value, dict):
             value = next((value[name] for name in ("sent", "raw", "caption") if name in value), value)
         if not isinstance(value, str):
-            raise BadRecord(f"a sentence must be text, got {_shortened(value)}")
+            raise BadRecord(f"a sentence must be text, got {shortened(value)}")
         sentences.append(value)
     return sentences
 
 
-def _shortened(value: Any) -> str:
-    text = repr(value)
+def with_words(sentences: list[str]) -> list[str]:
+    """Returns the sentences that are not blank; raises `BadRecord` where all are, or one is no valid text."""
+    try:
+        said = [check_expression(text, "a sentence") for text in sentences if not is_blank(text)]
+    except ValueError as error:
+        raise BadRecord(str(error)) from error
+    if not said:
+        raise BadRecord(f"no sentence has words, got {shortened(sentences)}")
+    return said
+
+
+def shortened(value: Any) -> str:
+    """What a message shows of a value."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of more digits than Python writes
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "…"

@@ -14,20 +14,20 @@ from ssp_sam.training.data.prepared import decode_masks
 from ssp_sam.training.preparation.readers.hub_mirrors import read_hub_mirror
 from ssp_sam.training.preparation.readers.records import PreparationError
 from tests.helpers.raw_benchmarks import (
+    IMAGES,
     LEFT_SQUARE,
-    PICTURES,
     bad_records,
     coco_name,
     instances,
     rectangle,
     rows_of,
-    write_coco_pictures,
+    write_coco_images,
 )
 
 
 def stored_picture(image_id=581857) -> dict:
     stream = io.BytesIO()
-    Image.new("RGB", PICTURES[image_id], (1, 2, 3)).save(stream, format="JPEG")
+    Image.new("RGB", IMAGES[image_id], (1, 2, 3)).save(stream, format="JPEG")
     return {"bytes": stream.getvalue(), "path": None}
 
 
@@ -60,8 +60,8 @@ def jxu124_row(**changes) -> dict:
     }
 
 
-def test_jxu124_has_no_pictures_and_calls_test_a_test(tmp_path):
-    images = write_coco_pictures(tmp_path / "images")
+def test_jxu124_has_no_images_and_calls_test_a_test(tmp_path):
+    images = write_coco_images(tmp_path / "images")
     folder = tmp_path / "refcoco"
     for split in ("train", "validation", "test", "testB"):
         write_parquet(folder, f"{split}-00000-of-00001-4a1e.parquet", [jxu124_row()])
@@ -73,11 +73,11 @@ def test_jxu124_has_no_pictures_and_calls_test_a_test(tmp_path):
     assert row["image"]["path"].endswith(coco_name(581857)) and row["image_id"] == "581857"
     assert row["box_xyxy"] == [2, 3, 12, 13] and row["expressions"] == ["the lady"] and row["ann_ids"] == ["1719310"]
     assert (decode_masks(row) == rectangle(30, 40, 2, 3, 12, 13)).all()
-    assert row["source"] == "jxu124/refcoco" and row["licence"] == "picture: unknown; annotations: cc-by-4.0"
+    assert row["source"] == "jxu124/refcoco" and row["licence"] == "image: unknown; annotations: cc-by-4.0"
 
 
 def test_a_copy_in_the_cache_of_the_hub_is_known_by_its_id_and_refcocog_keeps_its_test(tmp_path):
-    images = write_coco_pictures(tmp_path / "images")
+    images = write_coco_images(tmp_path / "images")
     folder = tmp_path / "datasets--jxu124--refcocog" / "snapshots" / "0123abc"
     write_parquet(folder, "test-00000-of-00001.parquet", [jxu124_row()])
     (row,) = rows_of(read_hub_mirror(str(folder)), images)
@@ -98,7 +98,7 @@ def lmms_row(**changes) -> dict:
     }
 
 
-def test_lmms_lab_stores_pictures_flat_polygons_and_repeats_ids(tmp_path):
+def test_lmms_lab_stores_images_flat_polygons_and_repeats_ids(tmp_path):
     folder = write_parquet(tmp_path / "RefCOCO", "val-00000-of-00001.parquet", [lmms_row(), lmms_row(answer=["again"])])
     first, second = rows_of(read_hub_mirror(str(folder)))
     assert first["image"]["bytes"] == stored_picture()["bytes"] and first["image"]["path"] == coco_name(581857)
@@ -108,7 +108,7 @@ def test_lmms_lab_stores_pictures_flat_polygons_and_repeats_ids(tmp_path):
     assert [first["ref_id"], second["ref_id"]] == ["469306", "469306#1"]
 
 
-def test_moondream_has_a_row_per_picture_and_run_lengths(tmp_path):
+def test_moondream_has_a_row_per_image_and_run_lengths(tmp_path):
     mask = rectangle(30, 40, 2, 3, 12, 13)
     samples = [
         {"id": 1, "image_id": 581857, "category": "person", "sentences": ["the lady"], "bbox": [2.0, 3.0, 10.0, 10.0]}
@@ -133,7 +133,7 @@ def test_moondream_has_a_row_per_picture_and_run_lengths(tmp_path):
     ],
 )
 def test_a_row_that_cannot_be_used_is_named_with_its_index(tmp_path, changes, reason):
-    images = write_coco_pictures(tmp_path / "images")
+    images = write_coco_images(tmp_path / "images")
     folder = write_parquet(tmp_path / "x", "train-00000-of-00001.parquet", [jxu124_row(), jxu124_row(**changes)])
     (found,) = bad_records(read_hub_mirror(str(folder)), images)
     assert found.startswith("1: ") and reason in found

@@ -15,8 +15,8 @@ from tests.helpers.raw_benchmarks import (
     rectangle,
     rows_of,
     write_array,
-    write_coco_pictures,
-    write_picture,
+    write_coco_images,
+    write_image,
 )
 
 
@@ -33,7 +33,7 @@ def entry(**changes):
 
 @pytest.fixture
 def images(tmp_path):
-    return write_coco_pictures(tmp_path / "images")
+    return write_coco_images(tmp_path / "images")
 
 
 def test_every_field_of_refcoco(tmp_path, images):
@@ -67,9 +67,9 @@ def test_boxes_of_grefcoco_are_corners_and_category_minus_one_means_nothing(tmp_
     assert nothing["no_target"] is True and nothing["box_xyxy"] is None and nothing["masks"] == []
 
 
-def test_phrasecut_names_its_folder_of_pictures(tmp_path):
+def test_phrasecut_names_its_folder_of_images(tmp_path):
     write_array(tmp_path / "masks" / "phrase_cut_mask" / "7_0.npy", rectangle(30, 40, 2, 3, 12, 13))
-    write_picture(tmp_path / "vg" / "VG_100K_2" / "7.jpg", (40, 30))
+    write_image(tmp_path / "vg" / "VG_100K_2" / "7.jpg", (40, 30))
     fields = {"iid": 7, "mask_id": "7_0", "img_folder": "VG_100K_2", "task_id": "7", "task_i": 0}
     path = write_annotations(tmp_path, "phrase_cut", test=[entry(bbox=[2, 3, 12, 13], **fields)])
     (row,) = rows_of(read_original(path), tmp_path / "vg")
@@ -90,7 +90,7 @@ def test_masks_may_lie_elsewhere(tmp_path, images):
     [
         ({"mask_id": "../../secret"}, "leads out of the folder of masks"),
         ({"mask_id": 99}, "there is no mask"),
-        ({"mask_id": 1}, "has (40, 30) pixels, its picture (30, 40)|the annotation says 40 x 30"),
+        ({"mask_id": 1}, "has (40, 30) pixels, its image (30, 40)|the annotation says 40 x 30"),
         ({"mask_id": 2}, "cannot be read"),
         ({"mask_id": 3}, "array of two dimensions"),
         ({"refs": "a sentence"}, "at least one sentence"),
@@ -113,9 +113,9 @@ def merge_entry(source, name, refs=("a thing",), box=(1, 2, 11, 12)):
 
 
 def test_the_merge_keeps_boxes_sources_and_short_sentences(tmp_path, images):
-    write_picture(images / "flickr" / "1000092795.jpg", (40, 30))
-    write_picture(images / "VG" / "2347567.jpg", (40, 30))
-    write_picture(images / "referit" / "images" / "25.jpg", (40, 30))
+    write_image(images / "flickr" / "1000092795.jpg", (40, 30))
+    write_image(images / "VG" / "2347567.jpg", (40, 30))
+    write_image(images / "referit" / "images" / "25.jpg", (40, 30))
     long = " ".join(["word"] * 41)
     entries = [
         merge_entry("coco", "581857.jpg", ["short", long]),
@@ -127,7 +127,7 @@ def test_the_merge_keeps_boxes_sources_and_short_sentences(tmp_path, images):
     benchmark = read_merge(write_annotations(tmp_path, "merge", train=entries), set(), {})
     rows = rows_of(benchmark, images)
     assert [row["source"] for row in rows] == ["coco", "flickr", "vg", "referit"]
-    assert [row["image_id"] for row in rows] == ["581857", "1000092795", "2347567", "25"]
+    assert [row["image_id"] for row in rows] == ["coco/581857", "flickr/1000092795", "vg/2347567", "referit/25"]
     assert rows[0]["expressions"] == ["short"] and rows[0]["box_xyxy"] == [1, 2, 11, 12]
     assert all(row["masks"] == [] and row["no_target"] is False for row in rows)
     assert benchmark.notes["long_sentences_dropped"] == 2
@@ -136,14 +136,17 @@ def test_the_merge_keeps_boxes_sources_and_short_sentences(tmp_path, images):
         decode_masks(rows[0])
 
 
-def test_the_merge_leaves_out_held_out_pictures_by_whichever_name(tmp_path, images):
-    write_picture(images / "VG" / "3.jpg", (40, 30))
+def test_the_merge_leaves_out_held_out_images_by_whichever_name(tmp_path, images):
+    write_image(images / "VG" / "3.jpg", (40, 30))
     entries = [merge_entry("coco", f"{9:012d}.jpg"), merge_entry("vg", "2347567.jpg"), merge_entry("vg", "3.jpg")]
     path = write_annotations(tmp_path, "merge", train=entries, val=entries[:1])
-    # Picture 2347567 of Visual Genome is COCO's picture 581857.
+    # Image 2347567 of Visual Genome is COCO's image 581857.
     benchmark = read_merge(path, {"coco:9", "coco:581857"}, {"2347567": "581857"})
-    assert [(row["split"], row["image_id"]) for row in rows_of(benchmark, images)] == [("train", "3"), ("val", "9")]
-    assert benchmark.notes["references_of_held_out_pictures_dropped"] == 2
+    assert [(row["split"], row["image_id"]) for row in rows_of(benchmark, images)] == [
+        ("train", "vg/3"),
+        ("val", "coco/9"),
+    ]
+    assert benchmark.notes["references_of_held_out_images_dropped"] == 2
 
 
 def test_the_annotation_file_must_be_one_of_the_original(tmp_path):

@@ -9,7 +9,7 @@ from ssp_sam.training.data.masks import decode
 from ssp_sam.training.data.prepared import FEATURES, decode_masks
 from ssp_sam.training.preparation.readers.phrasecut import read_phrasecut
 from ssp_sam.training.preparation.readers.records import PreparationError
-from tests.helpers.raw_benchmarks import bad_records, phrasecut_task, rectangle, rows_of, write_phrasecut, write_picture
+from tests.helpers.raw_benchmarks import bad_records, phrasecut_task, rectangle, rows_of, write_image, write_phrasecut
 
 
 def test_every_field(tmp_path):
@@ -19,7 +19,7 @@ def test_every_field(tmp_path):
     assert row["size_hw"] == [30, 40] and row["ref_id"] == "2347567__1043_1047" and row["split"] == "miniv"
     assert row["ann_ids"] == ["1043", "1047"] and row["category"] == "chairs"
     assert row["expressions"] == ["wooden chairs"] and row["no_target"] is False and row["source"] == "phrasecut"
-    assert row["licence"].startswith("picture: CC BY 4.0")
+    assert row["licence"].startswith("image: CC BY 4.0")
     first, second = (decode(mask) for mask in row["masks"])
     assert (first == rectangle(30, 40, 2, 3, 12, 13)).all()
     assert (second == (rectangle(30, 40, 20, 0, 22, 2) | rectangle(30, 40, 24, 18, 26, 20))).all()
@@ -42,7 +42,7 @@ def test_all_splits_that_are_there_are_read_each_under_its_name(tmp_path):
 def test_sizes_may_be_missing_and_the_first_folder_of_visual_genome_is_searched(tmp_path):
     root = write_phrasecut(tmp_path / "annotations")
     (root / "image_data_split3000.json").unlink()
-    write_picture(tmp_path / "images" / "VG_100K" / "2347567.jpg", (40, 30))
+    write_image(tmp_path / "images" / "VG_100K" / "2347567.jpg", (40, 30))
     (row,) = rows_of(read_phrasecut(root), tmp_path / "images")
     assert row["size_hw"] == [30, 40] and row["image"]["path"].endswith("VG_100K/2347567.jpg")
 
@@ -53,10 +53,10 @@ def test_sizes_may_be_missing_and_the_first_folder_of_visual_genome_is_searched(
         ({"instance_boxes": [[2, 3, 10, 10]]}, "2 instances and 1 boxes"),
         ({"Polygons": [], "instance_boxes": []}, "0 instances and 0 boxes"),
         ({"Polygons": [[[[1, 2, 3]]], [[[1, 2]]]]}, "a list of [x, y]"),
-        ({"Polygons": [[[[9000, 2], [9001, 3], [9000, 9]]], [[[1, 2], [3, 4], [5, 6]]]]}, "far outside the picture"),
+        ({"Polygons": [[[[9000, 2], [9001, 3], [9000, 9]]], [[[1, 2], [3, 4], [5, 6]]]]}, "far outside the image"),
         ({"phrase": None}, "'phrase' must be text"),
         ({"phrase": " "}, "no sentence has words"),
-        ({"image_id": 5}, "the picture '5.jpg' is not in"),
+        ({"image_id": 5}, "the image 'VG_100K/5.jpg' is not in"),
     ],
 )
 def test_a_task_that_cannot_be_used_is_named_with_its_index(tmp_path, changes, reason):
@@ -65,7 +65,7 @@ def test_a_task_that_cannot_be_used_is_named_with_its_index(tmp_path, changes, r
     assert found.startswith("1: ") and reason in found
 
 
-def test_a_size_that_the_picture_has_not_is_named(tmp_path):
+def test_a_size_that_the_image_has_not_is_named(tmp_path):
     root = write_phrasecut(tmp_path)
     (root / "image_data_split3000.json").write_text(json.dumps([{"image_id": 2347567, "width": 50, "height": 30}]))
     assert "the annotation says 30 x 50" in bad_records(read_phrasecut(root), tmp_path)[0]

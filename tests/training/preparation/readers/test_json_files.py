@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from ssp_sam.training.preparation.readers import streamed_json
-from ssp_sam.training.preparation.readers.streamed_json import stream_items
+from ssp_sam.training.preparation.readers import json_files
+from ssp_sam.training.preparation.readers.json_files import stream_items
 
 VALUES = [
     1,
@@ -25,7 +25,7 @@ VALUES = [
 @pytest.fixture(params=[1, 2, 7, 1 << 20])
 def chunk(request, monkeypatch):
     """Parts of the file of any size: elements are cut anywhere."""
-    monkeypatch.setattr(streamed_json, "_CHUNK", request.param)
+    monkeypatch.setattr(json_files, "_CHUNK", request.param)
 
 
 @pytest.mark.parametrize("indent", [None, 1])
@@ -67,7 +67,7 @@ def test_damage_is_named_with_its_place(tmp_path, chunk, text, message):
 
 
 def test_elements_come_before_the_file_is_read_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(streamed_json, "_CHUNK", 16)
+    monkeypatch.setattr(json_files, "_CHUNK", 16)
     (tmp_path / "long.json").write_text("[1, 2, 3, " + "4, " * 100 + "oops")
     items = stream_items(tmp_path / "long.json")
     assert [next(items)[1] for _ in range(3)] == [1, 2, 3]
@@ -75,7 +75,7 @@ def test_elements_come_before_the_file_is_read_to_its_end(tmp_path, monkeypatch)
 
 def test_other_encodings_and_missing_files_are_named(tmp_path):
     (tmp_path / "latin.json").write_bytes('["é"]'.encode("latin1"))
-    with pytest.raises(ValueError, match="latin.json.*not in UTF-8"):
+    with pytest.raises(ValueError, match="latin.json.*is no text in UTF-8"):
         list(stream_items(tmp_path / "latin.json"))
     with pytest.raises(ValueError, match="cannot read .*missing.json"):
         list(stream_items(tmp_path / "missing.json"))

@@ -1,0 +1,124 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""
+Reads masks from files: arrays, and lossless images in which the mask is in the colours or in the transparency.
+
+What has one meaning is read; what has two, such as a map of several objects, is refused with both of them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from ...processing.image_inputs import load, open_image
+from .readers.records import BadRecord
+
+_LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".heic", ".heif")
+# Where a second value is so much of what is inside, it is no smoothed edge but another object.
+SECOND_PIXELS, SECOND_FRACTION = 50, 0.1
+
+
+def read_mask_file(path: str, values: tuple[int, ...] | None = None, any_value: bool = False) -> np.ndarray:
+    """
+    Returns the mask of a file, (height, width) bool.
+
+    Args:
+        path: An array (`.npy`, `.npz` of one array), or an image in a lossless format.
+        values: Which values are inside; where not given all but 0, if they can be those of one object.
+        any_value: Whether all but 0 are inside in any case.
+
+    Raises:
+        BadRecord: There is no such file, it is damaged, or what is inside is unclear.
+    """
+    name = repr(path)
+    if not Path(path).is_file():
+        raise BadRecord(f"there is no mask {name}")
+    try:
+        labels = _read_array(path) if path.endswith((".npy", ".npz")) else _read_image(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise BadRecord(f"the mask {name} cannot be read ({' '.join(str(error).split())})") from error
+    if values is not None:
+        return np.isin(labels, values)
+    inside = labels != 0
+    different = [] if any_value else _objects_in(labels, inside)
+    if different:
+        raise BadRecord(
+            f"the mask {name} holds several values, such as {' and '.join(different)}: is each an object? Say by "
+            f"'mask_values' which are meant, or save a mask of 0 and 255 per object"
+        )
+    return inside
+
+
+def _objects_in(labels: np.ndarray, inside: np.ndarray) -> list[str]:
+    """The values that seem to be objects of their own; none where all of it may be one."""
+    found = labels[inside]
+    if not found.size or (found == found[0]).all():
+        return []
+    values, counts = np.unique(found, return_counts=True)
+    order = np.argsort(counts)[::-1]
+    is_map = values.max() < 128  # what was smoothed goes up to 255
+    if is_map or counts[order[1]] >= max(SECOND_PIXELS, SECOND_FRACTION * found.size):
+        return [_shown(values[index]) for index in order[:2]]
+    return []
+
+
+def _shown(value: np.integer) -> str:
+    """A value of a mask: a number, or a colour where three channels were put into one number."""
+    number = int(value)
+    return str(number) if number < 1 << 24 else f"#{number - (1 << 24):06x}"
+
+
+def _read_array(path: str) -> np.ndarray:
+    content = np.load(path, allow_pickle=False)
+    if isinstance(content, np.lib.npyio.NpzFile):
+        with content:
+            if len(content.files) != 1:
+                raise BadRecord(f"the mask {path!r} must hold one array, got {', '.join(content.files) or 'none'}")
+            content = content[content.files[0]]
+    array = np.asarray(content)
+    if array.ndim == 3 and 1 in (array.shape[0], array.shape[-1]):
+        array = array.squeeze(0 if array.shape[0] == 1 else -1)
+    if array.ndim != 2:
+        raise BadRecord(f"the mask {path!r} must be an array of two dimensions, got shape {array.shape}")
+    return _whole_numbers(array, path)
+
+
+def _whole_numbers(array: np.ndarray, path: str) -> np.ndarray:
+    if array.dtype.kind not in "buif":
+        raise BadRecord(f"the mask {path!r} must hold whole numbers, got {array.dtype}")
+    wrong = array[(array < 0) | (array != np.rint(array))] if array.dtype.kind in "if" else array[:0]
+    if wrong.size:
+        raise BadRecord(f"the mask {path!r} must hold whole numbers from 0 on, got {wrong.flat[0]:g}")
+    return array.astype(np.int64)
+
+
+def _read_image(path: str) -> np.ndarray:
+    if path.lower().endswith(_LOSSY):
+        raise BadRecord(f"the mask {path!r} is in a format that smears edges; save it as PNG")
+    image = load(open_image(path), repr(path))
+    if image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16"):
+        return _whole_numbers(np.asarray(image), path)
+    if image.mode == "P" and "transparency" not in image.info:
+        colours = _packed(np.asarray(image.convert("RGB")))
+        # Tools that write maps of indices put black first; others choose the order of colours themselves.
+        is_map = (image.getpalette() or [1])[:3] == [0, 0, 0]
+        return np.where(colours == 0, 0, np.asarray(image)) if is_map else colours
+    if not image.has_transparency_data:
+        return _packed(np.asarray(image.convert("RGB")))
+    pixels = np.asarray(image.convert("RGBA"))
+    colours, alpha = _packed(pixels[..., :3]), pixels[..., 3]
+    if (alpha == alpha.flat[0]).all() and alpha.flat[0] > 0:
+        return colours
+    visible, coloured = alpha > alpha.max() / 2, colours != 0
+    if ((visible & coloured).any() and (visible & ~coloured).any()) or (not visible.any() and coloured.any()):
+        raise BadRecord(
+            f"the mask {path!r} shows one thing by its transparency and another by its colours; save it in black and "
+            f"white without transparency"
+        )
+    return visible.astype(np.int64)
+
+
+def _packed(colours: np.ndarray) -> np.ndarray:
+    """Three channels as one label: 0 for black, grey values as they are, other colours as numbers above all greys."""
+    red, green, blue = (colours[..., channel].astype(np.int64) for channel in range(3))
+    grey = (red == green) & (green == blue)
+    return np.where(grey, red, (1 << 24) + (red << 16) + (green << 8) + blue)

@@ -1,0 +1,76 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""What about a row looks as if its label were wrong, though it can be read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..data.masks import area, bounding_box, union
+
+EMPTY = "no pixel is inside its mask"
+WHOLE_IMAGE = "its mask covers nearly the whole image"
+TINY = "its mask has fewer than 10 pixels"
+UNLIKE = "its box and its mask differ"
+OUTSIDE = "its box leaves the image"
+DARK = "its image is nearly black"
+KINDS = (EMPTY, WHOLE_IMAGE, TINY, UNLIKE, OUTSIDE, DARK)
+TOUCHES_BORDER = "masks_touching_the_border"
+
+WHOLE_FRACTION, TINY_PIXELS = 0.95, 10
+LEAST_IOU = 0.5  # of a box and the hull of its mask; those of COCO agree to a pixel
+BEYOND = 2.0  # pixels by which a box may leave the image, as rounding lets it
+
+
+def suspicions(row: dict[str, Any], is_dark: bool = False) -> list[str]:
+    """
+    Returns which of `KINDS` apply to a row of a prepared benchmark.
+
+    Args:
+        row: The row, with masks as run lengths.
+        is_dark: Whether no pixel of its image is bright.
+    """
+    (height, width), box = row["size_hw"], row["box_xyxy"]
+    found = [DARK] if is_dark else []
+    if box is not None and (min(box[:2]) < -BEYOND or box[2] > width + BEYOND or box[3] > height + BEYOND):
+        found.append(OUTSIDE)
+    if not row["masks"]:
+        return found
+    mask = union(row["masks"])
+    pixels, hull = area(mask), bounding_box(mask)
+    if hull is None:
+        return [*found, EMPTY]
+    if pixels > WHOLE_FRACTION * height * width:
+        found.append(WHOLE_IMAGE)
+    if pixels < TINY_PIXELS:
+        found.append(TINY)
+    elif box is not None and box_iou(box, hull) < LEAST_IOU:
+        found.append(UNLIKE)
+    return found
+
+
+def touches_border(row: dict[str, Any]) -> bool:
+    """Returns whether what a row means reaches the border of its image."""
+    hull = bounding_box(union(row["masks"])) if row["masks"] else None
+    height, width = row["size_hw"]
+    return hull is not None and (hull[0] == 0 or hull[1] == 0 or hull[2] == width or hull[3] == height)
+
+
+def box_iou(first: Sequence[float], second: Sequence[float]) -> float:
+    """Returns the area that two boxes (left, top, right, bottom) share, as a fraction of what they cover together."""
+    across = min(first[2], second[2]) - max(first[0], second[0])
+    down = min(first[3], second[3]) - max(first[1], second[1])
+    shared = max(0.0, across) * max(0.0, down)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
+    return shared / (areas - shared) if areas > shared else 0.0
+
+
+def looks_like_corners(box_xyxy: Sequence[float], hull: Sequence[float]) -> bool:
+    """
+    Returns whether a box fits its mask only if it was given by two corners, and read as a corner and a size.
+
+    Args:
+        box_xyxy: The box as it was read, from left, top, width and height.
+        hull: Left, top, right, bottom of the mask.
+    """
+    left, top, right, bottom = box_xyxy
+    as_corners = (left, top, right - left, bottom - top)
+    return box_iou(box_xyxy, hull) < LEAST_IOU and box_iou(as_corners, hull) > 0.8
