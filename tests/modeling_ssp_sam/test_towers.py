@@ -1,6 +1,7 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """A model built from existing towers: SAM, CLIP, and BERT or CLIP's text tower, as folders or as models."""
 
+import copy
 import importlib.util
 import logging
 from pathlib import Path
@@ -171,8 +172,7 @@ def test_a_vision_tower_without_projection_gets_a_new_one(towers, tmp_path, capl
 
 
 def test_half_precision_towers_give_a_float32_model(towers, tmp_path):
-    towers["bert"].half().save_pretrained(tmp_path)
-    towers["bert"].float()
+    copy.deepcopy(towers["bert"]).half().save_pretrained(tmp_path)
     model = SspSamModel.from_towers(towers["sam"], None, tmp_path, grid_size=4, **FIELDS)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
