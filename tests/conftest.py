@@ -46,9 +46,10 @@ def own_datasets_cache(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def keep_process_state():
-    """Undoes what a training says to the whole process: its number format and its threads."""
+def keep_process_state(request):
+    """Draws torch's random numbers from the seed that the run prints; undoes what a training says to the process."""
     threads = torch.get_num_threads()
+    torch.manual_seed(request.config.getoption("randomly_seed", 0))
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
     torch.set_num_threads(threads)

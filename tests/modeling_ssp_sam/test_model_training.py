@@ -49,10 +49,11 @@ def test_frozen_towers_stay_bit_equal_and_everything_else_moves(kind):
         if name.startswith(frozen):
             assert name in still, name
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    moving = {name for name in trained if model.get_parameter(name).grad.abs().max() > 0}
+    moving = {name for name in trained if model.get_parameter(name).grad.abs().max() > 1e-6}
     assert not moving & still
-    # A bias added to every word's score changes nothing, and SAM's other three masks are not asked for.
-    idle = {name for name in trained - moving if "output_hypernetworks_mlps" not in name and "k_proj.bias" not in name}
+    # A bias added to every score of a softmax changes nothing, and SAM's other three masks are not asked for.
+    unused = ("output_hypernetworks_mlps", "k_proj.bias", "key.bias")
+    idle = {name for name in trained - moving if not any(part in name for part in unused)}
     assert idle <= {"linguistic_adapter.word_score.bias", "text_model.embeddings.position_embeddings.weight"}
 
 
@@ -106,17 +107,17 @@ def test_clicks_keep_gradients_through_the_prompts():
     assert model.prompt_generator.prompt_tokens.weight.grad.abs().max() > 0
 
 
-def test_a_few_steps_lower_the_loss(kind):
+def test_training_on_one_batch_lowers_its_loss(kind):
     model = tiny_model(kind).train()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     losses = []
-    for _ in range(8):
+    for _ in range(25):
         optimizer.zero_grad()
         loss = model(**tiny_inputs(kind), **tiny_labels()).loss
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.95 * losses[0]
+    assert losses[-1] < 0.8 * losses[0], losses  # over seeds it was 0.27 to 0.62
 
 
 def test_the_loss_is_the_weighted_sum_of_its_parts(kind):

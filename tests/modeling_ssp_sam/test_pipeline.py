@@ -12,20 +12,8 @@ from PIL import Image
 from transformers import pipeline
 
 from ssp_sam import EMBEDDED_CHECKPOINT, ReferringSegmentationPipeline, SspSamPipeline
+from tests.helpers.comparison import results_agree
 from tests.helpers.models import make_image, make_pipeline
-
-
-def same(one: list[dict], other: list[dict]) -> bool:
-    """Whether two lists of results agree: masks, labels, boxes exactly, scores up to rounding."""
-    return len(one) == len(other) and all(
-        a["label"] == b["label"]
-        and a["box"] == b["box"]
-        and a["no_target"] == b["no_target"]
-        and abs(a["score"] - b["score"]) < 1e-5
-        and np.array_equal(np.asarray(a["mask"]), np.asarray(b["mask"]))
-        for a, b in zip(one, other)
-    )
-
 
 REQUESTS = [
     {"image": make_image(40, 30, seed=1), "text": ["the red car", "all the apples on the left", "a dog"]},
@@ -55,7 +43,7 @@ def test_several_expressions_keep_their_order_and_their_results(segmenter, image
     results = segmenter(image, expressions)
     assert [result["label"] for result in results] == expressions
     for expression, result in zip(expressions, results):
-        assert same(segmenter(image, expression), [result])
+        assert results_agree(segmenter(image, expression), [result])
     assert len({round(result["score"], 4) for result in results}) == 3  # the words matter
 
 
@@ -86,7 +74,7 @@ def test_paths_arrays_tensors_and_pictures_agree(segmenter, image, tmp_path):
     image.save(path)
     expected = segmenter(image, "the dog")
     for form in (str(path), path, np.asarray(image), torch.tensor(np.asarray(image)).permute(2, 0, 1)):
-        assert same(segmenter(form, "the dog"), expected)
+        assert results_agree(segmenter(form, "the dog"), expected)
 
 
 def test_encoded_images_agree_with_the_file_they_came_from(segmenter, image):
@@ -94,10 +82,10 @@ def test_encoded_images_agree_with_the_file_they_came_from(segmenter, image):
     content, expected = buffer.getvalue(), segmenter(image, "the dog")
     forms = (content, bytearray(content), io.BytesIO(content), {"bytes": content, "path": None})
     for form in forms:
-        assert same(segmenter(form, "the dog"), expected)
+        assert results_agree(segmenter(form, "the dog"), expected)
     for result in segmenter([content, {"bytes": content, "path": "a.png"}], "the dog"):
-        assert same(result, expected)
-    assert same(segmenter({"image": {"bytes": content, "path": None}, "text": "the dog"}), expected)
+        assert results_agree(result, expected)
+    assert results_agree(segmenter({"image": {"bytes": content, "path": None}, "text": "the dog"}), expected)
 
 
 def test_words_that_the_tokenizer_does_not_know_are_named(segmenter, image):
@@ -122,17 +110,17 @@ def test_text_that_no_tokenizer_can_read_is_one_sentence(segmenter, image, text,
 def test_a_dict_equals_separate_arguments(segmenter, image):
     expected = segmenter(image, ["the dog", "a cat"])
     for key in ("text", "expressions"):
-        assert same(segmenter({"image": image, key: ["the dog", "a cat"]}), expected)
-    assert same(segmenter(image=image, expressions=["the dog", "a cat"]), expected)
+        assert results_agree(segmenter({"image": image, key: ["the dog", "a cat"]}), expected)
+    assert results_agree(segmenter(image=image, expressions=["the dog", "a cat"]), expected)
 
 
 def test_lists_of_images_take_one_entry_of_text_each(segmenter):
     images = [make_image(seed=1), make_image(seed=2)]
     results = segmenter(images, [["the dog", "a cat"], ["a tree"]])
     assert [len(result) for result in results] == [2, 1]
-    assert same(results[0], segmenter(images[0], ["the dog", "a cat"]))
-    assert same(segmenter(images, ["the dog", "a cat"])[1], segmenter(images[1], "a cat"))
-    assert same(segmenter(images, "the dog")[1], segmenter(images[1], "the dog"))
+    assert results_agree(results[0], segmenter(images[0], ["the dog", "a cat"]))
+    assert results_agree(segmenter(images, ["the dog", "a cat"])[1], segmenter(images[1], "a cat"))
+    assert results_agree(segmenter(images, "the dog")[1], segmenter(images[1], "the dog"))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
@@ -140,13 +128,13 @@ def test_batches_equal_single_images(segmenter, batch_size):
     expected = [segmenter(request) for request in REQUESTS]
     results = segmenter(REQUESTS, batch_size=batch_size)
     assert [len(result) for result in results] == [3, 1, 2, 1, 2]
-    assert all(same(one, other) for one, other in zip(results, expected))
+    assert all(results_agree(one, other) for one, other in zip(results, expected))
 
 
 def test_groups_of_expressions_equal_one_pass(segmenter, image):
     expressions = ["the dog", "a cat", "the red car", "all apples", "the tree"]
     expected = segmenter(image, expressions)
-    assert same(segmenter(image, expressions, expression_batch_size=2), expected)
+    assert results_agree(segmenter(image, expressions, expression_batch_size=2), expected)
 
 
 def test_generators_and_datasets_stream(segmenter):
@@ -159,8 +147,8 @@ def test_generators_and_datasets_stream(segmenter):
             yield request
 
     results = segmenter(requests(), batch_size=2)
-    assert same(next(iter(results)), expected[0]) and len(read) <= 3
-    assert all(same(one, other) for one, other in zip(segmenter(iter(REQUESTS)), expected))
+    assert results_agree(next(iter(results)), expected[0]) and len(read) <= 3
+    assert all(results_agree(one, other) for one, other in zip(segmenter(iter(REQUESTS)), expected))
 
 
 def test_a_hugging_face_dataset_of_scenes_is_read_as_it_is(segmenter):
@@ -168,18 +156,18 @@ def test_a_hugging_face_dataset_of_scenes_is_read_as_it_is(segmenter):
     data = Dataset.from_dict({"image": images, "expression": ["the dog"] * 5, "other": list(range(5))})
     results = list(segmenter(data, batch_size=2))
     assert len(segmenter(data)) == 5
-    assert all(same(one, segmenter(image, "the dog")) for one, image in zip(results, images))
+    assert all(results_agree(one, segmenter(image, "the dog")) for one, image in zip(results, images))
 
 
 def test_a_dataset_of_images_takes_one_text_for_all(segmenter):
     images = [request["image"] for request in REQUESTS]
     results = list(segmenter((image for image in images), text=["the dog", "a cat"]))
-    assert all(same(one, segmenter(image, ["the dog", "a cat"])) for one, image in zip(results, images))
+    assert all(results_agree(one, segmenter(image, ["the dog", "a cat"])) for one, image in zip(results, images))
 
 
 def test_worker_processes_give_the_same(segmenter):
     results = segmenter(REQUESTS, batch_size=2, num_workers=1)
-    assert all(same(one, segmenter(request)) for one, request in zip(results, REQUESTS))
+    assert all(results_agree(one, segmenter(request)) for one, request in zip(results, REQUESTS))
 
 
 def test_an_empty_list_gives_an_empty_list(segmenter):
@@ -214,13 +202,13 @@ def test_shared_clicks_equal_clicks_per_expression(segmenter, image):
     each = segmenter(
         image, ["the dog", "a cat"], input_points=[[[5, 5]], [[5, 5]]], input_boxes=[[2, 2, 20, 20], [2, 2, 20, 20]]
     )
-    assert same(shared, each)
+    assert results_agree(shared, each)
 
 
 def test_an_expression_may_go_without_clicks_and_box(segmenter, image):
     results = segmenter(image, ["the dog", "a cat"], input_points=[None, [[5, 5]]], input_boxes=[[2, 2, 20, 20], None])
-    assert same(results[:1], segmenter(image, "the dog", input_boxes=[2, 2, 20, 20]))
-    assert same(results[1:], segmenter(image, "a cat", input_points=[[5, 5]]))
+    assert results_agree(results[:1], segmenter(image, "the dog", input_boxes=[2, 2, 20, 20]))
+    assert results_agree(results[1:], segmenter(image, "a cat", input_points=[[5, 5]]))
 
 
 def test_with_clicks_or_a_box_the_box_is_that_of_the_mask_and_without_that_of_the_box_head(segmenter, image):
@@ -228,7 +216,7 @@ def test_with_clicks_or_a_box_the_box_is_that_of_the_mask_and_without_that_of_th
     plain, clicked, boxed = segmenter(image, ["the dog", "a cat", "the car"], **spatial)
     for result in (clicked, boxed):
         assert tuple(result["box"].values()) == result["mask"].getbbox()
-    assert same([plain], segmenter(image, "the dog"))
+    assert results_agree([plain], segmenter(image, "the dog"))
     assert tuple(plain["box"].values()) != plain["mask"].getbbox()
 
 
@@ -240,7 +228,7 @@ def test_clicks_of_one_image_leave_the_others_in_its_batch_alone(segmenter):
         {**REQUESTS[3], "input_points": [[9, 9]], "input_labels": [0], "input_boxes": [1, 1, 20, 20]},
     ]
     results = segmenter(requests, batch_size=4)
-    assert all(same(one, segmenter(request)) for one, request in zip(results, requests))
+    assert all(results_agree(one, segmenter(request)) for one, request in zip(results, requests))
 
 
 # ---- bad input ------------------------------------------------------------------------------------------------------
@@ -313,7 +301,7 @@ def test_masks_come_upright_for_a_turned_photograph(segmenter, tmp_path):
     path = tmp_path / "turned.png"
     make_image(40, 20).save(path, exif=exif)
     upright = make_image(40, 20).rotate(-90, expand=True)
-    assert same(segmenter(str(path), "a dog"), segmenter(upright, "a dog"))
+    assert results_agree(segmenter(str(path), "a dog"), segmenter(upright, "a dog"))
     assert segmenter(str(path), "a dog")[0]["mask"].size == (20, 40)
 
 
@@ -324,11 +312,13 @@ def test_saving_keeps_model_and_processor(segmenter, image, tmp_path):
     segmenter.save_pretrained(tmp_path)
     loaded = pipeline("referring-segmentation", model=str(tmp_path), device="cpu")
     assert isinstance(loaded, ReferringSegmentationPipeline)
-    assert same(loaded(image, ["the dog", "a cat"]), segmenter(image, ["the dog", "a cat"]))
+    assert results_agree(loaded(image, ["the dog", "a cat"]), segmenter(image, ["the dog", "a cat"]))
     assert loaded.processor.no_target_threshold == segmenter.processor.no_target_threshold
     again = tmp_path / "again"
     loaded.save_pretrained(again)
-    assert same(pipeline("referring-segmentation", model=str(again), device="cpu")(image, "a"), loaded(image, "a"))
+    assert results_agree(
+        pipeline("referring-segmentation", model=str(again), device="cpu")(image, "a"), loaded(image, "a")
+    )
 
 
 def test_a_pipeline_loaded_in_a_given_precision_can_be_saved(tiny_checkpoint, tmp_path):
@@ -351,7 +341,7 @@ def test_half_precision_checkpoints_compute_in_single_precision_on_cpu(image, tm
     loaded = pipeline("referring-segmentation", model=str(tmp_path), device="cpu")
     assert loaded.model.dtype == torch.float32
     segment.model.float()
-    assert same(loaded(image, "the dog"), segment(image, "the dog"))
+    assert results_agree(loaded(image, "the dog"), segment(image, "the dog"))
     asked = pipeline("referring-segmentation", model=str(tmp_path), device="cpu", dtype=torch.float16)
     assert asked.model.dtype == torch.float16
 
@@ -360,7 +350,7 @@ def test_dropout_is_off_even_for_a_model_in_training_mode(image):
     segment = make_pipeline()
     segment.model.train()
     again = ReferringSegmentationPipeline(model=segment.model, processor=segment.processor, device="cpu")
-    assert same(again(image, "the dog"), again(image, "the dog"))
+    assert results_agree(again(image, "the dog"), again(image, "the dog"))
 
 
 def test_a_model_without_processor_is_refused():

@@ -227,13 +227,13 @@ def test_the_loss_falls_on_a_repeated_batch(config, scene_cache, stage):
     objective.train()
     optimizer = build_optimizer(objective, OptimizationArguments(learning_rate=1e-2))
     losses = []
-    for _ in range(25):
+    for _ in range(40):
         loss, terms = objective(batch, 0.4)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-    assert losses[-1] < 0.7 * losses[0], losses[::4]
+    assert losses[-1] < 0.7 * losses[0], losses[::4]  # over seeds it was 0.27 to 0.49
     assert {"dice", "focal", "noun_loss", "noun_accuracy", "iou_error"} <= terms.keys()
 
 
