@@ -29,7 +29,11 @@ def add_parser(commands):
 
 def add_options(parser: argparse.ArgumentParser):
     """Adds the options; they are those of `EvaluationOptions`, and which model is evaluated."""
-    parser.add_argument("--model", metavar="ID_OR_DIR", help="Hub id or folder of a model (default: the embedded one)")
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="Hub id, owner/name:FILE, folder or .pth of a model (default: the embedded one)",
+    )
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="precision (default: float32)"
     )
@@ -103,6 +107,8 @@ def _evaluate(options: argparse.Namespace, accelerator):
         raise InputError(f"--from-predictions needs no model; leave --model {options.model!r} out")
     segmenter, model = (None, "") if options.from_predictions else _load(options, accelerator)
     evaluation = Evaluation(chosen, accelerator, segmenter, model)
+    if evaluation.model and options.model and not os.path.isdir(options.model):
+        evaluation.model["name"] = options.model  # rather than the folder that it was pulled into
     samples = evaluation.samples
     accelerator.print(
         f"split {samples.split!r} of {', '.join(samples.sources)}: {len(samples)} images, "
