@@ -29,6 +29,7 @@ EXTRAS["test"] = [
     "pytest-timeout>=2.3",
     "ruff>=0.12",
     "selenium>=4.20",
+    "setuptools>=77",  # builds the wheel that a test looks into
 ]
 
 setup(
