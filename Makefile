@@ -1,6 +1,7 @@
 # make demo   segments the example picture with the checkpoint that ships in the package
 # make test   style checks and the tests, in an order that the printed seed decides; minutes
-# make check-long   the tests that take long by their nature
+# make check-long         the tests that take long by their nature
+# make check-processors   the tests of numbers with other instruction sets, threads and seeds; prints a table
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test check-long clean
+.PHONY: demo test check-long check-processors clean
 
 demo: $(VENV)/installed
 	$(BIN)/ssp-sam segment examples/scene.png "the red car" "the dog" "everything" "the penguin" \
@@ -23,6 +24,9 @@ test: $(VENV)/installed-test
 
 check-long: $(VENV)/installed-test
 	$(PYTEST) -m long
+
+check-processors: $(VENV)/installed-test
+	PYTHON=$(BIN)/python .ci/processors
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info
