@@ -1,9 +1,7 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """What `import ssp_sam` makes known to transformers."""
 
-import subprocess
-import sys
-from pathlib import Path
+import importlib
 
 import pytest
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
@@ -18,6 +16,7 @@ from ssp_sam import (
     SspSamModel,
     SspSamProcessor,
 )
+from tests.helpers.processes import run_in_processes
 
 
 @pytest.mark.parametrize(
@@ -43,11 +42,13 @@ def test_public_names_exist():
     assert all(hasattr(ssp_sam, name) for name in ssp_sam.__all__)
 
 
-def test_importing_twice_and_reloading_is_harmless():
-    code = "import ssp_sam, importlib; importlib.reload(ssp_sam); print(ssp_sam.__version__)"
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ssp_sam.__version__
+def reload(words: list[str]):
+    importlib.reload(ssp_sam)
+    print(ssp_sam.__version__)
+
+
+def test_importing_twice_and_reloading_is_harmless(tmp_path):
+    assert run_in_processes(reload, [], tmp_path).said().strip() == ssp_sam.__version__
 
 
 @pytest.mark.skipif(not EMBEDDED_CHECKPOINT.is_dir(), reason="this checkout has no embedded checkpoint")

@@ -2,10 +2,7 @@
 """Runs of `ssp-sam cache`: what is stored, what is told, and what is left when a run is stopped."""
 
 import contextlib
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +16,7 @@ from ssp_sam.training.feature_cache.image_keys import image_key
 from tests.helpers.benchmark import write_benchmark
 from tests.helpers.feature_caches import all_features, cache_features, encoded, image_row, open_cache
 from tests.helpers.models import make_image, make_pipeline, tiny_labels
+from tests.helpers.processes import run_in_processes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -209,19 +207,10 @@ def test_two_processes_go_on_where_one_was_stopped(
 ):
     for path in sorted(copied.rglob("*.safetensors"))[1:]:
         path.unlink()
-    configuration = ROOT / "training/accelerate_configs/two_cpu_processes.yaml"
     words = ["cache", "--model", two_tower_folder, "--data", five_image_benchmark, "--output", copied]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", configuration]
-    result = subprocess.run(
-        [str(word) for word in [*launch, "-m", "ssp_sam.cli.main", *words, "--with-patches", "--threads", 1]],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    assert result.stdout.count("5 distinct images in 10 rows") == 1
-    assert "encoding images (1 of 2 equal shares)" in result.stderr
+    run = run_in_processes(main, [*words, "--with-patches", "--threads", 1], tmp_path / "said", number=2)
+    assert run.said(0).count("5 distinct images in 10 rows") == 1 and run.said(1) == ""
+    assert "encoding images (1 of 2 equal shares)" in run.said(0, "err")
     expected, found = (all_features(open_cache(folder, two_towers)) for folder in (five_image_cache, copied))
     assert expected.keys() == found.keys()
     for name, values in expected.items():

@@ -3,9 +3,7 @@
 
 import argparse
 import json
-import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from ssp_sam.cli.evaluate import add_options, command_line
 from ssp_sam.cli.main import main
 from tests.helpers.evaluation import rectangle, reference, write_split
 from tests.helpers.models import make_pipeline
+from tests.helpers.processes import run_in_processes
 
 ROOT = Path(__file__).resolve().parents[3]
 SAME = ("format", "dataset", "model", "settings", "counts", "protocols")
@@ -65,21 +64,14 @@ def test_what_is_measured_is_said_before_and_the_tables_after(tiny_checkpoint, t
 
 
 def test_two_processes_give_exactly_the_numbers_and_predictions_of_one(evaluated, data, tiny_checkpoint, tmp_path):
-    command = [sys.executable, "-m", "accelerate.commands.launch"]
-    command += ["--config_file", str(ROOT / "training/accelerate_configs/two_cpu_processes.yaml")]
-    command += ["-m", "ssp_sam.cli.main", "evaluate", "--model", tiny_checkpoint, "--data", data]
-    command += ["--output", str(tmp_path / "two"), "--batch-size", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    environment["HF_HOME"] = str(tmp_path / "home")
-    words = ["--save-predictions", "--cases", "1"]
-    done = subprocess.run([*command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    words = ["evaluate", "--model", tiny_checkpoint, "--data", data, "--output", tmp_path / "two", "--batch-size", "2"]
+    run = run_in_processes(main, [*words, "--save-predictions", "--cases", "1"], tmp_path / "said", number=2)
     one, two = report_of(evaluated), report_of(tmp_path / "two")
     assert (one["run"]["processes"], two["run"]["processes"]) == (1, 2)
     # Three batches: the second process has nothing to do in the last round, and nothing is counted twice.
     assert {name: one[name] for name in SAME} == {name: two[name] for name in SAME}
     assert (evaluated / "predictions.json").read_text("utf-8") == (tmp_path / "two/predictions.json").read_text("utf-8")
-    assert done.stdout.count("split 'val' of own") == 1 and "on several processes" not in done.stdout
+    assert run.said(0).count("split 'val' of own") == 1 and run.said(1) == "" and "on several" not in run.said(0)
 
 
 def test_saved_predictions_are_measured_without_a_model(evaluated, data, tmp_path, monkeypatch):

@@ -269,11 +269,11 @@ def test_a_tokenizer_with_code_of_its_own_is_not_run_either(run, tiny_checkpoint
 # ---- the installed command ------------------------------------------------------------------------------------------
 
 
-def test_the_command_runs_as_a_process(tiny_checkpoint, tmp_path):
+def test_the_command_runs_as_a_process(tiny_checkpoint, tmp_path, capsys):
     make_image(20, 20).save(tmp_path / "photo.png")
     command = [sys.executable, "-m", "ssp_sam.cli.main"]
-    version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
-    assert version.stdout.strip() == f"ssp-sam {ssp_sam.__version__}"
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"ssp-sam {ssp_sam.__version__}"
     words = ["segment", "photo.png", "a dog", "--model", tiny_checkpoint, "--output", "out.png"]
     done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "ssp-sam" not in done.stderr and (tmp_path / "out.png").is_file()

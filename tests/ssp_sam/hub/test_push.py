@@ -117,6 +117,7 @@ def test_a_fresh_process_with_an_empty_cache_loads_by_name_and_refuses_false_wei
     assert (snapshot / "model.safetensors").read_bytes() == hub.files("someone/tiny")["model.safetensors"]
 
 
+@pytest.mark.long  # in this process the same is asked of a folder, in test_results.py
 def test_a_model_of_the_hub_is_published_with_numbers_of_its_own_weights_alone(script_hub, tmp_path):
     hub, _ = script_hub
     digests = [hashlib.sha256(hub.files("someone/tiny")["model.safetensors"]).hexdigest(), "0" * 64]
