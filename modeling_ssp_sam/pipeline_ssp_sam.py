@@ -2,6 +2,7 @@
 """The pipeline of the task "referring-segmentation": images and expressions in, masks out."""
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
 from ..configuration.hub_fields import IS_REMOTE_CODE, add_pipeline
+from .embedded_model import EmbeddedModelWarning, embedded_hint, is_embedded
 from .segmentation_requests import SPATIAL_KEYS, as_request, given, is_text, texts_per_image
 
 OUTPUT_KEYS = ("pred_masks", "pred_boxes", "iou_scores", "no_target_logits")
@@ -49,6 +51,7 @@ class ReferringSegmentationPipeline(Pipeline):
     _load_image_processor = False
     _load_video_processor = False
     _load_feature_extractor = False
+    has_warned = False  # once per process, of what the embedded checkpoint does not know
 
     def __init__(self, *args, **kwargs):
         asked_dtype = kwargs.get("dtype")
@@ -244,10 +247,15 @@ class ReferringSegmentationPipeline(Pipeline):
             min_mask_pixels=min_mask_pixels,
             clicked=image["clicked"],
         )
-        return [
+        results = [
             as_result(prediction, label, self.processor.unknown_words(label))
             for prediction, label in zip(predictions, image["labels"])
         ]
+        hint = embedded_hint(results) if is_embedded(self.model) else None
+        if hint is not None and not ReferringSegmentationPipeline.has_warned:
+            ReferringSegmentationPipeline.has_warned = True
+            warnings.warn(hint, EmbeddedModelWarning, stacklevel=2)
+        return results
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs):
         """

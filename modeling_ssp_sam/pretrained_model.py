@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.utils.hub import resolve_revision
+from transformers.utils.hub import cached_file, resolve_revision
 from transformers.utils.output_capturing import OutputRecorder
 
 from ..configuration.configuration_ssp_sam import SspSamConfig
@@ -85,15 +85,25 @@ class SspSamPreTrainedModel(PreTrainedModel):
         Loads weights like every transformers model, and freezes `config.frozen_modules` again.
 
         Raises:
-            OSError: If the model comes from the exporter, and its weight files are not those that were exported.
+            OSError: If there is no model, or it comes from the exporter, and its weight files are not those that were
+                exported.
         """
         source = pretrained_model_name_or_path
+        options = {}
         if source is not None:
             # One commit for the weights and their checksums, whatever is pushed meanwhile.
             names = ("revision", "token", "local_files_only", "cache_dir")
             options = {name: kwargs[name] for name in names if kwargs.get(name) is not None}
             kwargs["revision"] = resolve_revision(source, **options)
-        loaded = super().from_pretrained(source, *model_args, **kwargs)
+        try:
+            loaded = super().from_pretrained(source, *model_args, **kwargs)
+        except OSError as error:
+            options["_raise_exceptions_for_missing_entries"] = False
+            if source is None or cached_file(source, "config.json", **options) is not None:
+                raise
+            raise OSError(
+                f"{source} has no config.json; if it holds checkpoints of the original, run: ssp-sam pull {source}"
+            ) from error
         if source is not None and kwargs.get("variant") is None:
             check_weights(source, **kwargs)
         (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_towers()

@@ -2,7 +2,6 @@
 """Where the model of a run comes from: a checkpoint, an existing model, existing towers, or a configuration."""
 
 import os
-import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from transformers import AutoTokenizer, SamModel
 
 from ..configuration.configuration_ssp_sam import SspSamConfig
 from ..configuration.presets import preset_fields
+from ..modeling_ssp_sam.conversion.checkpoint_sources import list_folder
+from ..modeling_ssp_sam.conversion.pull import resolve_model
 from ..modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ..processing.processing_ssp_sam import SspSamProcessor
 from .arguments import ModelArguments
@@ -41,23 +42,25 @@ def build_model(arguments: ModelArguments, checkpoint: Path | None = None) -> tu
 
 def find_model(init_from: str) -> str:
     """
-    Returns the folder or Hub id of a model to start from; `"embedded"` is the one that comes with the package.
+    Returns the folder or Hub id of a model to start from, and pulls it where that is needed.
+
+    Args:
+        init_from: `"embedded"` for the model that comes with the package, or any name that `ssp-sam pull` takes.
 
     Raises:
-        ValueError: It can be neither.
+        ValueError: There is no such model.
     """
     folder = EMBEDDED if init_from == "embedded" else Path(init_from)
     if folder.is_dir():
         inside = [path.parent.name for path in sorted(folder.glob("*/config.json"))]
         hint = f"; there is one in {inside[0]}/" if inside else ""
-        if not (folder / "config.json").is_file():
+        if not (folder / "config.json").is_file() and not list_folder(folder):
             raise ValueError(f"init_from {init_from!r} is a folder without a model (no config.json){hint}")
-        return str(folder)
-    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", init_from):
-        raise ValueError(
-            f"there is no folder init_from {init_from!r} from {os.getcwd()!r}, and no model on the Hub is called so"
-        )
-    return init_from
+        return resolve_model(folder)
+    try:
+        return resolve_model(init_from)
+    except ValueError as error:
+        raise ValueError(f"there is no folder init_from {init_from!r} in {os.getcwd()!r}, and {error}") from error
 
 
 def _load(source: str, arguments: ModelArguments) -> tuple[SspSamModel, SspSamProcessor]:

@@ -48,6 +48,8 @@ from .pulled_models import (
 )
 from .towers import tower_sources
 
+# In memory beside the mapped checkpoint: the peak stays below 1.3 times the latter.
+SHARD_SIZE = "150MB"
 # What a repository of our format may hold beside the files that from_pretrained reads.
 _NOT_NEEDED = ["*.pth", "*.pt", "*.ckpt", "*.bin", "*.h5", "*.msgpack", "*.onnx", "*.onnx.data"]
 
@@ -198,7 +200,8 @@ def _convert(origin: Origin, path: Path, label: str, commit: str | None, say: _S
         say(line)
 
     def write(folder: Path):
-        convert_weights(weights, folder, dtype=origin.dtype, variant=origin.variant, say=say, **towers)
+        how = {"dtype": origin.dtype, "variant": origin.variant, "max_shard_size": SHARD_SIZE}
+        convert_weights(weights, folder, **how, **towers)
 
     return keep_model(origin, write, commit, path.stat().st_size)
 

@@ -3,9 +3,11 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from ..explain import Explanation, draw_explanation, explain
+from ..familiarity import hint_for
 from ..processing.image_inputs import read_rgb
 from .files import InputError, check_expressions, find_images, one_line, plan_results, unknown_words_note, write_image
 from .model import add_model_options, load_pipeline
@@ -49,9 +51,11 @@ def run(options: argparse.Namespace) -> int:
     print(f"{source} ({image.width} x {image.height})")
     for number, explanation in enumerate(explanations, start=1):
         result = explanation.result
-        verdict = f"{'nothing found' if result['no_target'] else 'found'}, score {result['score']:.2f}"
+        verdict = "nothing found" if result["no_target"] else f"found, score {result['score']:.2f}"
         print(f"  {number}. {result['label']}: {verdict}{_weights(explanation)}{unknown_words_note(result)}")
     print(f"  drawing {output}")
+    if (hint := hint_for(segmenter, image, [explanation.result for explanation in explanations])) is not None:
+        print(f"ssp-sam: {hint}", file=sys.stderr)
     return 0
 
 

@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+import warnings
 
 import torch
 from transformers import AutoConfig, pipeline
@@ -12,6 +13,7 @@ from .. import EMBEDDED_CHECKPOINT
 from ..configuration.configuration_ssp_sam import SspSamConfig
 from ..modeling_ssp_sam.conversion.checkpoint_sources import SeveralError
 from ..modeling_ssp_sam.conversion.pull import resolve_model
+from ..modeling_ssp_sam.embedded_model import EmbeddedModelWarning
 from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from .files import InputError, one_line
 
@@ -73,6 +75,7 @@ def load_pipeline(options: argparse.Namespace) -> ReferringSegmentationPipeline:
     """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    warnings.simplefilter("ignore", EmbeddedModelWarning)  # told in a line of the command's own
     model = find_model(options.model)
     if options.device is not None:
         try:

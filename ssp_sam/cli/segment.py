@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ..familiarity import hint_for
 from ..processing.image_inputs import read_rgb
 from ..processing.visualization.overlay import draw_overlay
 from ..training.data.masks import encode, uncompressed
@@ -153,6 +154,9 @@ def _segment_one(
         {"expression": result["label"], **{key: result[key] for key in RESULT_KEYS}, "mask": mask}
         for result, mask in zip(results, masks)
     ]
+    if (hint := hint_for(segmenter, image, results)) is not None:
+        record["hint"] = hint
+        tqdm.write(f"ssp-sam: {hint}", file=sys.stderr)
     lines = [f"{source} ({image.width} x {image.height})"]
     lines += [f"  {number}. {result['label']}: {_found(result)}" for number, result in enumerate(results, start=1)]
     lines += [f"  mask {path}" for path in files.masks]

@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from ..explain import draw_explanation, explain
+from ..familiarity import hint_for
 from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from ..processing.image_inputs import read_rgb
 from ..processing.visualization.painting import choose_colours, paint_results, scaled_size
@@ -49,6 +50,7 @@ class DemoState:
         colours: one per expression, which stay while predictions are refined.
         marks: per expression, in order of clicking.
         source: the file that the image came from.
+        hint: what to tell the visitor of a model that is asked for more than it knows; None for nothing.
     """
 
     image: Image.Image | None = None
@@ -56,6 +58,7 @@ class DemoState:
     colours: tuple[tuple[int, int, int], ...] = ()
     marks: Mapping[str, tuple[Mark, ...]] = field(default_factory=dict)
     source: str | None = None
+    hint: str | None = None
 
     @property
     def expressions(self) -> list[str]:
@@ -107,7 +110,10 @@ class DemoSegmenter:
             )
         marks = {expression: state.marks[expression] for expression in expressions if expression in state.marks}
         state = self._predict(replace(state, marks=marks), expressions)
-        return replace(state, colours=tuple(choose_colours(state.image, [result["mask"] for result in state.results])))
+        colours = tuple(choose_colours(state.image, [result["mask"] for result in state.results]))
+        with self._lock:
+            hint = hint_for(self.pipeline, state.image, list(state.results))
+        return replace(state, colours=colours, hint=hint)
 
     def click(self, state: DemoState, expression: str | None, kind: str, shown_xy: tuple[float, float]) -> DemoState:
         """
@@ -240,9 +246,10 @@ def describe_state(state: DemoState) -> str:
         swatch = f"border-color:{rgb}" + ("" if missing else f";background:{rgb}")
         words = html.escape(", ".join(result["unknown_words"]))
         unknown = f" <span class='unknown'>unknown to the model: {words}</span>" if words else ""
-        note = f"{'nothing found' if missing else 'found'} <b>{result['score']:.2f}</b>"
+        note = "nothing found" if missing else f"found <b>{result['score']:.2f}</b>"
         rows.append(
             f'<li class="{"missing" if missing else "found"}"><i style="{swatch}"></i><span>{number}</span>'
             f"<em>{html.escape(result['label'])}{unknown}</em><small title='how sure the model is'>{note}</small></li>"
         )
-    return f'<ol class="ssp-legend">{"".join(rows)}</ol>'
+    hint = f'<p class="ssp-notice" role="note">{html.escape(state.hint)}</p>' if state.hint else ""
+    return f'<ol class="ssp-legend">{"".join(rows)}</ol>{hint}'

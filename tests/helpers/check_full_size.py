@@ -2,8 +2,8 @@
 """
 Converts a checkpoint of full size and compares the model with a second implementation of the original.
 
-    python tests/helpers/check_full_size.py paper_b16 --folder full-size
-    python tests/helpers/check_full_size.py paper_l14_336 --folder full-size
+    python -m tests.helpers.check_full_size paper_b16 --folder full-size
+    python -m tests.helpers.check_full_size paper_l14_336 --folder full-size
 
 The weights are made from their names and shapes. Each step is a process of its own, so that its memory can be told; it
 takes 10 GB of disk, 16 GB of memory and some minutes. Prints a report and exits with 1 if a bound is broken. What the

@@ -11,6 +11,7 @@ import json
 import re
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -21,10 +22,10 @@ LFS_SUFFIXES = (".safetensors", ".png", ".pth", ".pt", ".bin")
 
 @dataclass
 class Blob:
-    content: bytes
+    content: bytes | memoryview
     lfs: bool
 
-    @property
+    @cached_property
     def oid(self) -> str:
         if self.lfs:
             return hashlib.sha256(self.content).hexdigest()
@@ -79,7 +80,7 @@ class LocalHub:
         self.server.shutdown()
         self.server.server_close()
 
-    def publish(self, repo_id: str, files: dict[str, bytes], **options) -> Repo:
+    def publish(self, repo_id: str, files: dict[str, bytes | memoryview], **options) -> Repo:
         """Makes a repository with these files, or commits them to one that is there, in place of what it held."""
         repo = self.repos.setdefault(repo_id, Repo(private=False, **options))
         blobs = {name: Blob(content, lfs=name.endswith(LFS_SUFFIXES)) for name, content in files.items()}

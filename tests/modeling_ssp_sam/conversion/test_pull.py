@@ -295,6 +295,11 @@ def test_the_public_functions_take_names_of_the_hub(pulled):
     assert ssp_sam.pipeline().model.config.vision_config is None  # the embedded checkpoint
 
 
+def test_loading_a_repository_of_checkpoints_as_a_model_names_the_command(hub):
+    with pytest.raises(OSError, match=f"^{AUTHORS} has no config.json; .*, run: ssp-sam pull {AUTHORS}$"):
+        ssp_sam.SspSamModel.from_pretrained(AUTHORS)
+
+
 # ---- what goes wrong -------------------------------------------------------------------------------------------------
 
 

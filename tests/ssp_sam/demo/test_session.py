@@ -179,7 +179,7 @@ def test_the_legend_names_scores_and_what_is_missing(segmenter, image_file, monk
     text = describe_state(state)
     assert "a &lt;b&gt;dog&lt;/b&gt;" in text and f"found <b>{state.results[0]['score']:.2f}</b>" in text
     monkeypatch.setattr(segmenter.pipeline.processor, "no_target_threshold", 0.0)
-    assert "nothing found <b>" in describe_state(segmenter.segment(state, "a dog"))
+    assert "nothing found</small>" in describe_state(segmenter.segment(state, "a dog"))
 
 
 def test_the_explanation_is_a_image(segmenter, predicted):
