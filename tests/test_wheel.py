@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import setuptools
 
+from tests.helpers.benchmark import tiny_benchmark, tiny_model_folder
 from tests.test_layout import LAYERS, ROOT
 
 BUILT_FROM = ("LICENSE", "README.md", "pyproject.toml", "setup.py", "ssp_sam", *LAYERS)
@@ -74,3 +75,25 @@ def test_every_example_runs_from_the_wheel_in_an_unrelated_folder(wheel, tmp_pat
     tests = str(ROOT / "tests" / "ssp_sam" / "cli" / "test_main.py")
     options = ["-o", f"pythonpath={site}", "-p", "no:cacheprovider", "-n", "0", "-k", "example"]
     assert " passed" in run("-m", "pytest", "-q", *options, tests)
+
+
+@needs_setuptools
+@pytest.mark.long
+def test_several_processes_train_from_the_wheel_by_the_line_that_the_command_prints(wheel, tmp_path):
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    zipfile.ZipFile(wheel).extractall(site)
+    settings = {"config": "own_data", "dataset": "data", "init_from": "model", "output_dir": "run", "num_epochs": "0.5"}
+    tiny_benchmark(elsewhere / "data")
+    tiny_model_folder(elsewhere / "model", single_tower=True)
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
+    command += [
+        str(site / "ssp_sam/training/accelerate_configs/two_cpu_processes.yaml"),
+        "-m",
+        "ssp_sam.training.train",
+    ]
+    command += [word for name, value in settings.items() for word in (f"--{name}", value)]
+    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 processes" in done.stdout
+    assert (elsewhere / "run" / "final" / "model.safetensors").is_file()

@@ -55,6 +55,7 @@ class RunLog:
         self._mark = (now, state["samples"])
         rate = (state["samples"] - samples) / max(1e-9, now - then)
         left = (1 - progress) * (now - start) / max(1e-9, progress - first) / 60
+        self._bar.set_postfix_str(f"{left:.0f} min left", refresh=False)
         self._write(state, {"event": "train", "rate": round(rate, 1), "minutes_left": round(left, 1)} | values)
 
     def evaluation(self, state: dict, metrics: dict):

@@ -52,6 +52,7 @@ from ssp_sam.training.model_sources import build_model
 from ssp_sam.training.objectives import Objective, ReferringObjective, TowersObjective
 from ssp_sam.training.optimizers import build_optimizer
 from ssp_sam.training.run_log import RunLog
+from ssp_sam.training.run_report import write_run_report
 from ssp_sam.training.scenes.collator import NUM_COLOUR_CLASSES, NUM_NOUN_CLASSES
 from ssp_sam.training.schedule import Schedule
 from ssp_sam.training.splits import check_folders
@@ -272,7 +273,10 @@ def train(settings: Settings, publish: Callable[[Path, ReportArguments], None] |
         final = export(loop, processor, settings.optimization)
         if accelerator.is_main_process:
             summary = {name: loop.state[name] for name in ("step", "epoch", "samples", "minutes") if name in loop.state}
-            loop.log.finish(summary | {"model": str(final), "metrics": metrics.get("all", metrics)})
+            summary |= {"model": str(final), "metrics": metrics.get("all", metrics)}
+            loop.log.finish(summary)
+            report = write_run_report(settings.optimization.output_dir, summary)
+            print(f"report: {report}", flush=True)
         accelerator.wait_for_everyone()
     accelerator.end_training()
     if accelerator.is_main_process and settings.report.push_to_hub and publish is not None:

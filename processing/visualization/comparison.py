@@ -187,6 +187,26 @@ class PredictionDrawings:
             self.drawings.append(draw_case(case))
 
 
+def draw_before_and_after(pairs: Sequence[tuple[Image.Image, Image.Image]]) -> Image.Image:
+    """
+    Draws cases of one model before its training beside the same cases after it, a pair in each row.
+
+    Args:
+        pairs: Drawings of `draw_case`, before and after; at least one pair.
+    """
+    top = 2 * LINE_HEIGHT + GAP
+    size = (GAP + 2 * (TILE_WIDTH + GAP), top + LINE_HEIGHT + len(pairs) * (TILE_HEIGHT + GAP))
+    sheet = Image.new("RGB", size, PANEL_BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    _draw_legend(draw, (GAP, GAP // 2))
+    for column, name in enumerate(("before", "after")):
+        x = GAP + column * (TILE_WIDTH + GAP)
+        draw.text((x, top), name, font=FONT, fill=PANEL_MUTED)
+        for row, pair in enumerate(pairs):
+            sheet.paste(pair[column], (x, top + LINE_HEIGHT + row * (TILE_HEIGHT + GAP)))
+    return sheet
+
+
 def _draw_legend(draw: ImageDraw.ImageDraw, corner: tuple[int, int]):
     x, y = corner
     for colour, name in ((RIGHT, "right"), (WRONG, "wrong"), (MISSED, "missed")):

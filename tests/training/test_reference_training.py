@@ -156,7 +156,7 @@ def test_box_training_and_then_masks_leave_a_model_that_loads(train, benchmark):
     model = SspSamModel.from_pretrained(masks / "final", dtype="auto")
     assert model.dtype == torch.float16
     assert sorted(path.name for path in masks.iterdir()) == [
-        "checkpoint-3", "final", "log.jsonl", "settings.json", "summary.json"
+        "checkpoint-3", "curves.png", "final", "log.jsonl", "report.md", "settings.json", "summary.json"
     ]  # fmt: skip
 
 
