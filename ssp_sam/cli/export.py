@@ -18,7 +18,7 @@ from ..hub.push import NotPublishedError
 from ..hub.results import read_report
 from ..hub.samples import Sample, scene_samples
 from .files import InputError, one_line
-from .model import find_model, read_config
+from .model import MODEL_HELP, find_model, read_config
 
 
 def add_parser(commands):
@@ -39,7 +39,7 @@ def add_parser(commands):
 
 def add_export_options(parser: argparse.ArgumentParser):
     """Adds the options that say what is exported."""
-    parser.add_argument("--model", metavar="ID_OR_DIR", help="Hub id or folder of a model (default: the embedded one)")
+    parser.add_argument("--model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
         "--facts",
         metavar="FILE",

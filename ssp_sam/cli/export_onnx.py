@@ -4,7 +4,7 @@
 import argparse
 
 from .files import InputError, one_line
-from .model import load_pipeline
+from .model import MODEL_HELP, load_pipeline
 
 
 def add_parser(commands):
@@ -16,7 +16,7 @@ def add_parser(commands):
         example="ssp-sam export-onnx onnx",
     )
     export.add_argument("folder", metavar="DIR", help="folder to write into")
-    export.add_argument("--model", metavar="ID_OR_DIR", help="Hub id or folder of a model (default: the embedded one)")
+    export.add_argument("--model", metavar="MODEL", help=MODEL_HELP)
     export.add_argument(
         "--dtype", choices=("float32", "float16"), default="float32", help="precision of the graphs; float16 for GPUs"
     )

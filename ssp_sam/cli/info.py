@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .. import EMBEDDED_CHECKPOINT, __version__
-from .model import find_model, read_config
+from .model import MODEL_HELP, find_model, read_config
 
 # What ssp-sam needs, and what its extras add.
 LIBRARIES = ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "datasets", "evaluate", "numpy")
@@ -24,7 +24,7 @@ def add_parser(commands):
         "Nothing is sent anywhere.",
         example="ssp-sam info",
     )
-    parser.add_argument("--model", metavar="ID_OR_DIR", help="Hub id or folder of a model (default: the embedded one)")
+    parser.add_argument("--model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 

@@ -25,6 +25,7 @@ from ssp_sam.modeling_ssp_sam.conversion.checkpoint_sources import (
 from ssp_sam.modeling_ssp_sam.conversion.convert import convert
 from ssp_sam.modeling_ssp_sam.conversion.pull import pull, pull_model, pulled_from, resolve_model
 from ssp_sam.modeling_ssp_sam.conversion.pulled_models import models_folder, pulled_models, remove_model
+from ssp_sam.training.model_sources import find_model
 from tests.helpers.authors_repository import (
     AUTHORS,
     BASE,
@@ -293,6 +294,13 @@ def test_the_public_functions_take_names_of_the_hub(pulled):
         for result, mask in zip(results, expected):
             np.testing.assert_array_equal(np.asarray(result["mask"]), mask)
     assert ssp_sam.pipeline().model.config.vision_config is None  # the embedded checkpoint
+
+
+def test_a_training_starts_from_what_was_pulled_or_from_a_local_checkpoint(pulled, tmp_path):
+    assert find_model(f"{AUTHORS}:unc") == str(pulled.folder)
+    checkpoint = save_checkpoint(tmp_path / "best.pth")
+    folder = find_model(str(checkpoint))
+    assert [model.origin.source for model in pulled_models() if str(model.folder) == folder] == [str(checkpoint)]
 
 
 def test_loading_a_repository_of_checkpoints_as_a_model_names_the_command(hub):
