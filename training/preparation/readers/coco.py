@@ -173,7 +173,7 @@ def read_instances(path: Path, keep: Keep | None = None) -> CocoInstances:
     """
     instances = CocoInstances(origin=path.name)
     counts: Counter = Counter()
-    for key, record in _records(path):
+    for key, record in stream_items(path, _by_id):
         index = counts[key]
         counts[key] += 1
         if key == "references":
@@ -191,13 +191,12 @@ def read_instances(path: Path, keep: Keep | None = None) -> CocoInstances:
     return instances
 
 
-def _records(path: Path) -> Iterator[tuple[str | None, Any]]:
-    """Each member's records; a member may also be an object of records, or of names, by their ids."""
-    for key, value in stream_items(path):
-        by_id = key in MEMBERS and isinstance(value, dict) and "id" not in value
-        if by_id and all(isinstance(record, dict) for record in value.values()):
-            yield from ((key, {"id": number, **record}) for number, record in value.items())
-        elif by_id and all(isinstance(record, str) for record in value.values()):
-            yield from ((key, {"id": number, "name": name}) for number, name in value.items())
-        else:
-            yield key, value
+def _by_id(key: str, value: Any) -> Iterator[Any]:
+    """The records of a member that is an object of records, or of names, by their ids."""
+    if key not in MEMBERS or not isinstance(value, dict):
+        yield value
+        return
+    for number, record in value.items():
+        if isinstance(record, str):
+            record = {"name": record}
+        yield {"id": number, **record} if isinstance(record, dict) else record

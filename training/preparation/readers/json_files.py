@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -55,13 +55,19 @@ def load_json(path: str | Path) -> Any:
             raise PreparationError(f"cannot read {str(path)!r} as JSON ({error}); fetch the file again") from error
 
 
-def stream_items(path: str | Path) -> Iterator[tuple[str | None, Any]]:
+def stream_items(
+    path: str | Path, expand: Callable[[str, Any], Iterable[Any]] = lambda key, value: (value,)
+) -> Iterator[tuple[str | None, Any]]:
     """
     Yields the elements of a file that is one JSON list, or one JSON object with lists in it.
 
+    Args:
+        path: The file.
+        expand: Makes elements of a member that is no list, from its key and value; the value itself when not given.
+
     Yields:
         (key, element): for a list, `None` and each element. For an object, each key with each element of its list, or
-        with its value where that is no list.
+        of what `expand` makes.
 
     Raises:
         PreparationError: The file cannot be read, is neither, or is damaged; says where.
@@ -80,7 +86,7 @@ def stream_items(path: str | Path) -> Iterator[tuple[str | None, Any]]:
                 if text.next_character() == "[":
                     yield from ((key, element) for element in text.elements())
                 else:
-                    yield key, text.value()
+                    yield from ((key, element) for element in expand(key, text.value()))
         else:
             raise text.damaged(f"expected a list or an object, got {opening!r}")
         if text.next_character():

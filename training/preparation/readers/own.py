@@ -79,7 +79,8 @@ def read_own_coco(path: Path, images: ImageFolder, splits: Sequence[str] | None 
         image_id = take_identifier(record, "image_id")
         objects = [instances.object(ann_id, image_id) for ann_id in ann_ids]
         category = instances.categories_of(ann_ids, image_id)
-        return distinct.once(_coco_reference(index, record, objects, category, instances, images, path.name, splits))
+        origin = f"{path.name}, 'references'"
+        return distinct.once(_coco_reference(index, record, objects, category, instances, images, origin, splits))
 
     def from_annotation(index: int, record: dict) -> RawReference | None:
         if not _says_something(record):
@@ -88,7 +89,8 @@ def read_own_coco(path: Path, images: ImageFolder, splits: Sequence[str] | None 
         number = record.get("id") if record.get("id") is not None else index
         item, category = instances.object_of(record, number), instances.category_names([record.get("category_id")])
         record = {**record, "ref_id": number}
-        return distinct.once(_coco_reference(index, record, [item], category, instances, images, path.name, splits))
+        origin = f"{path.name}, 'annotations'"
+        return distinct.once(_coco_reference(index, record, [item], category, instances, images, origin, splits))
 
     def references() -> Iterator[RawReference | BadRecord]:
         yield from instances.bad
