@@ -1,9 +1,9 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Measures the preparation of a set of RefCOCO's size: writes one of tiny pictures and prepares it.
+"""Measures the preparation of a set of RefCOCO's size: writes one of tiny images and prepares it.
 
     python scripts/measure_preparation.py --folder preparation --processes 2
 
-The set has as many pictures, references and sentences per split as RefCOCO (UNC), so that the published counts are met.
+The set has as many images, references and sentences per split as RefCOCO (UNC), so that the published counts are met.
 """
 
 import argparse
@@ -33,11 +33,11 @@ WORDS = "man woman dog left right red blue shirt chair front back the in with st
 
 def write_set(folder: Path, splits: dict[str, tuple[int, int, int]], seed: int = 0) -> tuple[Path, Path]:
     """
-    Writes a set in RefCOCO's raw format, with pictures of one colour.
+    Writes a set in RefCOCO's raw format, with images of one colour.
 
     Args:
         folder: Where to.
-        splits: Pictures, references and sentences by split.
+        splits: Images, references and sentences by split.
         seed: Of the polygons and sentences.
 
     Returns:
@@ -98,16 +98,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measures the preparation of a set of RefCOCO's size.")
     parser.add_argument("--folder", type=Path, required=True, help="folder to make; it may be deleted afterwards")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--image-bytes", action="store_true", help="store the pictures themselves")
+    parser.add_argument("--image-bytes", action="store_true", help="store the images themselves")
+    parser.add_argument("--no-decode-check", action="store_true", help="do not decode every image")
     options = parser.parse_args(arguments)
     start = time.perf_counter()
     annotations, images = write_set(options.folder, SPLITS)
     print(f"wrote a set of RefCOCO's size in {time.perf_counter() - start:.1f} s", flush=True)
-    script = Path(__file__).with_name("prepare_refer_dataset.py")
-    command = [sys.executable, str(script), "refcoco", "--annotations", str(annotations), "--images", str(images)]
-    command += ["--output", str(options.folder / "prepared"), "--processes", str(options.processes)]
+    command = [sys.executable, "-m", "ssp_sam.cli.main", "prepare", "refcoco", "--processes", str(options.processes)]
+    command += [
+        "--annotations",
+        str(annotations),
+        "--images",
+        str(images),
+        "--output",
+        str(options.folder / "prepared"),
+    ]
+    command += ["--image-bytes"] * options.image_bytes + ["--no-decode-check"] * options.no_decode_check
     # In a process of its own, so that its memory is not that of writing the set.
-    return subprocess.run(command + ["--image-bytes"] * options.image_bytes).returncode
+    return subprocess.run(command).returncode
 
 
 if __name__ == "__main__":

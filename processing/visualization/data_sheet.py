@@ -34,7 +34,8 @@ def draw_data_sheet(rows: Sequence[Mapping[str, Any]], columns: int = 4) -> Imag
     nothing is meant has a yellow frame and says so.
 
     Args:
-        rows: Rows of a prepared benchmark with decoded images, and masks as (height, width) bool; at least one.
+        rows: Rows of a prepared benchmark with decoded images, and masks as (height, width) bool; at least one. Lines
+            under `suspicions` are drawn in yellow.
         columns: Samples beside each other.
 
     Raises:
@@ -63,6 +64,7 @@ def _draw_cell(row: Mapping[str, Any]) -> Image.Image:
         lines.append((NO_TARGET_TEXT, NO_TARGET_COLOUR))
     elif row["category"]:
         lines.append((row["category"], PANEL_MUTED))
+    lines += [(text, NO_TARGET_COLOUR) for text in row.get("suspicions", ())]
     lines += [(text, PANEL_TEXT) for text in row["expressions"][:MAX_SENTENCES]]
     if len(row["expressions"]) > MAX_SENTENCES:
         lines.append((f"and {len(row['expressions']) - MAX_SENTENCES} more", PANEL_MUTED))

@@ -12,12 +12,15 @@ def add_parser(commands):
     show = commands.add_parser(
         "show-data",
         description="Draws samples of what `ssp-sam prepare` made: masks, boxes and sentences; samples "
-        "in which nothing is meant are marked.",
+        "in which nothing is meant are marked, and so is what makes a label suspicious.",
         example="ssp-sam show-data prepared --split train --n 8",
     )
     show.add_argument("folder", metavar="DIR", help="folder of a prepared benchmark")
     show.add_argument("--n", type=int, default=16, metavar="N", help="how many samples (default: 16)")
     show.add_argument("--split", metavar="NAME", help="only samples of this split (default: of all)")
+    show.add_argument(
+        "--suspicious", action="store_true", help="only samples whose labels look wrong to the preparation"
+    )
     show.add_argument(
         "--seed", type=int, default=0, metavar="N", help="another number draws other samples (default: 0)"
     )
@@ -32,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
 
     from ..processing.visualization.data_sheet import draw_data_sheet
     from ..training.data.masks import decode
-    from ..training.data.prepared import load_prepared, shards_by_split
+    from ..training.data.prepared import load_prepared, load_suspicions, read_image, shards_by_split
 
     for name, value in (("--n", options.n), ("--columns", options.columns)):
         if value < 1:
@@ -41,11 +44,22 @@ def run(options: argparse.Namespace) -> int:
     datasets.disable_progress_bars()
     try:
         names = [options.split] if options.split is not None else sorted(shards_by_split(options.folder))
-        splits = [load_prepared(options.folder, name) for name in names]
-        samples = [(split, index) for split in splits for index in range(len(split))]
+        suspicions = load_suspicions(options.folder)
+        splits = {name: load_prepared(options.folder, name) for name in names}
+        samples = [
+            (name, index)
+            for name, split in splits.items()
+            for index, ref_id in enumerate(split["ref_id"])
+            if not options.suspicious or (name, ref_id) in suspicions
+        ]
+        if not samples:
+            raise ValueError(f"{options.folder!r} has no suspicious samples" if options.suspicious else "no samples")
         drawn = sorted(random.Random(options.seed).sample(range(len(samples)), min(options.n, len(samples))))
-        rows = [split[index] for split, index in (samples[number] for number in drawn)]
-        rows = [row | {"masks": [decode(rle) for rle in row["masks"]]} for row in rows]
+        rows = []
+        for name, index in (samples[number] for number in drawn):
+            row = splits[name].cast_column("image", datasets.Image(decode=False))[index]
+            row |= {"image": read_image(row), "masks": [decode(rle) for rle in row["masks"]]}
+            rows.append(row | {"suspicions": suspicions.get((name, row["ref_id"]), [])})
         sheet = draw_data_sheet(rows, options.columns)
     except (OSError, ValueError) as error:
         raise InputError(one_line(error)) from error

@@ -113,6 +113,23 @@ def load_prepared(folder: str | Path, split: str) -> Dataset:
     return rows
 
 
+def load_suspicions(folder: str | Path) -> dict[tuple[str, str], list[str]]:
+    """
+    Returns why labels of a prepared benchmark may be wrong, by split and `ref_id`; nothing where there is no report.
+
+    Raises:
+        ValueError: The report cannot be read.
+    """
+    path = Path(folder) / REPORT_NAME
+    if not path.is_file():
+        return {}
+    try:
+        references = json.loads(path.read_text("utf-8")).get("plausibility", {}).get("references", {})
+        return {(split, ref_id): list(why) for split, of in references.items() for ref_id, why in of.items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{str(path)!r} is no report of a preparation ({error}); prepare it again") from error
+
+
 def split_role(split: str) -> str | None:
     """
     Returns what a split is for by its name: "train", "validation", "test", or None where the name does not say.

@@ -27,6 +27,7 @@ COUNTED = (
     "multi_target_references",
     "multi_target_expressions",
 )
+MAX_SHOWN = 5  # bad records that the terminal shows
 MAX_NAMED = 20  # bad records that a report names, and images in two splits
 ROLES = ("train", "validation", "test", None)  # the order of splits
 
@@ -174,7 +175,7 @@ def describe(report: Mapping[str, Any]) -> str:
     for item in report["overlaps"]:
         other = f"{item['benchmark']} {item['other_split']}"
         lines.append(
-            f"in two splits: {item['images']:,} images of {item['split']} are in {other}, too, such as "
+            f"in two splits: {item['images']:,} of the images of {item['split']} are in {other}, too, such as "
             f"{item['first'][0]}"
         )
     return "\n".join([*lines, *_describe_labels(report)])
@@ -195,9 +196,8 @@ def _describe_labels(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"targets that touch the border of their image: {plausibility[TOUCHES_BORDER]:,}")
     lines += [f"{key.replace('_', ' ')}: {number:,}" for key, number in report["notes"].items()]
     if report["bad_records"]["skipped"]:
-        lines.append(
-            f"records left out: {report['bad_records']['skipped']:,}, the first: {report['bad_records']['first'][0]}"
-        )
+        lines.append(f"records left out: {report['bad_records']['skipped']:,}")
+        lines += [f"  {reason}" for reason in report["bad_records"]["first"][:MAX_SHOWN]]
     return lines
 
 

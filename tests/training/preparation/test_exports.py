@@ -50,10 +50,10 @@ def test_every_fault_of_an_export_is_in_the_report(tool, tmp_path):
     assert report["copies"] == [{"images": ["photos/copy.png", "photos/good one.png"], "splits": ["train", "val"]}]
     text = describe(report)
     for line in (
-        "in two splits: 1 images of train are in own val, too, such as photos/twin.png",
+        "in two splits: 1 of the images of train are in own val, too, such as photos/twin.png",
         "the same file under several names, in different splits: photos/copy.png and photos/good one.png",
         *(f"suspicious: {kind}: {count}" for kind, count in suspicious.items()),
-        f"records left out: {UNUSABLE + without_words}, the first: record",
+        f"records left out: {UNUSABLE + without_words}\n  record 13 of",
     ):
         assert line in text
     assert len(json.loads((tmp_path / "prepared" / "report.json").read_text("utf-8"))["bad_records"]["first"]) >= 6

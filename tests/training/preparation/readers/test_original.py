@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from ssp_sam.training.data.prepared import decode_masks
+from ssp_sam.training.preparation.readers import hub, original
 from ssp_sam.training.preparation.readers.original import find_annotations, read_merge, read_original
 from ssp_sam.training.preparation.readers.records import PreparationError
 from tests.helpers.raw_benchmarks import (
     bad_records,
     coco_name,
+    instances,
     rectangle,
     rows_of,
     write_array,
@@ -160,3 +162,69 @@ def test_the_annotation_file_must_be_one_of_the_original(tmp_path):
     merge = write_annotations(tmp_path / "m", "merge", train=[])
     with pytest.raises(PreparationError, match="benchmark 'merge'"):
         read_original(merge)
+
+
+# ---- Masks drawn from COCO's annotations, files fetched from the Hub ------------------------------------------------
+
+
+def write_coco_instances(root, **changes):
+    path = root / "instances_train2014.json"
+    path.write_text(json.dumps(instances() | changes))
+    return path
+
+
+def test_masks_are_drawn_from_the_one_annotation_with_the_entrys_box(tmp_path, images):
+    entries = [entry(), entry(mask_id=1, iid=9, bbox=[0, 0, 12, 32], refs=["the bottle"])]
+    path = write_annotations(tmp_path, "refcoco", train=entries)
+    lady, bottle = rows_of(read_original(path, coco=write_coco_instances(tmp_path)), images)
+    assert (decode_masks(lady) == rectangle(30, 40, 2, 3, 12, 13)).all() and lady["ann_ids"] == ["1719310"]
+    assert decode_masks(bottle).sum() == 8 and bottle["ref_id"] == "1" and bottle["image_id"] == "9"
+
+
+def test_several_targets_are_the_annotations_with_that_hull_and_none_stays_none(tmp_path, images):
+    both = entry(cat_id=[1, 18], bbox=[2, 3, 25.0, 15.0])
+    none = entry(mask_id=1, cat_id=[-1], bbox=[0, 0, 0, 0])
+    path = write_annotations(tmp_path, "grefcoco", val=[both, none])
+    row, nothing = rows_of(read_original(path, coco=write_coco_instances(tmp_path)), images)
+    assert row["ann_ids"] == ["1719310", "1719311"] and decode_masks(row).sum() == 150
+    assert row["box_xyxy"] == [2, 3, 25, 15] and nothing["no_target"] is True and nothing["masks"] == []
+
+
+def test_a_box_of_no_annotation_or_of_two_is_named(tmp_path, images):
+    annotations = instances()["annotations"]
+    annotations.append({**annotations[0], "id": 5, "segmentation": [[2, 3, 12, 3, 12, 13]]})
+    coco = write_coco_instances(tmp_path, annotations=annotations)
+    path = write_annotations(tmp_path, "refcoco", train=[entry(bbox=[2, 3, 10, 11]), entry(mask_id=1)])
+    none, two = bad_records(read_original(path, coco=coco), images)
+    assert none.startswith("0: no choice of 1 annotations of image 581857 in instances_train2014.json has the box")
+    assert two.startswith("1: more than one choice of 1 annotations of image 581857")
+    with pytest.raises(PreparationError, match="the images of refclef are not COCO's"):
+        read_original(write_annotations(tmp_path / "other", "refclef", train=[]), coco=coco)
+
+
+def test_a_file_is_fetched_from_the_repository_whatever_folder_it_lies_in(tmp_path, monkeypatch):
+    asked = []
+
+    def snapshot(repo_id, repo_type, allow_patterns):
+        asked.append((repo_id, repo_type, allow_patterns))
+        write_annotations(tmp_path / "data_seg", "refcoco+", train=[])
+        return str(tmp_path)
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot)
+    monkeypatch.setattr(original, "list_files", lambda *_: ["data_seg/anns/refcoco+.json", "README.md"])
+    found = original.fetch_annotations("wayneicloud/SSP-SAM", "refcoco+")
+    assert found == tmp_path / "data_seg" / "anns" / "refcoco+.json"
+    assert asked == [("wayneicloud/SSP-SAM", "model", ["refcoco+.json", "*/refcoco+.json"])]
+    with pytest.raises(PreparationError, match=r"holds no grefcoco.json; there are data_seg/anns/refcoco\+.json"):
+        original.fetch_annotations("wayneicloud/SSP-SAM", "grefcoco")
+    with pytest.raises(PreparationError, match="must be one of refcoco, .*, got 'coco'"):
+        original.fetch_annotations("wayneicloud/SSP-SAM", "coco")
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no network\nand more lines")
+
+    monkeypatch.setattr(hub, "snapshot_download", fail)
+    with pytest.raises(PreparationError, match=r"^cannot fetch 'a/b' from the Hub \(no network\)$"):
+        original.fetch_annotations("a/b", "refcoco")
