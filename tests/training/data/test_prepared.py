@@ -2,6 +2,7 @@
 """Prepared benchmarks, as training and evaluation open them."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -9,7 +10,15 @@ from datasets import Dataset, load_dataset
 from PIL import Image
 
 from ssp_sam.training.data.masks import encode
-from ssp_sam.training.data.prepared import FEATURES, dataset_fingerprint, decode_masks, load_prepared
+from ssp_sam.training.data.prepared import (
+    FEATURES,
+    dataset_fingerprint,
+    decode_masks,
+    load_prepared,
+    load_suspicions,
+    read_image,
+    split_role,
+)
 
 
 def make_row(number: int = 0, **changes) -> dict:
@@ -129,3 +138,48 @@ def test_images_that_moved_are_named_when_the_benchmark_is_opened(tmp_path):
     path.unlink()
     with pytest.raises(ValueError, match="no longer where they were.*image.png"):
         load_prepared(folder, "train")
+
+
+@pytest.mark.parametrize(
+    ("role", "names"),
+    [
+        ("train", ["train", "Train", "training", "train2014", "train_2017"]),
+        ("validation", ["val", "validation", "valid", "dev", "val2014", "miniv", "VAL"]),
+        ("test", ["test", "testA", "testB", "testAB", "test-dev", "test_u", "testing"]),
+        (None, ["trainval", "fold0", "mine", "retrain", "interval", "contest", "train2", ""]),
+    ],
+)
+def test_a_split_is_for_what_its_name_says(role, names):
+    assert {split_role(name) for name in names} == {role}
+
+
+def test_images_are_read_upright_and_a_bad_one_is_named(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "photo.jpg"
+    Image.new("RGB", (8, 6), (9, 90, 200)).save(path, exif=exif)
+    row = {
+        "image": {"bytes": None, "path": str(path)},
+        "size_hw": [8, 6],
+        "source": "own",
+        "split": "val",
+        "ref_id": "3",
+    }
+    assert read_image(row).size == (6, 8)
+    with pytest.raises(
+        ValueError, match=r"^reference own/val/3: its image '.*photo.jpg' has height and width \[8, 6\]"
+    ):
+        read_image(row | {"size_hw": [6, 8]})
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match="^reference own/val/3: could not .*photo.jpg"):
+        read_image(row)
+
+
+def test_suspicions_are_those_of_the_report_and_a_damaged_one_is_named(tmp_path):
+    assert load_suspicions(tmp_path) == {}
+    report = {"plausibility": {"references": {"val": {"3": ["its box leaves the image"]}}}}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    assert load_suspicions(tmp_path) == {("val", "3"): ["its box leaves the image"]}
+    (tmp_path / "report.json").write_text("[")
+    with pytest.raises(ValueError, match="report.json' is no report of a preparation"):
+        load_suspicions(tmp_path)

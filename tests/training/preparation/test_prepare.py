@@ -264,6 +264,43 @@ def test_a_run_that_stops_while_it_finishes_goes_on(many, tmp_path, monkeypatch)
     assert files_of(tmp_path / "again") == files_of(tmp_path / "whole")
 
 
+def test_of_two_preparations_at_once_the_second_is_refused_and_nothing_is_left_behind(many, tmp_path):
+    told = []
+
+    def another(number):
+        if not told:
+            with pytest.raises(PreparationError) as caught:
+                prepare(PreparationSettings("refcoco", **many), tmp_path / "again")
+            told.append(str(caught.value))
+
+    prepare(PreparationSettings("refcoco", **many), tmp_path / "again", progress=another)
+    assert "another process is writing into" in told[0] and files_of(tmp_path / "again") == files_of(tmp_path / "whole")
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".") or "partial" in path.name]
+
+
+def test_a_full_disk_is_one_sentence_and_the_work_goes_on(many, tmp_path, monkeypatch):
+    def full(self, rows):
+        raise OSError(28, "No space left on device", "rows.parquet")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepared_writer.parquet.ParquetWriter, "write_table", full)
+        with pytest.raises(PreparationError, match="cannot read or write 'rows.parquet' .No space left on device"):
+            prepare(PreparationSettings("refcoco", **many), tmp_path / "again")
+    prepare(PreparationSettings("refcoco", **many), tmp_path / "again")
+    assert files_of(tmp_path / "again") == files_of(tmp_path / "whole")
+
+
+def test_whatever_goes_wrong_with_a_record_is_that_records(raw, tmp_path, monkeypatch):
+    def fail(self, item):
+        raise OverflowError("int too large")
+
+    monkeypatch.setattr(prepared_writer.RowMaker, "row", fail)
+    with pytest.raises(PreparationError, match=r"^record . of refs.unc..p: it cannot be read .OverflowError: int too"):
+        prepare(PreparationSettings("refcoco", **raw), tmp_path / "out")
+    with pytest.raises(PreparationError, match="none of 4 records can be used, the first: record . of"):
+        prepare(PreparationSettings("refcoco", skip_bad=True, **raw), tmp_path / "out2")
+
+
 def test_unfinished_work_of_other_settings_is_not_mixed_in(many, tmp_path):
     strict = {**many, "allow_partial": False}
     with pytest.raises(PreparationError, match="published"):

@@ -139,6 +139,15 @@ def broken_ref(**changes) -> list[dict]:
     return [refs()[0], {**refs()[1], **changes}]
 
 
+def test_references_without_sentences_of_the_published_grefcoco_are_left_out_and_counted(tmp_path, images):
+    root = write_grefcoco(tmp_path)
+    path = root / "grefcoco" / "grefs(unc).json"
+    silent = {"ref_id": 14, "ann_id": [1719310], "category_id": [1], "image_id": 581857, "split": "train"}
+    path.write_text(json.dumps([*json.loads(path.read_text()), silent | {"sentences": [], "sent_ids": []}]))
+    benchmark = read_refer(root, "grefcoco", "unc")
+    assert len(rows_of(benchmark, images)) == 4 and benchmark.notes["references_without_sentences"] == 1
+
+
 @pytest.mark.parametrize(
     "changes, reason",
     [
