@@ -38,7 +38,7 @@ class SspSamImageProcessorKwargs(ImagesKwargs, total=False):
     mask_size (`int`, *optional*):
         Side M of the mask labels.
     random_semantic_offset (`bool`, *optional*):
-        Whether the image is laid at a random place of the semantic canvas, the augmentation of training.
+        Whether the image is laid at a random position on the semantic canvas, the augmentation of training.
     return_pixel_values (`bool`, *optional*):
         `False` leaves SAM's canvas out, for calls that have its image embeddings already.
     """
@@ -161,73 +161,53 @@ class SspSamImageProcessor(PilBackend):
         *,
         size: Any,
         pad_size: Any,
-        do_resize,
-        do_pad,
-        do_rescale,
-        rescale_factor,
-        do_normalize,
-        image_mean,
-        image_std,
         semantic_size,
-        semantic_mean,
-        semantic_std,
         random_semantic_offset,
         mask_size,
-        resample,
-        input_data_format,
         return_tensors,
         return_pixel_values=True,
-        **kwargs,
+        **steps: Any,
     ) -> BatchFeature:
-        # 1. Upright RGB pictures.
-        keep_alpha = np.size(image_mean) == 4
-        pictures = [read_rgb(image, input_data_format, keep_alpha) for image in flatten_images(images)]
-        if not pictures:
+        # 1. Upright RGB images, and the factors of their pixels.
+        keep_alpha = np.size(steps["image_mean"]) == 4
+        read = [read_rgb(image, steps["input_data_format"], keep_alpha) for image in flatten_images(images)]
+        if not read:
             raise ValueError("expected at least one image, got an empty list")
-        sizes_hw = [(picture.height, picture.width) for picture, _ in pictures]
-        scales = [rescale_factor if do_rescale else (1 / 255 if unit else 1.0) for _, unit in pictures]
+        images = [image for image, _ in read]
+        scales = [steps["rescale_factor"] if steps["do_rescale"] else (1 / 255 if unit else 1.0) for _, unit in read]
+        sizes_hw = [(image.height, image.width) for image in images]
 
         # 2. SAM's canvas.
+        do_resize = steps["do_resize"]
         reshaped = [fit_segmenter(size_hw, size.longest_edge) if do_resize else size_hw for size_hw in sizes_hw]
         canvas_hw = (pad_size.height, pad_size.width)
+        corners = [(0, 0)] * len(images)
+        placements = [CanvasPlacement.of(*sizes, (0, 0), canvas_hw) for sizes in zip(sizes_hw, reshaped, strict=True)]
         data: dict[str, Any] = {}
         if return_pixel_values is not False:
-            mean, std = (image_mean, image_std) if do_normalize else (0.0, 1.0)
-            data["pixel_values"] = _stack(
-                _paint(picture, resized, canvas_hw if do_pad else resized, (0, 0), scale, mean, std, resample)
-                for (picture, _), resized, scale in zip(pictures, reshaped, scales, strict=True)
-            )
-        placements = [
-            CanvasPlacement.of(size_hw, resized_hw, (0, 0), canvas_hw)
-            for size_hw, resized_hw in zip(sizes_hw, reshaped, strict=True)
-        ]
+            padded_hw = canvas_hw if steps["do_pad"] else None
+            data["pixel_values"] = _paint_all(images, reshaped, padded_hw, corners, scales, "image", steps)
 
         # 3. The semantic canvas.
         if semantic_size is not None:
-            resized_hw = [fit_semantic(size_hw, semantic_size) if do_resize else size_hw for size_hw in sizes_hw]
-            shifts = _offsets(resized_hw, semantic_size, semantic_offsets, random_semantic_offset, generator)
-            mean, std = (semantic_mean, semantic_std) if do_normalize else (0.0, 1.0)
-            side_hw = (semantic_size, semantic_size)
-            data["semantic_pixel_values"] = _stack(
-                _paint(lay_on_white(picture), resized, side_hw, shift, scale, mean, std, resample)
-                for (picture, _), resized, shift, scale in zip(pictures, resized_hw, shifts, scales, strict=True)
-            )
-            placements = [
-                CanvasPlacement.of(size_hw, resized, shift, side_hw)
-                for size_hw, resized, shift in zip(sizes_hw, resized_hw, shifts, strict=True)
-            ]
+            resized = [fit_semantic(size_hw, semantic_size) if do_resize else size_hw for size_hw in sizes_hw]
+            offsets = _offsets(resized, semantic_size, semantic_offsets, random_semantic_offset, generator)
+            square_hw = (semantic_size, semantic_size)
+            opaque = [lay_on_white(image) for image in images]
+            data["semantic_pixel_values"] = _paint_all(opaque, resized, square_hw, offsets, scales, "semantic", steps)
+            placed = zip(sizes_hw, resized, offsets, strict=True)
+            placements = [CanvasPlacement.of(*sizes_and_offset, square_hw) for sizes_and_offset in placed]
             if semantic_offsets is not None or random_semantic_offset:
-                data["semantic_offsets"] = np.array(shifts, dtype=np.int64)
+                data["semantic_offsets"] = np.array(offsets, dtype=np.int64)
         data["original_sizes"] = np.array(sizes_hw, dtype=np.int64)
         data["reshaped_input_sizes"] = np.array(reshaped, dtype=np.int64)
 
         # 4. Labels.
         if segmentation_maps is not None or boxes is not None:
             if image_index is None:
-                segmentation_maps, boxes, image_index = flatten_labels(segmentation_maps, boxes, len(pictures))
-            data.update(
-                make_labels(segmentation_maps, boxes, image_index, sizes_hw, reshaped, placements, canvas_hw, mask_size)
-            )
+                segmentation_maps, boxes, image_index = flatten_labels(segmentation_maps, boxes, len(images))
+            labels = (segmentation_maps, boxes, image_index)
+            data.update(make_labels(*labels, sizes_hw, reshaped, placements, canvas_hw, mask_size))
         return BatchFeature(data=data, tensor_type=return_tensors)
 
     def to_dict(self) -> dict[str, Any]:
@@ -256,7 +236,18 @@ class SspSamImageProcessor(PilBackend):
         return CanvasPlacement.of(size_hw, resized_hw, (left, top), (side, side))
 
 
-def _paint(picture: Image.Image, resized_hw, canvas_hw, offset, scale, mean, std, resample) -> np.ndarray:
+def _paint_all(images, resized, canvas_hw, offsets, scales, name: str, steps: dict[str, Any]) -> Any:
+    # One array, or a list of them where `canvas_hw` is None and sizes differ.
+    mean, std = (steps[f"{name}_mean"], steps[f"{name}_std"]) if steps["do_normalize"] else (0.0, 1.0)
+    canvases = [
+        _paint(image, resized_hw, canvas_hw or resized_hw, offset, scale, mean, std, steps["resample"])
+        for image, resized_hw, offset, scale in zip(images, resized, offsets, scales, strict=True)
+    ]
+    same_shape = all(canvas.shape == canvases[0].shape for canvas in canvases)
+    return np.stack(canvases) if same_shape else canvases
+
+
+def _paint(image: Image.Image, resized_hw, canvas_hw, offset, scale, mean, std, resample) -> np.ndarray:
     # Padding comes after normalisation, so it is exactly zero.
     height, width = resized_hw
     left, top = offset
@@ -265,20 +256,14 @@ def _paint(picture: Image.Image, resized_hw, canvas_hw, offset, scale, mean, std
             f"an image of height {height} and width {width} does not fit a canvas of {canvas_hw[0]} x {canvas_hw[1]}; "
             f"enlarge the canvas or let do_resize be True"
         )
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), resample=resample)
+    if image.size != (width, height):
+        image = image.resize((width, height), resample=resample)
     std = np.asarray(std, dtype=np.float64)
-    pixels = np.asarray(picture, dtype=np.float32) * (scale / std).astype(np.float32)
+    pixels = np.asarray(image, dtype=np.float32) * (scale / std).astype(np.float32)
     pixels -= (np.asarray(mean, dtype=np.float64) / std).astype(np.float32)
     canvas = np.zeros((pixels.shape[2], *canvas_hw), dtype=np.float32)
     canvas[:, top : top + height, left : left + width] = pixels.transpose(2, 0, 1)
     return canvas
-
-
-def _stack(canvases) -> Any:
-    canvases = list(canvases)
-    same_shape = all(canvas.shape == canvases[0].shape for canvas in canvases)
-    return np.stack(canvases) if same_shape else canvases
 
 
 def _offsets(resized_hw, side, given, random, generator) -> list[tuple[int, int]]:
