@@ -5,12 +5,15 @@ from dataclasses import field
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, CLIPVisionConfig, PreTrainedConfig, SamConfig
+from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from .hub_fields import read_hub_fields, without_hub_fields
 from .presets import preset_fields
 
+# The model types that each tower may have; the text tower may be any encoder of words.
+SAM_TYPES = ("sam", "sam_hq")
+VISION_TYPES = ("clip_vision_model", "siglip_vision_model")
 _COUNTS = (
     "projection_dim",
     "grid_size",
@@ -43,21 +46,22 @@ class SspSamConfig(PreTrainedConfig):
     Describes an [`SspSamModel`]. `SspSamConfig()` is BERT + CLIP ViT-B/16 at 224 + SAM ViT-B.
 
     Args:
-        sam_config (`SamConfig` or `dict`, *optional*):
+        sam_config (`SamConfig`, `SamHQConfig` or `dict`, *optional*):
             The segmenter. `prompt_encoder_config.hidden_size` is the prompt size d of the whole model.
-        vision_config (`CLIPVisionConfig` or `dict`, *optional*):
+        vision_config (`CLIPVisionConfig`, `SiglipVisionConfig` or `dict`, *optional*):
             The semantic image tower. An explicit `None` selects the single-tower model, which reads SAM's own image
             embeddings, pooled to `grid_size` x `grid_size`.
         text_config (`PreTrainedConfig` or `dict`, *optional*):
-            The text tower: `BertConfig`, the config of any BERT-like encoder, or `CLIPTextConfig`.
+            The text tower: `BertConfig`, the config of any BERT-like encoder, `CLIPTextConfig` or `SiglipTextConfig`.
         projection_dim (`int`, *optional*):
-            Channels C in which image patches and the sentence are compared. Taken from `vision_config` when that
-            is present; 512 otherwise.
+            Channels C in which image patches and the sentence are compared. CLIP's image tower gives it; SigLIP's
+            width when not given beside that, 512 without an image tower.
         grid_size (`int`, *optional*):
             Side g of the semantic grid. Taken from `vision_config` when that is present; 16 otherwise.
         adapter_dim (`int`, defaults to 512): Channels D of the visual and linguistic attention adapters.
-        num_surgery_layers (`int`, defaults to 6):
-            Last CLIP blocks that carry the value-value stream. 0 is ordinary CLIP.
+        num_surgery_layers (`int`, *optional*):
+            Last CLIP blocks that carry the value-value stream; 6 when not given, and 0 is ordinary CLIP. SigLIP has
+            none.
         verification_attention_heads (`int`, defaults to 8): Heads of the words-to-patches attention.
         verification_attention_dropout (`float`, defaults to 0.1): Its dropout in training.
         verification_sigma (`float`, defaults to 0.5): Initial width of the Gaussian of the verification score.
@@ -79,12 +83,12 @@ class SspSamConfig(PreTrainedConfig):
         use_box_head (`bool`, defaults to `True`): Whether the reg token predicts a box.
         use_no_target_head (`bool`, defaults to `True`): Whether the reg token predicts that nothing is meant.
         gru_reads_padding (`bool`, defaults to `False`):
-            `True` lets the word GRU read padding positions, as the original does over CLIP's 77 positions.
+            `True` lets the word GRU read padding positions, as the original does over all 77 of CLIP or 64 of SigLIP.
         mask_size (`int`, *optional*):
             Side of the square in which mask losses are computed; half of SAM's canvas when not given.
         frozen_modules (`list[str]`, *optional*):
             Submodules that get no gradient and stay in eval mode. When not given: SAM's image and prompt encoders, its
-            IoU head, which no loss reaches, and every CLIP tower.
+            IoU head, which no loss reaches, and every tower of CLIP or SigLIP.
         dice_loss_weight, focal_loss_weight, l1_loss_weight, giou_loss_weight, no_target_loss_weight (`float`):
             Weights of the terms of the loss; 4, 4, 5, 2 and 1.
         focal_alpha, focal_gamma (`float`): Parameters of the focal loss; 0.25 and 2.
@@ -107,8 +111,10 @@ class SspSamConfig(PreTrainedConfig):
 
     model_type = "ssp_sam"
     sub_configs_defaults = {
-        "sam_config": SamConfig,
-        "vision_config": SubConfigSpec(CLIPVisionConfig, init_kwargs={"patch_size": 16}, optional=True),
+        "sam_config": SubConfigSpec(AutoConfig, model_type="sam"),
+        "vision_config": SubConfigSpec(
+            AutoConfig, model_type="clip_vision_model", init_kwargs={"patch_size": 16}, optional=True
+        ),
         "text_config": SubConfigSpec(AutoConfig, model_type="bert"),
     }
 
@@ -119,7 +125,7 @@ class SspSamConfig(PreTrainedConfig):
     projection_dim: int | None = None
     grid_size: int | None = None
     adapter_dim: int = 512
-    num_surgery_layers: int = 6
+    num_surgery_layers: int | None = None
     verification_attention_heads: int = 8
     verification_attention_dropout: float | int = 0.1
     verification_sigma: float | int = 0.5
@@ -156,12 +162,14 @@ class SspSamConfig(PreTrainedConfig):
         projection_dim, grid_size = self._semantic_sizes()
         self.projection_dim = projection_dim if self.projection_dim is None else self.projection_dim
         self.grid_size = grid_size if self.grid_size is None else self.grid_size
+        if self.num_surgery_layers is None:
+            self.num_surgery_layers = 0 if self.uses_siglip_vision else 6
         if self.mask_size is None:
             self.mask_size = self.sam_config.vision_config.image_size // 2
         if self.frozen_modules is None:
             self.frozen_modules = ["sam.vision_encoder", "sam.prompt_encoder", "sam.mask_decoder.iou_prediction_head"]
             self.frozen_modules += ["vision_model"] if self.vision_config is not None else []
-            self.frozen_modules += ["text_model"] if self.uses_clip_text else []
+            self.frozen_modules += ["text_model"] if self.text_reads_padding else []
         # Also run by the strict dataclass, which would wrap the sentence in two lines of its own.
         self.validate_architecture()
 
@@ -174,7 +182,7 @@ class SspSamConfig(PreTrainedConfig):
             name (`str`):
                 `"default"`, `"single_tower"`, `"paper_b16"`, `"paper_l14_336"`, or a row of the paper's ablation:
                 `"only_LAD"`, `"only_VAD"`, `"only_LAD_VAD"`, `"only_Q_token"`, `"only_LAD_Q_token"`,
-                `"only_VAD_Q_token"`, `"wo_gaussian"`, `"single_task"`, `"w_decoder"`, `"layer_ablation"`.
+                `"only_VAD_Q_token"`, `"wo_gaussian"`, `"single_task"`, `"w_decoder"`, `"layer_ablation"`, `"siglip2"`.
             overrides: Fields that replace those of the preset. A `dict` for a sub-configuration replaces only the
                 entries it names.
 
@@ -196,15 +204,37 @@ class SspSamConfig(PreTrainedConfig):
         return self.text_config.model_type == "clip_text_model"
 
     @property
+    def uses_siglip_text(self) -> bool:
+        """Whether the text tower is SigLIP's: read at the last of all its positions, padding or not."""
+        return self.text_config.model_type == "siglip_text_model"
+
+    @property
+    def text_reads_padding(self) -> bool:
+        """Whether the text tower was trained on expressions padded to their full length, without a mask."""
+        return self.uses_clip_text or self.uses_siglip_text
+
+    @property
+    def uses_siglip_vision(self) -> bool:
+        """Whether the semantic image tower is SigLIP's: no class token, no projection of its own."""
+        return self.vision_config is not None and self.vision_config.model_type == "siglip_vision_model"
+
+    @property
+    def uses_sam_hq(self) -> bool:
+        """Whether the segmenter is SAM-HQ, whose mask decoder also reads an inner layer of the image encoder."""
+        return self.sam_config.model_type == "sam_hq"
+
+    @property
     def prompt_hidden_size(self) -> int:
         """Prompt size d, the channels of SAM's prompt embeddings."""
         return self.sam_config.prompt_encoder_config.hidden_size
 
     def _semantic_sizes(self) -> tuple[int, int]:
         """Channels C and grid side g that the semantic tower gives; the defaults of the single-tower model."""
-        if self.vision_config is None:
+        vision: Any = self.vision_config
+        if vision is None:
             return 512, 16
-        return self.vision_config.projection_dim, self.vision_config.image_size // self.vision_config.patch_size
+        channels = vision.hidden_size if self.uses_siglip_vision else vision.projection_dim
+        return channels, vision.image_size // vision.patch_size
 
     def validate_architecture(self):
         """Raises a `ValueError` for values that make no sense or do not fit each other. Runs at construction."""
@@ -217,15 +247,7 @@ class SspSamConfig(PreTrainedConfig):
         for name, (what, size, heads) in divisions.items():
             if size % heads != 0:
                 raise ValueError(f"{what} ({size}) must be divisible by {name} ({heads})")
-        if self.vision_config is not None:
-            for name, size in zip(("projection_dim", "grid_size"), self._semantic_sizes()):
-                if getattr(self, name) != size:
-                    raise ValueError(f"{name} ({getattr(self, name)}) must be {size}, as vision_config gives it")
-            if self.num_surgery_layers > self.vision_config.num_hidden_layers:
-                raise ValueError(
-                    f"num_surgery_layers ({self.num_surgery_layers}) must be at most "
-                    f"vision_config.num_hidden_layers ({self.vision_config.num_hidden_layers})"
-                )
+        self._validate_vision()
         # Which sizes the text side must share with the image side.
         if self.uses_clip_text and self.text_config.projection_dim != self.projection_dim:
             raise ValueError(
@@ -244,12 +266,33 @@ class SspSamConfig(PreTrainedConfig):
             )
 
     def _validate_tower_types(self):
-        towers = {"sam_config": ("sam", self.sam_config), "vision_config": ("clip_vision_model", self.vision_config)}
+        towers = {"sam_config": (SAM_TYPES, self.sam_config), "vision_config": (VISION_TYPES, self.vision_config)}
         for name, (wanted, tower) in towers.items():
-            if tower is not None and tower.model_type != wanted:
-                raise ValueError(f"{name} must have model type {wanted!r}, got {tower.model_type!r}")
+            if tower is not None and tower.model_type not in wanted:
+                known = " or ".join(map(repr, wanted))
+                raise ValueError(f"{name} must have model type {known}, got {tower.model_type!r}")
         if not hasattr(self.text_config, "vocab_size"):
             raise ValueError(f"text_config must be a text encoder's, got model type {self.text_config.model_type!r}")
+
+    def _validate_vision(self):
+        if self.vision_config is None:
+            return
+        channels, grid_size = self._semantic_sizes()
+        given = (
+            {"grid_size": grid_size}
+            if self.uses_siglip_vision
+            else {"projection_dim": channels, "grid_size": grid_size}
+        )
+        for name, size in given.items():
+            if getattr(self, name) != size:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be {size}, as vision_config gives it")
+        if self.uses_siglip_vision and self.num_surgery_layers != 0:
+            raise ValueError(f"num_surgery_layers ({self.num_surgery_layers}) must be 0 with SigLIP's image tower")
+        if self.num_surgery_layers > self.vision_config.num_hidden_layers:
+            raise ValueError(
+                f"num_surgery_layers ({self.num_surgery_layers}) must be at most "
+                f"vision_config.num_hidden_layers ({self.vision_config.num_hidden_layers})"
+            )
 
     def _validate_ranges(self):
         fewest_prompts = 0 if self.prompt_source == "patches" else 1
@@ -274,6 +317,13 @@ class SspSamConfig(PreTrainedConfig):
             "vision_config.image_size": (vision.image_size, prompts.image_size),
             "vision_config.patch_size": (vision.patch_size, prompts.patch_size),
         }
+        if self.uses_sam_hq:
+            vit_dim = self.sam_config.mask_decoder_config.vit_dim
+            if vit_dim != vision.hidden_size:
+                raise ValueError(
+                    f"sam_config.mask_decoder_config.vit_dim ({vit_dim}) must be {vision.hidden_size}, the hidden_size "
+                    f"of sam_config.vision_config"
+                )
         for name, (value, wanted) in pairs.items():
             if value != wanted:
                 raise ValueError(

@@ -63,6 +63,19 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "w_decoder": {"fusion_layer_type": "decoder"},
     # The paper's row varies the depth: from_preset("layer_ablation", num_fusion_layers=...).
     "layer_ablation": {},
+    # SigLIP 2 at a fixed resolution (google/siglip2-base-patch16-224), which transformers calls SigLIP.
+    "siglip2": {
+        "vision_config": {"model_type": "siglip_vision_model", "vision_use_head": False},
+        "text_config": {
+            "model_type": "siglip_text_model",
+            "vocab_size": 256000,
+            "pad_token_id": 0,
+            "bos_token_id": 2,
+            "eos_token_id": 1,
+        },
+        "projection_dim": 768,
+        "num_surgery_layers": 0,
+    },
 }
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -79,9 +79,9 @@ class SspSamMLP(nn.Module):
         return self.layers[-1](hidden_states)
 
 
-def places_with_words_first(word_mask: torch.Tensor) -> torch.Tensor:
+def words_first_positions(word_mask: torch.Tensor) -> torch.Tensor:
     """
-    Says where each position goes when words come first and padding behind them, both in their order.
+    Says which column each position goes to when words come first and padding behind them, both in their order.
 
     Args:
         word_mask (`torch.Tensor` of shape `(E, L)`): 1 for words, 0 for padding.
@@ -94,9 +94,9 @@ def places_with_words_first(word_mask: torch.Tensor) -> torch.Tensor:
     return torch.where(is_word == 1, is_word.cumsum(1) - 1, num_words + (1 - is_word).cumsum(1) - 1)
 
 
-def take_places(states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Picks the `(E, L)` columns `places` from the `(E, L, channels)` states."""
-    return states.gather(1, places.unsqueeze(-1).expand_as(states))
+def take_positions(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Picks the `(E, L)` columns `positions` from the `(E, L, channels)` states."""
+    return states.gather(1, positions.unsqueeze(-1).expand_as(states))
 
 
 class SspSamLinguisticAdapter(nn.Module):
@@ -133,13 +133,13 @@ class SspSamLinguisticAdapter(nn.Module):
             backward = self.backward_gru(words.flip(1))[0].flip(1)
             return torch.cat([self.forward_gru(words)[0], backward], dim=-1)
         # A GRU cannot skip positions, so words go first, in either direction, and padding cannot reach them.
-        places = places_with_words_first(word_mask)
-        positions = torch.arange(words.shape[1], device=words.device).expand(words.shape[:2])
+        positions = words_first_positions(word_mask)
+        columns = torch.arange(words.shape[1], device=words.device).expand(words.shape[:2])
         num_words = (word_mask != 0).sum(dim=1, keepdim=True)
-        reverse = torch.where(positions < num_words, num_words - 1 - positions, positions)
-        words = torch.zeros_like(words).scatter(1, places.unsqueeze(-1).expand_as(words), words)
-        backward = take_places(self.backward_gru(take_places(words, reverse))[0], reverse)
-        return take_places(torch.cat([self.forward_gru(words)[0], backward], dim=-1), places)
+        reverse = torch.where(columns < num_words, num_words - 1 - columns, columns)
+        words = torch.zeros_like(words).scatter(1, positions.unsqueeze(-1).expand_as(words), words)
+        backward = take_positions(self.backward_gru(take_positions(words, reverse))[0], reverse)
+        return take_positions(torch.cat([self.forward_gru(words)[0], backward], dim=-1), positions)
 
 
 class SspSamVerification(nn.Module):

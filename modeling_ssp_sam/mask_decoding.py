@@ -5,16 +5,17 @@ Shapes: E expressions, P language prompts, d prompt size.
 """
 
 import torch
-from transformers import SamModel
+from transformers import SamHQModel, SamModel
 
 from .model_inputs import check_spatial_prompts
 
 
 def decode_masks(
-    sam: SamModel,
+    sam: SamModel | SamHQModel,
     image_embeddings: torch.Tensor,
     prompts: torch.Tensor,
     *,
+    intermediate_embeddings: torch.Tensor | None = None,
     input_points: torch.Tensor | None = None,
     input_labels: torch.Tensor | None = None,
     input_boxes: torch.Tensor | None = None,
@@ -24,9 +25,11 @@ def decode_masks(
     Runs SAM's mask decoder on language prompts; clicks and boxes, if any, stand before them.
 
     Args:
-        sam (`SamModel`): The segmenter.
+        sam (`SamModel` or `SamHQModel`): The segmenter.
         image_embeddings (`torch.Tensor` of shape `(E, d, height, width)`): One per expression.
         prompts (`torch.Tensor` of shape `(E, P, d)`): Language prompts.
+        intermediate_embeddings (`torch.Tensor` of shape `(E, height, width, SAM's hidden size)`, *optional*): For
+            SAM-HQ, as in [`SspSamImageFeatures`].
         input_points, input_labels, input_boxes, input_masks: As in `SspSamModel.forward`.
 
     Returns:
@@ -54,11 +57,14 @@ def decode_masks(
     prompts = prompts.unsqueeze(1)  # (E, 1, P, d)
     if sparse is not None:
         prompts = torch.cat([sparse.to(prompts.dtype), prompts], dim=2)
+    # SAM-HQ adds its refined mask to SAM's own, as it does by default.
+    refinement = {"hq_token_only": False, "intermediate_embeddings": [intermediate_embeddings]}
     masks, iou_scores = sam.mask_decoder(
         image_embeddings=image_embeddings,
         image_positional_embeddings=sam.get_image_wide_positional_embeddings().expand(num_expressions, -1, -1, -1),
         sparse_prompt_embeddings=prompts,
         dense_prompt_embeddings=dense.to(prompts.dtype),
         multimask_output=False,
+        **({} if intermediate_embeddings is None else refinement),
     )
     return masks.squeeze(1), iou_scores.squeeze(1)

@@ -70,6 +70,20 @@ def check_expressions(input_ids: torch.Tensor | None, attention_mask: torch.Tens
             )
 
 
+def check_full_length(input_ids: torch.Tensor, length: int):
+    """
+    Checks that expressions are padded to all positions of a text tower that reads the sentence at the last of them.
+
+    Raises:
+        ValueError: If `input_ids` of shape `(E, L)` have another L.
+    """
+    if input_ids.shape[1] != length:
+        raise ValueError(
+            f"expected input_ids padded to {length} positions, the last of which SigLIP reads the sentence at, "
+            f"got {input_ids.shape[1]}; the processor of SspSamProcessor.from_model_config pads them"
+        )
+
+
 def check_image_index(
     image_index: torch.Tensor | None, num_expressions: int, num_images: int, device: torch.device
 ) -> torch.Tensor:

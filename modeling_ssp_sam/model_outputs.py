@@ -19,10 +19,13 @@ class SspSamImageFeatures(ModelOutput):
         image_embeddings (`torch.Tensor` of shape `(B, d, height, width)`): SAM's image embeddings.
         patch_features (`torch.Tensor` of shape `(B, N, C)`): Semantic patches, normalised over tokens.
         last_hidden_state (`torch.Tensor` of shape `(B, 1 + N, hidden)`): The semantic tower's tokens after its final
-            norm, class token first. SAM's image embeddings in the single-tower model.
+            norm, CLIP's class token first; `(B, N, hidden)` of SigLIP. SAM's image embeddings in the single-tower
+            model.
         pooler_output (`torch.Tensor` of shape `(B, C)`, *optional*): The projected class token, if there is one.
         hidden_states, attentions (`tuple[torch.Tensor]`, *optional*): Of the semantic tower; of SAM's image encoder in
             the single-tower model.
+        intermediate_embeddings (`torch.Tensor` of shape `(B, height, width, SAM's hidden size)`, *optional*): What
+            SAM-HQ's mask decoder reads beside the image embeddings: its image encoder's first global layer.
     """
 
     image_embeddings: torch.Tensor | None = None
@@ -31,6 +34,7 @@ class SspSamImageFeatures(ModelOutput):
     pooler_output: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
+    intermediate_embeddings: torch.Tensor | None = None
 
 
 @dataclass

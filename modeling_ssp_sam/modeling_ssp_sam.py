@@ -6,8 +6,6 @@ Shapes: B images, E expressions, N = g * g patches, L words, C projection channe
 
 import torch
 from torch import nn
-from transformers import SamModel
-from transformers.models.clip.modeling_clip import CLIPVisionModelWithProjection
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
@@ -19,12 +17,12 @@ from .attention_adapters import (
     SspSamLinguisticAdapter,
     SspSamMLP,
     SspSamVerification,
-    places_with_words_first,
-    take_places,
+    take_positions,
+    words_first_positions,
 )
 from .losses import ssp_sam_loss
 from .mask_decoding import decode_masks
-from .model_inputs import check_expressions, check_image_index, check_labels, check_shape
+from .model_inputs import check_expressions, check_full_length, check_image_index, check_labels, check_shape
 from .model_outputs import SspSamImageFeatures, SspSamOutput, SspSamTextFeatures
 from .pretrained_model import SspSamPreTrainedModel
 from .prompt_generator import SspSamPromptGenerator
@@ -36,7 +34,7 @@ from .semantic_encoder import (
     read_clip_sentence,
     similarity_map,
 )
-from .towers import TowerSource, build_from_towers, build_text_tower
+from .towers import TowerSource, build_from_towers, build_sam, build_text_tower, build_vision_tower
 
 
 class SspSamModel(SspSamPreTrainedModel):
@@ -50,7 +48,7 @@ class SspSamModel(SspSamPreTrainedModel):
 
     def __init__(self, config: SspSamConfig):
         super().__init__(config)
-        text_size = config.text_config.hidden_size
+        text_size, projection_dim = config.text_config.hidden_size, config.projection_dim
         adapter_dim, prompt_size = config.adapter_dim, config.prompt_hidden_size
         # Prompts. The first child, so that the first layer that can be checkpointed is one that trains.
         self.prompt_generator = SspSamPromptGenerator(
@@ -66,21 +64,19 @@ class SspSamModel(SspSamPreTrainedModel):
             prompt_source=config.prompt_source,
         )
         # Towers.
-        self.sam = SamModel(config.sam_config)
-        if config.vision_config is not None:
-            self.vision_model = CLIPVisionModelWithProjection(config.vision_config)
-        else:
-            self.vision_model = None
+        self.sam = build_sam(config.sam_config)
+        self.vision_model = build_vision_tower(config.vision_config)
+        if self.vision_model is None:
+            channels = config.sam_config.vision_config.output_channels
             self.pooled_patches = SspSamPooledPatches(
-                image_channels=config.sam_config.vision_config.output_channels,
-                projection_dim=config.projection_dim,
-                grid_size=config.grid_size,
+                image_channels=channels, projection_dim=projection_dim, grid_size=config.grid_size
             )
+        if config.uses_siglip_vision:
+            self.patch_projection = nn.Linear(config.vision_config.hidden_size, projection_dim)
         self.text_model = build_text_tower(config.text_config)
         if not config.uses_clip_text:
-            self.sentence_projection = SspSamSentenceProjection(
-                text_size=text_size, projection_dim=config.projection_dim
-            )
+            sentence_size = config.text_config.projection_size if config.uses_siglip_text else text_size
+            self.sentence_projection = SspSamSentenceProjection(text_size=sentence_size, projection_dim=projection_dim)
         # Adapters, verification, fusion.
         if config.linguistic_adapter != "sentence" or config.verification != "none":
             self.word_projection = nn.Linear(text_size, adapter_dim)
@@ -88,7 +84,7 @@ class SspSamModel(SspSamPreTrainedModel):
             self.linguistic_adapter = SspSamLinguisticAdapter(
                 adapter_dim=adapter_dim, reads_padding=config.gru_reads_padding
             )
-        self.visual_adapter = SspSamMLP(config.projection_dim, adapter_dim, adapter_dim, adapter_dim)
+        self.visual_adapter = SspSamMLP(projection_dim, adapter_dim, adapter_dim, adapter_dim)
         if config.verification != "none":
             self.verification = SspSamVerification(
                 config,
@@ -123,11 +119,12 @@ class SspSamModel(SspSamPreTrainedModel):
         Builds a model from existing checkpoints of its towers; everything between them is new and must be trained.
 
         Args:
-            sam (`str`, `os.PathLike` or `SamModel`): The segmenter: a hub id, a folder or a model.
-            vision (`str`, `os.PathLike` or `PreTrainedModel`, *optional*): The semantic image tower: CLIP, or its
-                vision tower with or without projection. `None` makes the single-tower model.
-            text (`str`, `os.PathLike` or `PreTrainedModel`): The text tower: BERT, a BERT-like encoder, CLIP, or CLIP's
-                text tower.
+            sam (`str`, `os.PathLike` or `PreTrainedModel`): The segmenter, SAM or SAM-HQ: a hub id, a folder or a
+                model.
+            vision (`str`, `os.PathLike` or `PreTrainedModel`, *optional*): The semantic image tower: CLIP, SigLIP or
+                SigLIP 2 at a fixed resolution, or the vision tower of one of them. `None` makes the single-tower model.
+            text (`str`, `os.PathLike` or `PreTrainedModel`): The text tower: BERT, a BERT-like encoder, CLIP, SigLIP,
+                or the text tower of one of these.
             output_loading_info (`bool`, defaults to `False`): Also return the names of the new parameters.
             config_kwargs: Fields of [`SspSamConfig`] that the towers do not give, such as `num_prompt_tokens`.
 
@@ -193,12 +190,16 @@ class SspSamModel(SspSamPreTrainedModel):
         if self.vision_model is not None and semantic_pixel_values is None:
             raise ValueError("expected semantic_pixel_values beside the image, got None; the processor returns them")
         # 2. SAM's image embeddings.
-        vision_config = self.config.sam_config.vision_config
+        vision_config, intermediate_embeddings = self.config.sam_config.vision_config, None
         if image_embeddings is None:
             size = (vision_config.num_channels, vision_config.image_size, vision_config.image_size)
             check_shape("pixel_values", pixel_values, ("images", *size))
             encoded = self.sam.vision_encoder(pixel_values.to(self.dtype), return_dict=True, **kwargs)
             image_embeddings = encoded.last_hidden_state
+            if self.config.uses_sam_hq:
+                intermediate_embeddings = encoded.intermediate_embeddings[0]
+        elif self.config.uses_sam_hq:
+            raise ValueError("expected pixel_values, since SAM-HQ's mask decoder reads more than image_embeddings")
         else:
             side = vision_config.image_size // vision_config.patch_size
             check_shape("image_embeddings", image_embeddings, ("images", vision_config.output_channels, side, side))
@@ -209,21 +210,11 @@ class SspSamModel(SspSamPreTrainedModel):
             tokens, pooler_output = self.pooled_patches(image_embeddings), None
             patch_features, last_hidden_state = normalise_over_tokens(tokens), image_embeddings
         else:
-            size = (self.config.vision_config.num_channels, *[self.config.vision_config.image_size] * 2)
-            check_shape("semantic_pixel_values", semantic_pixel_values, ("images", *size))
             num_semantic, num_images = semantic_pixel_values.shape[0], image_embeddings.shape[0]
             if num_semantic != num_images:
                 raise ValueError(f"expected one semantic image per image, got {num_semantic} for {num_images}")
-            encoded = encode_image_with_surgery(
-                self.vision_model,
-                semantic_pixel_values.to(self.dtype),
-                self.config.num_surgery_layers,
-                return_dict=True,
-                **kwargs,
-            )
+            encoded, patch_features, pooler_output = self._encode_patches(semantic_pixel_values, **kwargs)
             last_hidden_state = encoded.last_hidden_state
-            tokens = self.vision_model.visual_projection(last_hidden_state)  # (B, 1 + N, C)
-            patch_features, pooler_output = normalise_over_tokens(tokens)[:, 1:], tokens[:, 0]
         return SspSamImageFeatures(
             image_embeddings=image_embeddings,
             patch_features=patch_features,
@@ -231,7 +222,23 @@ class SspSamModel(SspSamPreTrainedModel):
             pooler_output=pooler_output,
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
+            intermediate_embeddings=intermediate_embeddings,
         )
+
+    def _encode_patches(self, semantic_pixel_values: torch.Tensor, **kwargs):
+        """Returns the semantic tower's output, patches `(B, N, C)`, and the class token `(B, C)` if there is one."""
+        vision_config = self.config.vision_config
+        size = (vision_config.num_channels, vision_config.image_size, vision_config.image_size)
+        check_shape("semantic_pixel_values", semantic_pixel_values, ("images", *size))
+        pixels = semantic_pixel_values.to(self.dtype)
+        if self.config.uses_siglip_vision:
+            encoded = self.vision_model(pixels, return_dict=True, **kwargs)
+            tokens = self.patch_projection(encoded.last_hidden_state)
+            return encoded, normalise_over_tokens(tokens), None
+        num_layers = self.config.num_surgery_layers
+        encoded = encode_image_with_surgery(self.vision_model, pixels, num_layers, return_dict=True, **kwargs)
+        tokens = self.vision_model.visual_projection(encoded.last_hidden_state)  # (B, 1 + N, C)
+        return encoded, normalise_over_tokens(tokens)[:, 1:], tokens[:, 0]
 
     @can_return_tuple
     def get_text_features(
@@ -246,33 +253,43 @@ class SspSamModel(SspSamPreTrainedModel):
         Args:
             input_ids (`torch.LongTensor` of shape `(E, L)`).
             attention_mask (`torch.Tensor` of shape `(E, L)`, *optional*): 1 for words, 0 for padding on either side.
-                CLIP's text tower counts every id but 0 as a word instead, as the original does.
+                CLIP's text tower counts every id but 0 as a word instead, as the original does, and so does SigLIP's
+                with its padding id where no mask is given. These two read the padding, too.
             kwargs: `output_hidden_states` and `output_attentions`.
 
         Returns:
             [`SspSamTextFeatures`]
 
         Raises:
-            ValueError: If ids are missing, too many, or do not fit the mask.
+            ValueError: If ids are missing, too many, or do not fit the mask; or are too few for SigLIP's text tower,
+                which reads the sentence at the last of all its positions.
         """
-        check_expressions(input_ids, attention_mask, self.config.text_config)
+        text_config = self.config.text_config
+        check_expressions(input_ids, attention_mask, text_config)
+        word_mask = None if attention_mask is None else attention_mask.to(input_ids.dtype)
         if self.config.uses_clip_text:
             word_mask = (input_ids != 0).long()
             encoded = self.text_model.text_model(input_ids=input_ids, return_dict=True, **kwargs)
             word_states = encoded.last_hidden_state
             sentence = read_clip_sentence(self.text_model, word_states, input_ids)
+        elif self.config.uses_siglip_text:
+            check_full_length(input_ids, text_config.max_position_embeddings)
+            word_mask = (input_ids != text_config.pad_token_id).long() if word_mask is None else word_mask
+            encoded = self.text_model(input_ids=input_ids, return_dict=True, **kwargs)
+            word_states = encoded.last_hidden_state
+            sentence = self.sentence_projection(encoded.pooler_output)
         else:
-            word_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.to(input_ids.dtype)
+            word_mask = torch.ones_like(input_ids) if word_mask is None else word_mask
             # The tower counts positions from the first column, so words go there whatever the side of the padding.
-            places = places_with_words_first(word_mask)
+            positions = words_first_positions(word_mask)
             encoded = self.text_model(
-                input_ids=torch.zeros_like(input_ids).scatter(1, places, input_ids),
-                attention_mask=torch.zeros_like(word_mask).scatter(1, places, word_mask),
+                input_ids=torch.zeros_like(input_ids).scatter(1, positions, input_ids),
+                attention_mask=torch.zeros_like(word_mask).scatter(1, positions, word_mask),
                 return_dict=True,
                 **kwargs,
             )
-            sentence = self.sentence_projection(encoded.last_hidden_state)
-            word_states = take_places(encoded.last_hidden_state, places)
+            sentence = self.sentence_projection(encoded.last_hidden_state[:, 0])
+            word_states = take_positions(encoded.last_hidden_state, positions)
         sentence = nn.functional.normalize(sentence.float(), dim=-1).to(word_states.dtype)
         return SspSamTextFeatures(
             last_hidden_state=word_states,
@@ -341,63 +358,43 @@ class SspSamModel(SspSamPreTrainedModel):
         # 1. Images, once each.
         check_expressions(input_ids, attention_mask, self.config.text_config)
         num_expressions = input_ids.shape[0]
-        check_labels(num_expressions, mask_labels, box_labels, no_target_labels)
+        labels = {"mask_labels": mask_labels, "box_labels": box_labels, "no_target_labels": no_target_labels}
+        check_labels(num_expressions, **labels)
         if image_features is None:
-            image_features = self.get_image_features(
-                pixel_values, semantic_pixel_values, image_embeddings, return_dict=True
-            )
+            pixels = (pixel_values, semantic_pixel_values, image_embeddings)
+            image_features = self.get_image_features(*pixels, return_dict=True)
         elif pixel_values is not None or image_embeddings is not None:
             raise ValueError("expected image_features alone, got pixel_values or image_embeddings beside them")
-        image_embeddings, patch_features = image_features[:2]
-        image_index = check_image_index(
-            image_index, num_expressions, image_embeddings.shape[0], image_embeddings.device
-        )
+        image_embeddings = image_features.image_embeddings
+        num_images = image_embeddings.shape[0]
+        image_index = check_image_index(image_index, num_expressions, num_images, image_embeddings.device)
 
-        # 2. Expressions, and the patches each of them is about.
-        text_features = self.get_text_features(input_ids, attention_mask, return_dict=True)
-        patch_features = patch_features[image_index]  # (E, N, C)
-
-        # 3. Semantic-spatial prompts.
+        # 2. Expressions, and prompts from the patches that each of them is about.
+        text = self.get_text_features(input_ids, attention_mask, return_dict=True)
         fused_patches, maps = self.encode_semantic_spatial(
-            patch_features, text_features.last_hidden_state, text_features.pooler_output, text_features.word_mask
+            image_features.patch_features[image_index], text.last_hidden_state, text.pooler_output, text.word_mask
         )
         reg_token, prompts = self.prompt_generator(fused_patches, **kwargs)
 
-        # 4. Heads on the reg token.
+        # 3. Heads on the reg token.
         pred_boxes = self.box_head(reg_token).sigmoid() if self.config.use_box_head else None
         no_target_logits = self.no_target_head(reg_token).squeeze(-1) if self.config.use_no_target_head else None
 
-        # 5. SAM's mask decoder.
+        # 4. SAM's mask decoder.
         pred_masks = iou_scores = None
         if predict_masks:
-            pred_masks, iou_scores = self.decode_masks(
-                image_embeddings[image_index],
-                prompts,
-                input_points=input_points,
-                input_labels=input_labels,
-                input_boxes=input_boxes,
-                input_masks=input_masks,
-            )
+            inner = image_features.intermediate_embeddings
+            spatial = {"input_points": input_points, "input_labels": input_labels}
+            spatial |= {"input_boxes": input_boxes, "input_masks": input_masks}
+            spatial |= {"intermediate_embeddings": None if inner is None else inner[image_index]}
+            pred_masks, iou_scores = self.decode_masks(image_embeddings[image_index], prompts, **spatial)
 
-        # 6. Losses.
-        loss, loss_dict = ssp_sam_loss(
-            self.config,
-            pred_masks=pred_masks,
-            pred_boxes=pred_boxes,
-            no_target_logits=no_target_logits,
-            mask_labels=mask_labels,
-            box_labels=box_labels,
-            no_target_labels=no_target_labels,
-        )
-        return SspSamOutput(
-            loss=loss,
-            pred_masks=pred_masks,
-            pred_boxes=pred_boxes,
-            iou_scores=iou_scores,
-            no_target_logits=no_target_logits,
-            loss_dict=loss_dict or None,
-            **(maps if (self.config.output_attentions if output_attentions is None else output_attentions) else {}),
-        )
+        # 5. Losses.
+        predicted = {"pred_masks": pred_masks, "pred_boxes": pred_boxes, "no_target_logits": no_target_logits}
+        loss, loss_dict = ssp_sam_loss(self.config, **predicted, **labels)
+        wants_maps = self.config.output_attentions if output_attentions is None else output_attentions
+        maps = maps if wants_maps else {}
+        return SspSamOutput(loss=loss, loss_dict=loss_dict or None, iou_scores=iou_scores, **predicted, **maps)
 
     def encode_semantic_spatial(
         self, patch_features: torch.Tensor, word_states: torch.Tensor, sentence: torch.Tensor, word_mask: torch.Tensor
@@ -442,10 +439,10 @@ class SspSamModel(SspSamPreTrainedModel):
         return fused_patches, maps
 
     def decode_masks(
-        self, image_embeddings: torch.Tensor, prompts: torch.Tensor, **spatial_prompts: torch.Tensor | None
+        self, image_embeddings: torch.Tensor, prompts: torch.Tensor, **options: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Runs SAM's mask decoder on language prompts, as `mask_decoding.decode_masks` describes it."""
-        return decode_masks(self.sam, image_embeddings, prompts, **spatial_prompts)
+        return decode_masks(self.sam, image_embeddings, prompts, **options)
 
 
 __all__ = ["SspSamImageFeatures", "SspSamModel", "SspSamOutput", "SspSamPreTrainedModel", "SspSamTextFeatures"]

@@ -87,7 +87,7 @@ class SspSamPooledPatches(nn.Module):
 
 def normalise_over_tokens(features: torch.Tensor) -> torch.Tensor:
     """
-    Divides every channel by its norm over the *tokens*, the class token included.
+    Divides every channel by its norm over the *tokens*, the class token included where there is one.
 
     The original normalises over this axis, not over channels, and its weights depend on it.
 
@@ -101,15 +101,15 @@ def normalise_over_tokens(features: torch.Tensor) -> torch.Tensor:
 
 
 class SspSamSentenceProjection(nn.Module):
-    """Maps a BERT-like tower's first token to the channels in which patches are compared with the sentence."""
+    """Maps what a text tower says of the sentence to the channels in which patches are compared with it."""
 
     def __init__(self, *, text_size: int, projection_dim: int):
         super().__init__()
         self.projection = nn.Linear(text_size, projection_dim)
 
-    def forward(self, word_states: torch.Tensor) -> torch.Tensor:
-        """Turns `(B, L, text size)` word states into `(B, C)` sentence vectors, not yet normalised."""
-        return self.projection(word_states[:, 0])
+    def forward(self, sentence: torch.Tensor) -> torch.Tensor:
+        """Turns `(B, text size)` states into `(B, C)` sentence vectors, not yet normalised."""
+        return self.projection(sentence)
 
 
 def read_clip_sentence(text_model: nn.Module, word_states: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Builds a model from existing checkpoints of its towers: SAM, CLIP, and BERT or CLIP's text tower.
+"""Builds a model from existing checkpoints of its towers: SAM, CLIP or SigLIP, and BERT or the text tower of these.
 
 A tower is given as a hub id, a folder or a model. Its configuration and its weights are copied; a model handed over is
 neither changed nor shared.
@@ -11,14 +11,31 @@ import inspect
 import os
 
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel, SamHQModel, SamModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES, MODEL_MAPPING
-from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
+from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
+from transformers.models.siglip.modeling_siglip import SiglipTextModel, SiglipVisionModel
 from transformers.utils import logging
+
+from ..configuration.configuration_ssp_sam import SAM_TYPES, VISION_TYPES
 
 logger = logging.get_logger(__name__)
 
 TowerSource = str | os.PathLike | PreTrainedModel
+
+
+def build_sam(sam_config) -> SamModel | SamHQModel:
+    """Makes the segmenter that a configuration describes, with new weights."""
+    return SamHQModel(sam_config) if sam_config.model_type == "sam_hq" else SamModel(sam_config)
+
+
+def build_vision_tower(vision_config) -> PreTrainedModel | None:
+    """Makes the semantic image tower that a configuration describes, if any, with new weights."""
+    if vision_config is None:
+        return None
+    if vision_config.model_type == "siglip_vision_model":
+        return SiglipVisionModel(vision_config)
+    return CLIPVisionModelWithProjection(vision_config)
 
 
 def build_text_tower(text_config) -> PreTrainedModel:
@@ -26,13 +43,15 @@ def build_text_tower(text_config) -> PreTrainedModel:
     Makes the text tower that a configuration describes, with new weights and without a pooler, which nothing reads.
 
     Args:
-        text_config (`PreTrainedConfig`): Of CLIP's text tower, of BERT, or of any other encoder of words.
+        text_config (`PreTrainedConfig`): Of CLIP's or SigLIP's text tower, of BERT, or of any other encoder of words.
 
     Returns:
         `PreTrainedModel`
     """
     if text_config.model_type == "clip_text_model":
         return CLIPTextModelWithProjection(text_config)
+    if text_config.model_type == "siglip_text_model":
+        return SiglipTextModel(text_config)
     tower_class = MODEL_MAPPING.get(type(text_config), None)
     if tower_class is None:
         return AutoModel.from_config(text_config)
@@ -61,14 +80,15 @@ def build_from_towers(
     """
     # 1. What each tower is.
     configs = {
-        "sam_config": _read_config("sam", sam, ("sam",)),
-        "vision_config": None if vision is None else _read_clip_config("vision", vision),
+        "sam_config": _read_config("sam", sam, SAM_TYPES),
+        "vision_config": None if vision is None else _read_vision_config(vision),
         "text_config": _read_text_config(text),
     }
     given_twice = sorted(configs.keys() & config_kwargs.keys())
     if given_twice:
         raise ValueError(f"expected no {' or '.join(given_twice)}, which the tower itself gives")
-    if vision is None and configs["text_config"].model_type == "clip_text_model":
+    if not hasattr(configs["vision_config"], "projection_dim") and hasattr(configs["text_config"], "projection_dim"):
+        # CLIP's text tower projects its sentences, and here no image tower does so with its patches.
         config_kwargs.setdefault("projection_dim", configs["text_config"].projection_dim)
     # 2. A model of these sizes.
     model = model_class(model_class.config_class(**configs, **config_kwargs))
@@ -104,27 +124,35 @@ def _read_config(role: str, source: TowerSource, model_types: tuple[str, ...] | 
     return config
 
 
-def _read_clip_config(role: str, source: TowerSource):
-    """Reads the configuration of one of CLIP's towers, from that tower or from all of CLIP."""
-    config = _read_config(role, source, ("clip", f"clip_{role}_model"))
-    if config.model_type == "clip":
-        # All of CLIP projects to the size in its common configuration; a tower alone, to that in its own.
-        projection_dim, config = config.projection_dim, getattr(config, f"{role}_config")
-        config.projection_dim = projection_dim
+def _read_vision_config(source: TowerSource):
+    """Reads the configuration of a semantic image tower, from that tower or from all of CLIP or SigLIP."""
+    config = _read_part("vision", source, ("clip", "siglip", *VISION_TYPES))
+    if config.model_type == "siglip_vision_model":
+        config.vision_use_head = False  # its pooled image, which nothing reads
     return config
 
 
 def _read_text_config(source: TowerSource):
     """Reads the configuration of a text tower, and refuses what is no encoder of words."""
     config = _read_config("text", source)
-    if config.model_type in ("clip", "clip_text_model"):
-        return _read_clip_config("text", source)
+    if config.model_type in ("clip", "siglip", "clip_text_model", "siglip_text_model"):
+        return _read_part("text", source, (config.model_type,))
     if config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES or config.is_encoder_decoder:
         raise ValueError(
-            f"expected text to be CLIP or a BERT-like encoder, got model type {config.model_type!r} "
+            f"expected text to be CLIP, SigLIP or a BERT-like encoder, got model type {config.model_type!r} "
             f"from {_describe(source)}"
         )
     return config
+
+
+def _read_part(role: str, source: TowerSource, model_types: tuple[str, ...]):
+    """Reads the configuration of a tower of CLIP or SigLIP, from that tower or from the whole."""
+    config = _read_config(role, source, model_types)
+    if config.model_type == "clip":
+        # All of CLIP projects to the size in its common configuration; a tower alone, to that in its own.
+        projection_dim, config = config.projection_dim, getattr(config, f"{role}_config")
+        config.projection_dim = projection_dim
+    return getattr(config, f"{role}_config") if config.model_type == "siglip" else config
 
 
 def _copy_weights(source: TowerSource, tower: PreTrainedModel) -> set[str]:

@@ -45,7 +45,7 @@ def calibrate(probability: float, temperature: float, bias: float) -> float:
     return 0.5 + 0.5 * math.tanh((logit / temperature + bias) / 2)
 
 
-def read_answer(
+def read_prediction(
     logits: torch.Tensor,
     no_target_probability: float | None,
     box_cxcywh: Any,
@@ -62,8 +62,8 @@ def read_answer(
     Let p be the probability of no target (0 without a head), f the mean probability of the pixels above
     `mask_threshold` (of the best pixel, where there is none) and c = sigmoid(logit(f) / score_temperature +
     score_bias). Nothing is meant if p exceeds `no_target_threshold`, or if the mask is empty or has fewer than
-    `min_mask_pixels` pixels. The score is the probability that the answer is right: (1 - p) c for a mask, p where the
-    head says that nothing is meant, 1 - (1 - p) c where the pixels say so.
+    `min_mask_pixels` pixels. The score is the probability that the prediction is right: (1 - p) c for a mask, p where
+    the head says that nothing is meant, 1 - (1 - p) c where the pixels say so.
 
     Args:
         logits (`torch.Tensor`): (H, W) mask logits at image size.

@@ -19,7 +19,8 @@ from .canvas_geometry import fit_segmenter
 from .expressions import align, count_per_image, flatten_text, is_spelled, stack_boxes, stack_masks, stack_points
 from .image_inputs import flatten_images
 from .image_processing_ssp_sam import SspSamImageProcessor, SspSamImageProcessorKwargs
-from .post_processing import image_of_each, read_answer, size_rows, upsample_logits
+from .post_processing import image_of_each, read_prediction, size_rows, upsample_logits
+from .processor_defaults import image_defaults, text_defaults
 
 logger = logging.get_logger(__name__)
 
@@ -96,23 +97,12 @@ class SspSamProcessor(ProcessorMixin):
             kwargs: Arguments of [`SspSamProcessor`] that go before what the configuration says.
 
         Returns:
-            [`SspSamProcessor`]: With the paper's template, padding to the full length with id 0 where the text tower
-            is CLIP's, and the paper's 50-pixel rule where the model has no no-target head.
+            [`SspSamProcessor`]: With SigLIP's normalisation of the semantic canvas where that tower is SigLIP's; with
+            the paper's template and padding to the full length where the text tower is CLIP's (with id 0) or SigLIP's
+            (on the right); and with the paper's 50-pixel rule where the model has no no-target head.
         """
-        image_processor = SspSamImageProcessor(
-            size={"longest_edge": config.sam_config.vision_config.image_size},
-            semantic_size=None if config.vision_config is None else config.vision_config.image_size,
-            mask_size=config.mask_size,
-        )
-        # A tokenizer may allow fewer tokens than there are positions, as RoBERTa's does.
-        positions = getattr(config.text_config, "max_position_embeddings", tokenizer.model_max_length)
-        fields = {
-            "max_expression_length": min(positions, tokenizer.model_max_length),
-            "min_mask_pixels": 0 if config.use_no_target_head else 50,
-        }
-        if config.uses_clip_text:
-            fields.update(expression_template="{}.", expression_padding="max_length", pad_token_id=0)
-        return cls(image_processor, tokenizer, **{**fields, **kwargs})
+        image_processor = SspSamImageProcessor(**image_defaults(config))
+        return cls(image_processor, **{**text_defaults(config, tokenizer), **kwargs})
 
     @property
     def text_kwargs(self) -> dict[str, Any]:
@@ -195,9 +185,7 @@ class SspSamProcessor(ProcessorMixin):
             if text is not None:
                 counts = count_per_image(text, len(images))
                 data["image_index"] = np.repeat(np.arange(len(images)), counts)
-                labels = {
-                    name: None if values is None else align(values, text, name) for name, values in labels.items()
-                }
+                labels = {name: align(values, text, name) for name, values in labels.items() if values is not None}
             data.update(
                 self.image_processor(
                     images,
@@ -211,14 +199,18 @@ class SspSamProcessor(ProcessorMixin):
 
         # 4. Clicks, boxes and masks beside the words.
         if given:
-            prompts = {name: align(values, text, f"input_{name}") for name, values in prompts.items()}
-            where = (data["image_index"], data["original_sizes"].tolist(), data["reshaped_input_sizes"].tolist())
-            point_labels = align(input_labels, text, "input_labels")
-            data.update(stack_points(prompts["points"], point_labels, *where, self.point_pad_value))
-            data["input_boxes"] = stack_boxes(prompts["boxes"], *where)
-            data["input_masks"] = stack_masks(prompts["masks"])
+            data.update(self._spatial_prompts(prompts, input_labels, text, data))
         data = {name: value for name, value in data.items() if value is not None}
         return BatchFeature(data, tensor_type=tensor_types[text is not None])
+
+    def _spatial_prompts(self, prompts: dict[str, Any], labels: Any, text: Any, data: dict[str, Any]) -> dict[str, Any]:
+        # What `text` is nested like, one row per expression, from pixels of the images to those of SAM's canvas.
+        prompts = {name: align(values, text, f"input_{name}") for name, values in prompts.items()}
+        where = (data["image_index"], data["original_sizes"].tolist(), data["reshaped_input_sizes"].tolist())
+        point_labels = align(labels, text, "input_labels")
+        placed = stack_points(prompts["points"], point_labels, *where, self.point_pad_value)
+        boxes, masks = stack_boxes(prompts["boxes"], *where), stack_masks(prompts["masks"])
+        return {**placed, "input_boxes": boxes, "input_masks": masks}
 
     def _tokenize(
         self, expressions: list[tuple[str, str]], *, padding, truncation=True, max_length=None, **kwargs
@@ -276,13 +268,13 @@ class SspSamProcessor(ProcessorMixin):
         clicked: Any = None,
     ) -> list[dict[str, Any]]:
         r"""
-        Turns the outputs of [`SspSamModel`] into one answer per expression.
+        Turns the outputs of [`SspSamModel`] into one prediction per expression.
 
         Let p be the sigmoid of the no-target logit (0 without such a head), f the mean probability of the pixels above
         `mask_threshold` (of the best pixel, where there is none) and
         c = sigmoid(logit(f) / `score_temperature` + `score_bias`), the confidence in the mask. Nothing is meant if
         p > `no_target_threshold`, or if the mask is empty or has fewer than `min_mask_pixels` pixels. `score` is the
-        probability that the answer is right: (1 - p) c for a mask; p where the head says that nothing is meant;
+        probability that the prediction is right: (1 - p) c for a mask; p where the head says that nothing is meant;
         1 - (1 - p) c where the pixels say so. It is calibrated as far as temperature and bias are fitted.
 
         Args:
@@ -330,12 +322,12 @@ class SspSamProcessor(ProcessorMixin):
             raise ValueError(f"expected clicked for each of {len(pred_masks)} expressions, got {len(clicked)} values")
 
         # One expression at a time: masks at image size are large.
-        answers = []
+        predictions = []
         for row, image in enumerate(image_index):
             size_hw = original_sizes[image]
             resized_hw = reshaped[image] if reshaped else fit_segmenter(size_hw, longest_edge)
-            answers.append(
-                read_answer(
+            predictions.append(
+                read_prediction(
                     upsample_logits(pred_masks[row, 0], canvas_hw, resized_hw, size_hw),
                     no_target[row] if no_target else None,
                     boxes[row] if boxes and not clicked[row] else None,
@@ -343,7 +335,7 @@ class SspSamProcessor(ProcessorMixin):
                     **settings,
                 )
             )
-        return answers
+        return predictions
 
 
 __all__ = ["SspSamProcessor"]

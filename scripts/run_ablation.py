@@ -27,8 +27,9 @@ from ssp_sam.training.run_log import SUMMARY_FILE
 from ssp_sam.training.train import main as train
 
 MAIN_ROW = "main"
-# The depth is not an adapter, and the surgery is CLIP's, which the single-tower model lacks.
-ROWS = {MAIN_ROW: {}} | {name: fields for name, fields in ABLATIONS.items() if name != "layer_ablation"}
+# Depth and SigLIP's towers are no adapters; and the surgery is CLIP's, which the single-tower model lacks.
+OTHER_ROWS = ("layer_ablation", "siglip2")
+ROWS = {MAIN_ROW: {}} | {name: fields for name, fields in ABLATIONS.items() if name not in OTHER_ROWS}
 MEANINGS = {
     MAIN_ROW: "both adapters, verification, prompt tokens",
     "only_LAD": "linguistic adapter alone; prompted by the patches",

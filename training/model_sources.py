@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, SamModel
+from transformers import AutoModel, AutoTokenizer
 
 from ..configuration.configuration_ssp_sam import SspSamConfig
 from ..configuration.presets import preset_fields
@@ -92,7 +92,7 @@ def _build_around_towers(arguments: ModelArguments) -> tuple[SspSamModel, SspSam
     for name in ("vision_config", "text_config"):  # the towers say their own sizes
         fields.pop(name, None)
     # Not a size but the paper's own epsilon of SAM's norms, which the towers' configurations lack.
-    towers["sam"] = SamModel.from_pretrained(towers["sam"], dtype=torch.float32)
+    towers["sam"] = AutoModel.from_pretrained(towers["sam"], dtype=torch.float32)
     for name, value in sam_fields.get("mask_decoder_config", {}).items():
         setattr(towers["sam"].config.mask_decoder_config, name, value)
     model = SspSamModel.from_towers(**towers, **fields)

@@ -22,7 +22,7 @@ from ...configuration.presets import preset_fields
 from ...processing.processing_ssp_sam import SspSamProcessor
 from ..modeling_ssp_sam import SspSamModel
 from .checkpoint_files import CheckpointError, read_weights
-from .sizes import Shapes, infer_fields
+from .sizes import Shapes, infer_fields, is_siglip
 from .towers import NamedWeights, add_clip, add_sam
 from .weight_map import ORIGINAL_RULES, shortened
 
@@ -88,12 +88,12 @@ def convert_weights(
         weights (`NamedWeights`): What [`read_original`] returned; towers are added to it.
         output (`str` or `Path`): Folder to write; it must not hold anything yet.
         clip, clip_model (*optional*): Where the CLIP towers come from when the checkpoint has none: OpenAI's file, or
-            the folder or hub id of a `CLIPModel`.
+            the folder or hub id of a `CLIPModel`; a `SiglipModel` for the variant `"siglip2"`.
         sam, sam_model (*optional*): Where SAM's image and prompt encoders come from when the checkpoint has none:
             Meta's file, or the folder or hub id of a `SamModel`.
         allow_other_sam (`bool`, defaults to `False`): Take a SAM other than the paper's ViT-H.
-        tokenizer (`str`, *optional*): Folder or hub id of CLIP's tokenizer; that of `clip_model` when not given.
-        variant (`str`, defaults to `"paper"`): The row of the ablation that was trained; shapes do not tell.
+        tokenizer (`str`, *optional*): Folder or hub id of the towers' tokenizer; that of `clip_model` when not given.
+        variant (`str`, defaults to `"paper"`): The row of the ablation that was trained; shapes tell `"siglip2"` alone.
         num_heads (`int`, *optional*): Heads of adapters, prompt generator and mask decoder; shapes do not tell.
         dtype (`str`, defaults to `"float32"`): Precision of the written weights.
         max_shard_size (`str` or `int`, defaults to `"500MB"`): Largest file of weights.
@@ -110,6 +110,7 @@ def convert_weights(
 
     # 1. The towers that the checkpoint leaves out, sizes, and what they make of the model.
     with _told_in_one_sentence(weights.source):
+        variant = find_variant(weights.shapes(), variant)
         clip_fields = add_clip(weights, clip, clip_model)
         add_sam(weights, sam, sam_model, allow_other_sam, say)
         config = make_config(weights.shapes(), variant, num_heads, clip_fields)
@@ -155,6 +156,23 @@ def _told_in_one_sentence(source: str):
 
 
 # ---- the model -----------------------------------------------------------------------------------------------------
+
+
+def find_variant(shapes: Shapes, variant: str) -> str:
+    """
+    Returns the variant, `"siglip2"` where the weights say so and the main model is asked for.
+
+    Raises:
+        CheckpointError: If the towers are not those of the variant.
+    """
+    if is_siglip(shapes) and variant == MAIN_VARIANT:
+        return "siglip2"
+    if is_siglip(shapes) != (variant == "siglip2"):
+        has = "has" if is_siglip(shapes) else "lacks"
+        raise CheckpointError(
+            f"{shapes.source} {has} patch_proj, which checkpoints on SigLIP have; got variant {variant!r}"
+        )
+    return variant
 
 
 def make_config(shapes: Shapes, variant: str, num_heads: int | None, clip_fields: dict[str, Any]) -> SspSamConfig:
@@ -227,7 +245,7 @@ _MAIN_FIELDS = {
 
 
 def make_processor(config: SspSamConfig, tokenizer: str | None) -> SspSamProcessor | None:
-    """Returns the processor with CLIP's tokenizer, or `None` where no tokenizer was given."""
+    """Returns the processor with the towers' tokenizer, or `None` where no tokenizer was given."""
     if tokenizer is None:
         return None
     try:
@@ -236,10 +254,14 @@ def make_processor(config: SspSamConfig, tokenizer: str | None) -> SspSamProcess
         raise ValueError(f"cannot load a tokenizer from {tokenizer}: {str(error).strip().splitlines()[0]}") from error
     text_config: Any = config.text_config
     vocabulary, largest = text_config.vocab_size, max(loaded.get_vocab().values())
-    if largest >= vocabulary or loaded.eos_token_id != largest:
+    if config.uses_siglip_text:
+        name, wanted, found, fits = "padding", 0, loaded.pad_token_id, loaded.pad_token_id == 0
+    else:
+        name, wanted, found, fits = "end of text", "the largest id", loaded.eos_token_id, loaded.eos_token_id == largest
+    if largest >= vocabulary or not fits:
         raise ValueError(
-            f"the tokenizer of {tokenizer} does not fit the text tower: the end of text is read at the largest id, "
-            f"below {vocabulary}; its end of text is {loaded.eos_token_id}, its largest id {largest}"
+            f"the tokenizer of {tokenizer} does not fit the text tower, which knows ids below {vocabulary} and whose "
+            f"{name} is {wanted}; its {name} is {found}, its largest id {largest}"
         )
     return SspSamProcessor.from_model_config(config, loaded)
 

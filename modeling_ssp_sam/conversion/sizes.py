@@ -1,8 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Reads the sizes of a model off the shapes of its weights, so that nobody has to type them.
 
-What shapes do not tell: the attention heads of adapters, prompt generator and mask decoder, 8 in the original. CLIP's
-heads are 64 wide, those of SAM's image encoder as wide as its relative positions.
+What shapes do not tell: the attention heads of adapters, prompt generator and mask decoder, 8 in the original. Heads of
+CLIP and SigLIP are 64 wide, those of SAM's image encoder as wide as its relative positions.
 """
 
 import re
@@ -34,12 +34,17 @@ class Shapes:
         return len(numbers)
 
 
+def is_siglip(shapes: Shapes) -> bool:
+    """Returns whether the adapters were trained on SigLIP's towers, whose patches they project themselves."""
+    return "patch_projection.weight" in shapes
+
+
 def infer_fields(shapes: Shapes, num_heads: int | None) -> dict[str, Any]:
     """
     Returns the configuration fields that shapes tell.
 
     Args:
-        shapes (`Shapes`): Of all weights of a model with CLIP's two towers.
+        shapes (`Shapes`): Of all weights of a model with the two towers of CLIP or SigLIP.
         num_heads (`int`, *optional*): Heads of adapters, prompt generator and mask decoder; 8, of at least 8 channels
             each, when not given.
 
@@ -53,8 +58,7 @@ def infer_fields(shapes: Shapes, num_heads: int | None) -> dict[str, Any]:
     num_heads = min(8, max(1, prompt_size // 8)) if num_heads is None else num_heads
     return {
         "sam_config": _sam(shapes, num_heads),
-        "vision_config": _clip_vision(shapes),
-        "text_config": _clip_text(shapes),
+        **(_siglip(shapes) if is_siglip(shapes) else _clip(shapes)),
         "adapter_dim": adapter_dim,
         "verification_attention_heads": num_heads,
         "num_prompt_tokens": shapes["prompt_generator.prompt_tokens.weight"][0],
@@ -67,37 +71,45 @@ def infer_fields(shapes: Shapes, num_heads: int | None) -> dict[str, Any]:
     }
 
 
-def _clip_vision(shapes: Shapes) -> dict[str, Any]:
-    tower = "vision_model.vision_model"
-    width, _, patch, _ = shapes[f"{tower}.embeddings.patch_embedding.weight"]
-    positions = shapes[f"{tower}.embeddings.position_embedding.weight"][0] - 1
-    grid = round(positions**0.5)
-    if grid**2 != positions:
-        raise CheckpointError(f"{shapes.source}: CLIP's image tower has {positions} patches, which are no square grid")
+def _clip(shapes: Shapes) -> dict[str, Any]:
+    vision = _vision(shapes, "vision_model.vision_model", num_class_tokens=1)
+    text = _text(shapes, "text_model.text_model")
+    text |= {"bos_token_id": text["vocab_size"] - 2, "eos_token_id": text["vocab_size"] - 1}
     return {
-        "hidden_size": width,
-        "intermediate_size": shapes[f"{tower}.encoder.layers.0.mlp.fc1.weight"][0],
-        "projection_dim": shapes["vision_model.visual_projection.weight"][0],
-        "num_hidden_layers": shapes.count(f"{tower}.encoder.layers."),
-        "num_attention_heads": max(1, width // 64),
-        "image_size": grid * patch,
-        "patch_size": patch,
+        "vision_config": {**vision, "projection_dim": shapes["vision_model.visual_projection.weight"][0]},
+        "text_config": {**text, "projection_dim": shapes["text_model.text_projection.weight"][0]},
     }
 
 
-def _clip_text(shapes: Shapes) -> dict[str, Any]:
-    tower = "text_model.text_model"
-    vocabulary, width = shapes[f"{tower}.embeddings.token_embedding.weight"]
+def _siglip(shapes: Shapes) -> dict[str, Any]:
     return {
-        "vocab_size": vocabulary,
-        "bos_token_id": vocabulary - 2,
-        "eos_token_id": vocabulary - 1,
+        "vision_config": _vision(shapes, "vision_model", num_class_tokens=0),
+        "text_config": {**_text(shapes, "text_model"), "projection_size": shapes["text_model.head.weight"][0]},
+        "projection_dim": shapes["patch_projection.weight"][0],
+    }
+
+
+def _vision(shapes: Shapes, tower: str, num_class_tokens: int) -> dict[str, Any]:
+    width, _, patch, _ = shapes[f"{tower}.embeddings.patch_embedding.weight"]
+    num_patches = shapes[f"{tower}.embeddings.position_embedding.weight"][0] - num_class_tokens
+    grid = round(num_patches**0.5)
+    if grid**2 != num_patches:
+        raise CheckpointError(f"{shapes.source}: the image tower has {num_patches} patches, which are no square grid")
+    return {**_layers(shapes, tower, width), "image_size": grid * patch, "patch_size": patch}
+
+
+def _text(shapes: Shapes, tower: str) -> dict[str, Any]:
+    vocabulary, width = shapes[f"{tower}.embeddings.token_embedding.weight"]
+    positions = shapes[f"{tower}.embeddings.position_embedding.weight"][0]
+    return {**_layers(shapes, tower, width), "vocab_size": vocabulary, "max_position_embeddings": positions}
+
+
+def _layers(shapes: Shapes, tower: str, width: int) -> dict[str, Any]:
+    return {
         "hidden_size": width,
         "intermediate_size": shapes[f"{tower}.encoder.layers.0.mlp.fc1.weight"][0],
-        "projection_dim": shapes["text_model.text_projection.weight"][0],
         "num_hidden_layers": shapes.count(f"{tower}.encoder.layers."),
         "num_attention_heads": max(1, width // 64),
-        "max_position_embeddings": shapes[f"{tower}.embeddings.position_embedding.weight"][0],
     }
 
 

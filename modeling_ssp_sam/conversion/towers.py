@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""The towers a checkpoint of the original may leave out: CLIP and SAM's encoders, read from their own files."""
+"""The towers a checkpoint of the original may leave out: CLIP or SigLIP, and SAM's encoders, from their own files."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, CLIPConfig, SamConfig
+from transformers import AutoConfig, CLIPConfig, SamConfig, SiglipConfig
 from transformers.utils import cached_file
 
 from .checkpoint_files import CheckpointError, read_weights
-from .sizes import Shapes
+from .sizes import Shapes, is_siglip
 from .weight_map import (
     CLIP_RULES,
     HF_CLIP_RULES,
     HF_SAM_RULES,
     SAM_RULES,
+    SIGLIP_RULES,
     original_names,
     rename_weights,
     shortened,
@@ -27,6 +28,7 @@ CLIP_PARTS = ("vision_model.", "text_model.")
 SAM_PARTS = ("sam.vision_encoder.", "sam.prompt_encoder.", "sam.shared_image_embedding.")
 # Where the paper's towers come from on the Hub, by the number of CLIP's patches.
 CLIP_ON_HUB = {14 * 14: "openai/clip-vit-base-patch16", 24 * 24: "openai/clip-vit-large-patch14-336"}
+SIGLIP_ON_HUB = "google/siglip2-base-patch16-224"
 SAM_ON_HUB = "facebook/sam-vit-huge"
 SAM_WIDTHS = {768: "ViT-B", 1024: "ViT-L", 1280: "ViT-H"}
 
@@ -88,11 +90,13 @@ def tower_sources(weights: NamedWeights) -> tuple[dict[str, str], list[str]]:
     """
     shapes = weights.shapes()
     patches = shapes["prompt_generator.positions.weight"][0] - 1 - shapes["prompt_generator.prompt_tokens.weight"][0]
-    clip = CLIP_ON_HUB.get(patches, CLIP_ON_HUB[14 * 14])  # the vocabulary is the same for all; towers are compared
+    kind, clip = "CLIP", CLIP_ON_HUB.get(patches, CLIP_ON_HUB[14 * 14])  # one vocabulary for all; towers are compared
+    if is_siglip(shapes):
+        kind, clip = "SigLIP", SIGLIP_ON_HUB
     if all(weights.has(part) for part in CLIP_PARTS):
         sources, lines = {"tokenizer": clip}, [f"the tokenizer comes from {clip}"]
     else:
-        sources, lines = {"clip_model": clip}, [f"CLIP, which the checkpoint leaves out, comes from {clip}"]
+        sources, lines = {"clip_model": clip}, [f"{kind}, which the checkpoint leaves out, comes from {clip}"]
     if not all(weights.has(part) for part in SAM_PARTS):
         sources["sam_model"] = SAM_ON_HUB
         lines.append(f"SAM's image encoder, which the checkpoint leaves out, comes from {SAM_ON_HUB}")
@@ -100,25 +104,34 @@ def tower_sources(weights: NamedWeights) -> tuple[dict[str, str], list[str]]:
 
 
 def add_clip(weights: NamedWeights, clip, clip_model) -> dict[str, Any]:
-    """Fills missing CLIP towers and returns the configuration fields that a `CLIPModel` knows beyond its shapes."""
-    filled = [part for part in CLIP_PARTS if not weights.has(part)]
+    """
+    Fills missing towers of CLIP or SigLIP.
+
+    Returns:
+        The configuration fields that a `CLIPModel` or `SiglipModel` knows beyond its shapes.
+    """
+    filled, siglip = [part for part in CLIP_PARTS if not weights.has(part)], is_siglip(weights.shapes())
+    if clip is not None and siglip:
+        raise CheckpointError(
+            f"{weights.source} was trained on SigLIP, got a file of CLIP ({clip}); give a SiglipModel by --clip-model"
+        )
     if clip is None and clip_model is None:
         if filled:
-            raise CheckpointError(
-                f"{weights.source} holds no CLIP (no name begins with encoder.); give --clip or --clip-model"
-            )
+            kind, remedy = ("SigLIP", "a SiglipModel by --clip-model") if siglip else ("CLIP", "--clip or --clip-model")
+            raise CheckpointError(f"{weights.source} holds no {kind} (no name begins with encoder.); give {remedy}")
         return {}
     fields: dict[str, Any] = {}
     if clip is not None:
         given = NamedWeights.of(read_weights(clip), CLIP_RULES, str(clip))
     elif filled:
-        config, given = read_hub_model(CLIPConfig, clip_model, HF_CLIP_RULES)
+        kind = (SiglipConfig, SIGLIP_RULES) if siglip else (CLIPConfig, HF_CLIP_RULES)
+        config, given = read_hub_model(kind[0], clip_model, kind[1])
         kept = ("num_attention_heads", "hidden_act", "layer_norm_eps")
         for part in ("vision_config", "text_config"):
             fields[part] = {name: getattr(getattr(config, part), name) for name in kept}
     else:
         return {}  # only its tokenizer is wanted
-    if filled:
+    if filled and not siglip:
         check_clip_fits(weights, given)
     weights.fill(given, CLIP_PARTS)
     return fields

@@ -61,6 +61,17 @@ CLIP_RULES = (
     Rule(r"input_resolution|context_length|vocab_size", None),
 )
 
+# transformers' own SiglipModel, which the original's variant on SigLIP 2 holds as it is.
+SIGLIP_RULES = (
+    # The image tower's pooled image, which nothing reads.
+    Rule(r"vision_model\.head\..+", None),
+    # The numbers from 0 on, which files of older versions carry.
+    Rule(r"(?:vision|text)_model\.embeddings\.position_ids", None),
+    Rule(r"(vision|text)_model\.(.+)", r"\1_model.\2"),
+    # Read by SigLIP's contrastive loss alone.
+    Rule(r"logit_(?:scale|bias)", None),
+)
+
 _SAM_HEAD = r"(output_hypernetworks_mlps\.\d+|iou_prediction_head)"
 
 SAM_RULES = (
@@ -98,6 +109,9 @@ SAM_RULES = (
 
 ADAPTER_RULES = (
     Rule(r"clip_proj\.(weight|bias)", r"word_projection.\1"),
+    # The variant on SigLIP alone: CLIP's towers project themselves.
+    Rule(r"patch_proj\.(weight|bias)", r"patch_projection.\1"),
+    Rule(r"sent_proj\.(weight|bias)", r"sentence_projection.projection.\1"),
     Rule(r"text_proj\.((?:weight|bias)_[ih]h_l0)", r"linguistic_adapter.forward_gru.\1"),
     Rule(r"text_proj\.((?:weight|bias)_[ih]h_l0)_reverse", r"linguistic_adapter.backward_gru.\1"),
     Rule(r"phrase_attn\.fc\.(weight|bias)", r"linguistic_adapter.word_score.\1"),
@@ -149,7 +163,7 @@ def prefixed(prefix: str, rules: Iterable[Rule]) -> tuple[Rule, ...]:
     return tuple(rule._replace(original=f"{prefix}(?:{rule.original})") for rule in rules)
 
 
-ORIGINAL_RULES = ADAPTER_RULES + prefixed(r"encoder\.", CLIP_RULES) + prefixed(r"sam\.", SAM_RULES)
+ORIGINAL_RULES = ADAPTER_RULES + prefixed(r"encoder\.", CLIP_RULES + SIGLIP_RULES) + prefixed(r"sam\.", SAM_RULES)
 
 # transformers' own CLIPModel and SamModel, which need no more than their place in the whole.
 HF_CLIP_RULES = (

@@ -25,13 +25,14 @@ def add_parser(commands):
     parser.add_argument(
         "--clip-model",
         metavar="ID_OR_DIR",
-        help="a CLIPModel on the Hub or in a folder: its tokenizer, and the encoder if needed",
+        help="a CLIPModel, or for siglip2 a SiglipModel, on the Hub or in a folder: its tokenizer, and the encoder "
+        "if needed",
     )
     sam = parser.add_mutually_exclusive_group()
     sam.add_argument("--sam", metavar="FILE", help="Meta's SAM file, for checkpoints without SAM's image encoder")
     sam.add_argument("--sam-model", metavar="ID_OR_DIR", help="a SamModel on the Hub or in a folder, for the same")
     parser.add_argument("--allow-other-sam", action="store_true", help="take a SAM other than the paper's ViT-H")
-    parser.add_argument("--tokenizer", metavar="ID_OR_DIR", help="CLIP's tokenizer (default: that of --clip-model)")
+    parser.add_argument("--tokenizer", metavar="ID_OR_DIR", help="the tokenizer (default: that of --clip-model)")
     parser.add_argument(
         "--variant", default="paper", choices=["paper", *ABLATIONS], help="row of the ablation (default: paper)"
     )

@@ -157,9 +157,12 @@ def export_onnx(
 
     Raises:
         ImportError: If a package that writes ONNX is missing.
-        ValueError: If the processor does what the script cannot, the type is another, or `folder` is a file.
+        ValueError: If the processor does what the script cannot, the type is another, `folder` is a file, or the
+            segmenter is SAM-HQ, whose mask decoder reads more than the graph of the images hands on.
     """
     folder = Path(folder)
+    if model.config.uses_sam_hq:
+        raise ValueError("expected a model with SAM as its segmenter, got SAM-HQ, which is not exported to ONNX")
     _check(processor, folder, dtype)
     # Only now, since these need packages that not everybody has.
     from transformers.exporters import ExportedModel, ExportFormat
@@ -167,9 +170,11 @@ def export_onnx(
     with _quiet():
         model = _exportable_copy(model, dtype)
         features, inputs = _sample_inputs(model)
+        # SigLIP's text tower reads the sentence at the last of all its positions.
+        fixed = ("words",) if model.config.uses_siglip_text else ()
         components = {
             "image_encoder": _export(ImageEncoder(model), inputs["image_encoder"]),
-            "mask_decoder": _export(MaskDecoder(model), {**features, **inputs["mask_decoder"]}),
+            "mask_decoder": _export(MaskDecoder(model), {**features, **inputs["mask_decoder"]}, fixed),
         }
         exported = ExportedModel(components, ExportFormat.ONNX, config=model.config)
         exported.save_pretrained(folder)
@@ -212,6 +217,7 @@ def _sample_inputs(model: SspSamModel) -> tuple[dict[str, torch.Tensor], dict[st
     """Inputs to trace with; dynamic sizes differ from each other and from 0 and 1, which torch would take as fixed."""
     config = model.config
     images, expressions, words, points = 2, 3, 5, 7
+    words = config.text_config.max_position_embeddings if config.uses_siglip_text else words
     vision = config.sam_config.vision_config
     side, dtype = vision.image_size, model.dtype
     encoder = {"pixel_values": torch.zeros(images, vision.num_channels, side, side, dtype=dtype)}
@@ -234,11 +240,12 @@ def _sample_inputs(model: SspSamModel) -> tuple[dict[str, torch.Tensor], dict[st
     return features, {"image_encoder": encoder, "mask_decoder": decoder}
 
 
-def _export(module: nn.Module, inputs: dict[str, torch.Tensor]):
-    """Exports one graph with the dynamic dimensions of `DIMENSIONS`."""
+def _export(module: nn.Module, inputs: dict[str, torch.Tensor], fixed: tuple[str, ...] = ()):
+    """Exports one graph with the dynamic dimensions of `DIMENSIONS`, less those that are `fixed`."""
     from transformers.exporters import OnnxConfig, OnnxExporter
 
-    dynamic = {name: dict.fromkeys(DIMENSIONS[name], torch.export.Dim.DYNAMIC) for name in inputs}
+    free = {name: [axis for axis, word in DIMENSIONS[name].items() if word not in fixed] for name in inputs}
+    dynamic = {name: dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for name, axes in free.items()}
     config = OnnxConfig(dynamic_shapes=dynamic, opset_version=OPSET)
     component = OnnxExporter().export(module, dict(inputs), config).components["model"]
     _name_dimensions(component.program)
@@ -250,7 +257,8 @@ def _name_dimensions(program):
     """Gives the dynamic dimensions of the graph's inputs and outputs names that say what they count."""
     graph, names = program.graph, {}
     for value in graph.inputs:
-        names |= {str(value.shape[axis]): word for axis, word in DIMENSIONS[value.name].items()}
+        sizes = {str(value.shape[axis]): word for axis, word in DIMENSIONS[value.name].items()}
+        names |= {size: word for size, word in sizes.items() if not size.isdecimal()}
     values = [*graph.inputs, *(output for node in graph for output in node.outputs)]
     for value in values:
         for axis, size in enumerate(value.shape or ()):

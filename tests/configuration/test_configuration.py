@@ -115,8 +115,11 @@ def test_parts_of_sam_that_do_not_fit_each_other_are_named():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"sam_config": Sam2Config()}, "sam_config must have model type 'sam', got 'sam2'"),
-        ({"vision_config": ViTConfig()}, "vision_config must have model type 'clip_vision_model', got 'vit'"),
+        ({"sam_config": Sam2Config()}, "sam_config must have model type 'sam' or 'sam_hq', got 'sam2'"),
+        (
+            {"vision_config": ViTConfig()},
+            "vision_config must have model type 'clip_vision_model' or 'siglip_vision_model', got 'vit'",
+        ),
         ({"text_config": ViTConfig()}, "text_config must be a text encoder's, got model type 'vit'"),
     ],
 )

@@ -31,6 +31,7 @@ PARAMETERS = {
     "single_task": (804.6, 17.8),
     "w_decoder": (806.3, 19.5),
     "layer_ablation": (804.8, 18.0),
+    "siglip2": (1024.7, 19.4),
 }
 
 
@@ -54,7 +55,7 @@ def test_the_papers_models_have_the_papers_number_of_parameters(name, total, tra
     assert round((found_trained + IOU_HEAD + NEVER_READ) / 1e6, 1) == trained
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("default", "single_tower")])
+@pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("default", "single_tower", "siglip2")])
 def test_models_of_the_paper_read_clip_and_sam_as_the_original_does(name):
     config = SspSamConfig.from_preset(name)
     assert config.uses_clip_text and config.text_config.pad_token_id == 0
@@ -63,6 +64,16 @@ def test_models_of_the_paper_read_clip_and_sam_as_the_original_does(name):
     assert config.sam_config.mask_decoder_config.layer_norm_eps == 1e-5
     assert config.sam_config.vision_config.hidden_size == 1280
     assert config.mask_size == 512
+
+
+def test_the_row_on_siglip_2_has_the_sizes_of_its_base_model():
+    config = SspSamConfig.from_preset("siglip2")
+    assert config.uses_siglip_text and config.uses_siglip_vision
+    assert config.text_config.max_position_embeddings == 64 and config.text_config.vocab_size == 256000
+    assert config.text_config.pad_token_id == 0 and config.text_config.hidden_act == "gelu_pytorch_tanh"
+    assert config.grid_size == 14 and config.projection_dim == config.vision_config.hidden_size == 768
+    assert config.gru_reads_padding and not config.use_no_target_head and config.num_surgery_layers == 0
+    assert config.sam_config.mask_decoder_config.layer_norm_eps == 1e-5
 
 
 def test_the_larger_model_has_the_sizes_of_clip_l14_at_336():

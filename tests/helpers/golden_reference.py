@@ -70,6 +70,25 @@ SMALL_SIZES = {
     "fusion_intermediate_size": 64,
 }
 
+# Where the row on SigLIP 2 has other sizes.
+SIGLIP_SIZES = {
+    "vision_config": {
+        "hidden_size": 96,
+        "intermediate_size": 192,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "image_size": 112,
+    },
+    "text_config": {
+        "vocab_size": 200,
+        "hidden_size": 96,
+        "intermediate_size": 160,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+    },
+    "projection_dim": 96,
+}
+
 
 @cache
 def golden_tensors() -> dict[str, torch.Tensor]:
@@ -88,7 +107,7 @@ def ablation_tensors(name: str) -> dict[str, torch.Tensor]:
     """Intermediate values and outputs of one row of the ablation."""
     stored, main = _stored_ablations(), golden_tensors()
     tensors = {key.removeprefix(f"{name}/"): value for key, value in stored.items() if key.startswith(f"{name}/")}
-    for key, same_as in ABLATIONS[name]["equal_tensors"].items():
+    for key, same_as in ABLATIONS[name]["equal_tensors"].items():  # equal to one of another file, or of its own
         tensors[key] = stored[same_as] if same_as in stored else main[same_as]
     return tensors
 
@@ -113,20 +132,26 @@ def original_weights(name: str = "paper_b16", after_first_forward: bool = False)
 
 def golden_model(name: str = "paper_b16", after_first_forward: bool = False) -> SspSamModel:
     """The model of a preset at golden size, with the golden weights, in eval mode."""
-    model = SspSamModel(SspSamConfig.from_preset(name, **SMALL_SIZES)).eval()
+    model = SspSamModel(SspSamConfig.from_preset(name, **golden_sizes(name))).eval()
     weights = rename_weights(original_weights(name, after_first_forward), ORIGINAL_RULES, "golden weights")
     missing = set(model.load_state_dict(weights, strict=False).missing_keys)
     assert missing == set(model.all_tied_weights_keys)
     return model
 
 
-def golden_inputs() -> dict[str, torch.Tensor]:
-    """The images and expressions of every golden file."""
+def golden_sizes(name: str) -> dict:
+    """Fields of the configuration of a preset at golden size."""
+    return {**SMALL_SIZES, **(SIGLIP_SIZES if name == "siglip2" else {})}
+
+
+def golden_inputs(name: str = "paper_b16") -> dict[str, torch.Tensor]:
+    """The images and expressions of a golden file; the images are those of the main model in all of them."""
     tensors = golden_tensors()
+    expressions = ablation_tensors(name) if name == "siglip2" else tensors
     return {
         "pixel_values": tensors["input.sam_pixel_values"],
         "semantic_pixel_values": tensors["input.image"],
-        "input_ids": tensors["input.input_ids"],
+        "input_ids": expressions["input.input_ids"],
     }
 
 
@@ -140,14 +165,22 @@ def run_with_insides(model: SspSamModel, **inputs) -> tuple[dict[str, torch.Tens
 
         hooks.append(module.register_forward_hook(hook))
 
-    generator, decoder, vision = model.prompt_generator, model.sam.mask_decoder, model.vision_model.vision_model
+    generator, decoder = model.prompt_generator, model.sam.mask_decoder
     record("input.sam_image_embedding", model.sam.vision_encoder, lambda _, out: out.last_hidden_state)
+    if model.config.uses_siglip_vision:
+        vision, text = model.vision_model, model.text_model
+        record("inter.vision_last_hidden_state", vision.post_layernorm)
+        record("inter.vision_raw", model.patch_projection)
+        record("inter.text_pooled", text.head)
+        record("sentence", model.sentence_projection)
+    else:
+        vision, text = model.vision_model.vision_model, model.text_model.text_model
+        record("inter.vision_raw", model.vision_model.visual_projection)
+        record("sentence", model.text_model.text_projection)
     for index, layer in enumerate(vision.encoder.layers):
         record(f"vision_block_{index}", layer)
     record("vision_streams", vision.post_layernorm, lambda args, _: args[0])
-    record("inter.vision_raw", model.vision_model.visual_projection)
-    record("inter.word_token_embedding", model.text_model.text_model.final_layer_norm)
-    record("sentence", model.text_model.text_projection)
+    record("inter.word_token_embedding", text.final_layer_norm)
     record("inter.img_query", model.visual_adapter)
     record("inter.x_multi_modal", model.fusion)
     record("inter.fuse_img_feat", model.fusion, lambda args, _: _verified(model, *args))
@@ -174,6 +207,7 @@ def run_with_insides(model: SspSamModel, **inputs) -> tuple[dict[str, torch.Tens
     found["inter.similarity"] = found["inter.image_features"] @ found["inter.class_embeddings"].unsqueeze(-1)
     found["inter.sam_dense_pe"] = model.sam.get_image_wide_positional_embeddings()
     found["inter.low_res_masks"], found["inter.iou_predictions"] = output.pred_masks, output.iou_scores
+    found["out.low_res_masks"] = output.pred_masks
     found["out.pred_masks"] = at_loss_size(output.pred_masks)
     found["out.pred_boxes"] = output.pred_boxes
     found["inter.similarity_map"] = output.similarity_map

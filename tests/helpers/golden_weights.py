@@ -22,6 +22,10 @@ FIXED_SCALES = (
     (r"^img2img_attn\.pos_[xy]$", 0.0, 0.5),
     (r"^sam\.prompt_encoder\.(point_embeddings\.\d+|not_a_point_embed|no_mask_embed)\.weight$", 0.0, 0.5),
     (r"^sam\.mask_decoder\.(iou_token|mask_tokens)\.weight$", 0.0, 0.5),
+    # SigLIP's towers.
+    (r"^text_model\.embeddings\.token_embedding\.weight$|^vision_model\.head\.probe$", 0.0, 1.0),
+    (r"^text_model\.embeddings\.position_embedding\.weight$", 0.0, 0.3),
+    (r"^vision_model\.embeddings\.position_embedding\.weight$", 0.0, 0.5),
 )
 
 # Name pattern -> gain over 1 / sqrt(fan-in). Gains sharpen attentions, so that errors do not hide in flat softmaxes.

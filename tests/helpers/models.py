@@ -1,14 +1,23 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Tiny random models of the three tower combinations, and inputs for them."""
+"""Tiny random models of the tower combinations, and inputs for them."""
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import BertConfig, BertTokenizer, CLIPTextConfig, CLIPVisionConfig, SamConfig
+from transformers import (
+    BertConfig,
+    BertTokenizer,
+    CLIPTextConfig,
+    CLIPVisionConfig,
+    SamConfig,
+    SiglipTextConfig,
+    SiglipVisionConfig,
+)
 
 from ssp_sam import ReferringSegmentationPipeline, SspSamConfig, SspSamModel, SspSamProcessor
 
-KINDS = ("default", "paper", "single tower")
+KINDS = ("default", "paper", "single tower", "siglip")
+SIGLIP_LENGTH = 8  # words and padding that the tiny SigLIP text tower reads
 SIZES = (
     "adapter_dim",
     "num_surgery_layers",
@@ -119,6 +128,10 @@ def tiny_sizes() -> dict:
 
 def tiny_config(kind: str, **kwargs) -> SspSamConfig:
     """A configuration of one of `KINDS`; layers are wide at birth, so that outputs react to every input."""
+    if kind == "siglip":
+        return SspSamConfig(
+            **{"gru_reads_padding": True, **siglip_towers(), **tiny_sizes(), "num_surgery_layers": 0, **kwargs}
+        )
     if kind != "paper":
         return make_config(single_tower=kind == "single tower", **kwargs)
     towers = make_config(single_tower=False)
@@ -138,6 +151,21 @@ def tiny_config(kind: str, **kwargs) -> SspSamConfig:
     return SspSamConfig(sam_config=towers.sam_config, vision_config=towers.vision_config, text_config=text, **fields)
 
 
+def siglip_towers() -> dict:
+    """Configurations of SAM and of SigLIP's two towers, all with a size of their own."""
+    layers = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    text = {"vocab_size": len(SPECIAL_TOKENS) + len(WORDS), "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1}
+    return {
+        "sam_config": make_config().sam_config,
+        "vision_config": SiglipVisionConfig(
+            hidden_size=24, image_size=32, patch_size=8, vision_use_head=False, **layers
+        ),
+        "text_config": SiglipTextConfig(
+            hidden_size=20, projection_size=12, max_position_embeddings=SIGLIP_LENGTH, **layers, **text
+        ),
+    }
+
+
 def tiny_model(kind: str, seed: int = 0, **kwargs) -> SspSamModel:
     """A random model in eval mode."""
     torch.manual_seed(seed)
@@ -146,6 +174,7 @@ def tiny_model(kind: str, seed: int = 0, **kwargs) -> SspSamModel:
 
 def tiny_inputs(kind: str, num_images: int = 3, num_words: int = 6, seed: int = 0) -> dict[str, torch.Tensor]:
     """One expression per image, without padding; CLIP's end-of-text token stands last."""
+    num_words = SIGLIP_LENGTH if kind == "siglip" else num_words
     generator = torch.Generator().manual_seed(seed)
     inputs = {"pixel_values": torch.randn(num_images, 3, 32, 32, generator=generator)}
     if kind != "single tower":

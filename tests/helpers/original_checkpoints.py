@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, Siglip2Tokenizer
 
 from tests.helpers.golden_reference import GOLDEN, original_weights
 from tests.helpers.golden_weights import make_weights
@@ -62,4 +62,12 @@ def save_tokenizer(folder: Path, vocab_size: int = 200) -> Path:
     pieces += [f"unused{index}" for index in range(vocab_size - 2 - len(pieces))]
     vocab = {piece: index for index, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
     CLIPTokenizer(vocab=vocab, merges=[], model_max_length=77).save_pretrained(folder)
+    return folder
+
+
+def save_siglip_tokenizer(folder: Path, pad_token: str = "<pad>") -> Path:
+    """Saves a letter-by-letter tokenizer of SigLIP 2, which pads on the left unless it is told otherwise."""
+    specials = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "\u2581"]
+    vocab = {piece: index for index, piece in enumerate([*specials, *"abcdefghijklmnopqrstuvwxyz0123456789.,'-"])}
+    Siglip2Tokenizer(vocab=vocab, merges=[], pad_token=pad_token).save_pretrained(folder)
     return folder

@@ -65,7 +65,7 @@ def main_run():
 @pytest.fixture(scope="module", params=ABLATIONS)
 def ablation_run(request):
     model = golden_model(request.param)
-    found, output = run_with_insides(model, **golden_inputs())
+    found, output = run_with_insides(model, **golden_inputs(request.param))
     return request.param, model, found, output
 
 
@@ -171,10 +171,10 @@ def test_every_row_of_the_ablation_computes_the_originals_values(ablation_run):
     expected = ablation_tensors(name)
     mixed = {"inter.multi_prompt", "inter.low_res_masks", "inter.iou_predictions"}
     mixed |= {"out.pred_masks", "out.upscaled_embedding"}
-    found = {**found, "inter.vision_last_ori": found["vision_block_7"]}
+    found = {**found, "inter.vision_last_ori": found.get("vision_block_7")}
     compared = 0
     for key, value in expected.items():
-        if name in MIXED and key in mixed:
+        if (name in MIXED and key in mixed) or key.startswith(("input.", "alt.")):
             continue
         if name == "w_decoder" and key == "inter.vl_output":
             value = value.transpose(0, 1)  # stored with the sequence first
@@ -200,3 +200,17 @@ def test_every_row_of_the_ablation_has_the_originals_gradients(ablation_run):
     model.zero_grad()
     objective.backward()
     assert_gradient_norms_match(original_gradients(model, name), ABLATIONS[name]["grad_norms"])
+
+
+def test_other_expressions_give_the_masks_of_the_original_on_siglip():
+    model, expected = golden_model("siglip2"), ablation_tensors("siglip2")
+    # One row is padded on the left, one has an id 0 between words; neither is what the processor makes.
+    inputs = {**golden_inputs("siglip2"), "input_ids": expected["alt.input_ids"]}
+    with torch.no_grad():
+        output = model(**inputs, output_attentions=True)
+        sentence = model.get_text_features(expected["alt.input_ids"]).pooler_output
+    assert_matches(sentence, expected["alt.class_embeddings"], "alt.class_embeddings")
+    assert_matches(output.word_attention, expected["alt.phrase_attention"], "alt.phrase_attention")
+    assert_matches(output.pred_boxes, expected["alt.pred_boxes"], "alt.pred_boxes")
+    assert_matches(output.pred_masks, expected["alt.low_res_masks"], "alt.low_res_masks")
+    assert_matches(at_loss_size(output.pred_masks), expected["alt.pred_masks"], "alt.pred_masks")

@@ -13,7 +13,7 @@ FROZEN = {
     "default": ["sam.vision_encoder", "sam.prompt_encoder", "sam.mask_decoder.iou_prediction_head", "vision_model"],
     "single tower": ["sam.vision_encoder", "sam.prompt_encoder", "sam.mask_decoder.iou_prediction_head"],
 }
-FROZEN["paper"] = [*FROZEN["default"], "text_model"]
+FROZEN["paper"] = FROZEN["siglip"] = [*FROZEN["default"], "text_model"]
 
 
 @pytest.fixture(params=KINDS)
@@ -95,8 +95,11 @@ def test_gradients_reach_the_prompts_through_the_mask_alone(kind):
     loss.backward()
     for name in ("prompt_generator.prompt_tokens.weight", "word_projection.weight", "visual_adapter.layers.0.weight"):
         assert model.get_parameter(name).grad.abs().max() > 0, name
-    if kind != "paper":
+    if "text_model" not in FROZEN[kind]:
         assert model.text_model.get_input_embeddings().weight.grad.abs().max() > 0
+    if kind == "siglip":
+        for name in ("patch_projection.weight", "sentence_projection.projection.weight"):
+            assert model.get_parameter(name).grad.abs().max() > 0, name
     assert model.verification.sigma.grad.abs().item() > 0
 
 

@@ -134,6 +134,26 @@ def test_expressions_of_different_lengths_share_a_batch(kind):
         assert_same(run(model, **single), batch, expected_rows=slice(row, row + 1))
 
 
+def test_siglip_reads_padding_but_counts_it_as_no_word():
+    model, inputs = tiny_model("siglip"), tiny_inputs("siglip")
+    inputs["input_ids"][:, 5:] = 0
+    inputs["attention_mask"] = (inputs["input_ids"] != 0).long()
+    output = run(model, **inputs, output_attentions=True)
+    assert (output.word_attention[:, 5:] == 0).all() and (output.word_attention[:, :5] > 0).all()
+    without_mask = run(model, **{**inputs, "attention_mask": None}, output_attentions=True)
+    assert_same(without_mask, output, names=(*OUTPUTS, *MAPS))
+    other = inputs["input_ids"].clone()
+    other[:, 5:] = 3
+    assert (distance(run(model, **{**inputs, "input_ids": other}), output) > 1e-3).all()
+
+
+def test_siglip_refuses_expressions_that_are_not_padded_to_its_length():
+    model, inputs = tiny_model("siglip"), tiny_inputs("siglip")
+    inputs |= {name: inputs[name][:, :5] for name in ("input_ids", "attention_mask")}
+    with pytest.raises(ValueError, match="expected input_ids padded to 8 positions, .* got 5"):
+        run(model, **inputs)
+
+
 def test_clip_reads_id_0_as_padding_whatever_the_mask_says():
     model, inputs = tiny_model("paper"), tiny_inputs("paper")
     inputs["input_ids"][:, 2] = 0
@@ -165,7 +185,7 @@ def test_ragged_expressions_share_features_encoded_once(model, inputs, kind):
 def test_each_image_is_encoded_once_however_many_expressions_read_it(model, inputs, kind):
     calls = []
     towers = [tower for tower in (model.sam.vision_encoder.patch_embed, model.vision_model) if tower is not None]
-    towers[1:] = [tower.vision_model.embeddings for tower in towers[1:]]
+    towers[1:] = [getattr(tower, "vision_model", tower).embeddings for tower in towers[1:]]
     hooks = [tower.register_forward_hook(lambda _, args, out: calls.append(len(out))) for tower in towers]
     inputs["input_ids"] = tiny_inputs(kind, num_images=7)["input_ids"]
     del inputs["attention_mask"]

@@ -20,7 +20,12 @@ from transformers import (
     DistilBertModel,
     RobertaConfig,
     RobertaModel,
+    SamHQConfig,
+    SamHQModel,
     SamModel,
+    SiglipConfig,
+    SiglipModel,
+    SiglipVisionModel,
     T5Config,
     T5EncoderModel,
     ViTConfig,
@@ -28,7 +33,7 @@ from transformers import (
 )
 
 from ssp_sam import SspSamModel, SspSamProcessor
-from tests.helpers.models import make_config, make_image, make_tokenizer, tiny_sizes
+from tests.helpers.models import make_config, make_image, make_tokenizer, siglip_towers, tiny_sizes
 
 FIELDS = tiny_sizes()
 VOCABULARY = make_config().text_config.vocab_size
@@ -48,6 +53,24 @@ def make_clip(projection_dim: int = 16) -> CLIPModel:
     # As in published checkpoints: the towers' own sizes need not be those of the common configuration.
     vision["projection_dim"] = 512
     return CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=projection_dim))
+
+
+def make_siglip() -> SiglipModel:
+    """SigLIP with the pooled image that published checkpoints have."""
+    towers = {name: siglip_towers()[name].to_dict() for name in ("vision_config", "text_config")}
+    towers["vision_config"]["vision_use_head"] = True
+    return SiglipModel(SiglipConfig(**towers))
+
+
+def make_sam_hq() -> SamHQModel:
+    """SAM-HQ of the sizes of the tests' SAM."""
+    sam = make_config().sam_config.to_dict()
+    parts = {name: dict(sam[name]) for name in ("vision_config", "prompt_encoder_config", "mask_decoder_config")}
+    for part in parts.values():
+        del part["model_type"]
+    parts["mask_decoder_config"]["vit_dim"] = parts["vision_config"]["hidden_size"]
+    torch.manual_seed(0)
+    return SamHQModel(SamHQConfig(**parts, initializer_range=0.3))
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +135,70 @@ def test_clip_gives_its_text_tower_too(towers, folders):
         model = SspSamModel.from_towers(towers["sam"], clip, clip, gru_reads_padding=True, **FIELDS)
         assert model.config.uses_clip_text
         assert_same_weights(model.text_model, towers["clip"])
+
+
+def test_siglip_gives_one_tower_or_both(towers, tmp_path):
+    siglip = make_siglip()
+    siglip.save_pretrained(tmp_path)
+    fields = {**FIELDS, "num_surgery_layers": 0}
+    for source in (siglip, tmp_path):
+        model, info = SspSamModel.from_towers(towers["sam"], source, source, output_loading_info=True, **fields)
+        assert_same_weights(model.vision_model, siglip.vision_model)
+        assert_same_weights(model.text_model, siglip.text_model)
+        assert not any("head" in name for name, _ in model.vision_model.named_parameters())
+        assert {"patch_projection.weight", "sentence_projection.projection.weight"} <= set(info["missing_keys"])
+        assert segment(model).shape == (2, 1, 32, 32)
+    # Beside BERT and CLIP's text tower, from the image tower alone, and SigLIP's text tower beside other images.
+    vision = SiglipVisionModel(siglip.config.vision_config)
+    for image, text, channels in (
+        (vision, towers["bert"], 24),
+        (siglip, towers["clip"], 16),
+        (towers["clip vision"], siglip, 16),
+        (None, siglip, 16),
+    ):
+        options = {"grid_size": 4, "projection_dim": 16} if image is None else {}
+        fields["num_surgery_layers"] = 1 if image is towers["clip vision"] else 0
+        model = SspSamModel.from_towers(towers["sam"], image, text, **fields, **options)
+        assert model.config.projection_dim == channels
+        assert segment(model).isfinite().all()
+
+
+def test_sam_hq_is_a_segmenter_too(towers, tmp_path):
+    sam = make_sam_hq()
+    model = SspSamModel.from_towers(sam, towers["clip"], towers["bert"], **FIELDS)
+    assert_same_weights(model.sam, sam)
+    pixels, prompts = torch.randn(2, 3, 32, 32), torch.randn(2, 5, 16)
+    semantic = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        features = model.get_image_features(pixels, semantic)
+        found, _ = model.decode_masks(
+            features.image_embeddings, prompts, intermediate_embeddings=features.intermediate_embeddings
+        )
+        inner = sam.vision_encoder(pixels).intermediate_embeddings
+        _, dense = sam.prompt_encoder(None, None, None, None)
+        expected, _ = sam.mask_decoder(
+            image_embeddings=features.image_embeddings,
+            image_positional_embeddings=sam.get_image_wide_positional_embeddings().expand(2, -1, -1, -1),
+            sparse_prompt_embeddings=prompts.unsqueeze(1),
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+            hq_token_only=False,
+            intermediate_embeddings=inner,
+        )
+        plain, _ = model.decode_masks(features.image_embeddings, prompts, intermediate_embeddings=0 * inner[0])
+    torch.testing.assert_close(found, expected.squeeze(1))
+    assert (found - plain).abs().max() > 1e-3
+    assert segment(model).shape == (2, 1, 32, 32)
+    model.save_pretrained(tmp_path)
+    assert_same_weights(SspSamModel.from_pretrained(tmp_path).sam, sam)
+
+
+def test_what_sam_hq_reads_cannot_be_told_from_image_embeddings_alone(towers):
+    model = SspSamModel.from_towers(make_sam_hq(), None, towers["bert"], grid_size=4, **FIELDS)
+    with pytest.raises(
+        ValueError, match="expected pixel_values, since SAM-HQ's mask decoder reads more than image_emb"
+    ):
+        model.get_image_features(image_embeddings=torch.randn(1, 16, 8, 8))
 
 
 def test_no_semantic_tower_makes_the_single_tower_model(towers, folders):
@@ -187,9 +274,9 @@ def test_the_result_is_saved_and_loaded_like_any_model(towers, tmp_path):
 @pytest.mark.parametrize(
     ("role", "message"),
     [
-        ("sam", r"expected sam to have model type 'sam', got 'vit' from a ViTModel"),
-        ("vision", r"expected vision to have model type 'clip' or 'clip_vision_model', got 'vit' from a ViTModel"),
-        ("text", r"expected text to be CLIP or a BERT-like encoder, got model type 'vit' from a ViTModel"),
+        ("sam", r"expected sam to have model type 'sam' or 'sam_hq', got 'vit' from a ViTModel"),
+        ("vision", r"expected vision to have model type 'clip' or 'siglip' or .*, got 'vit' from a ViTModel"),
+        ("text", r"expected text to be CLIP, SigLIP or a BERT-like encoder, got model type 'vit' from a ViTModel"),
     ],
 )
 def test_another_architecture_is_named(towers, role, message):
@@ -200,7 +287,7 @@ def test_another_architecture_is_named(towers, role, message):
 
 
 def test_another_architecture_in_a_folder_is_named_with_the_folder(towers, folders, tmp_path):
-    with pytest.raises(ValueError, match="expected sam to have model type 'sam', got 'bert' from '.*bert'"):
+    with pytest.raises(ValueError, match="expected sam to have model type 'sam' or 'sam_hq', got 'bert' from '.*bert'"):
         SspSamModel.from_towers(folders["bert"], None, towers["bert"], **FIELDS)
     encoder = T5EncoderModel(T5Config(vocab_size=9, d_model=8, d_kv=4, num_layers=1, num_heads=2, d_ff=8))
     encoder.save_pretrained(tmp_path)

@@ -66,7 +66,8 @@ class FeatureCache:
             model: The `SspSamModel` that will use the features; the encoders that they replace must be frozen.
             processor: Its processor.
             names: Features to read, `"image_embeddings"` and `"patch_features"`. By default all that are there and that
-                the model can use; patches cannot be used where the processor lays images at random positions.
+                the model can use; patches cannot be used where the processor lays images at random positions, nor those
+                of SigLIP while their projection trains.
             dtype: Dtype of what is read; that of the model by default.
 
         Raises:
@@ -77,6 +78,7 @@ class FeatureCache:
         random_offset = bool(getattr(processor, "image_processor", processor).random_semantic_offset)
         if names is None:
             has_patches = getattr(model, "vision_model", None) is not None and not random_offset
+            has_patches = has_patches and _is_frozen(getattr(model, "patch_projection", None))
             names = [name for name in identity.features if has_patches or name != "patch_features"]
         for name in names:
             if name not in identity.features:
@@ -86,7 +88,7 @@ class FeatureCache:
                     f"patch_features in {str(folder)!r} are of images centred on the semantic canvas, got a processor "
                     f"with random_semantic_offset=True"
                 )
-            if any(parameter.requires_grad for parameter in encoder_of(model, name).parameters()):
+            if not _is_frozen(encoder_of(model, name)):
                 raise FeatureCacheError(
                     f"{name} can be read from a cache only while their encoder is frozen, but this model trains it; "
                     f"put it into frozen_modules of its configuration"
@@ -201,6 +203,10 @@ class FeatureCache:
                 f"the features of {num_images} images need {needed / 1e9:.2f} GB, but only {free / 1e9:.2f} GB are "
                 f"free at {str(self.folder)!r}; make room or use another disk"
             )
+
+
+def _is_frozen(module: nn.Module | None) -> bool:
+    return module is None or not any(parameter.requires_grad for parameter in module.parameters())
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from transformers import PretrainedConfig
 
 IDENTITY_NAME = "identity.json"
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-# What can be computed once per image, by the encoder that computes it.
-ENCODERS = {"image_embeddings": "sam.vision_encoder", "patch_features": "vision_model"}
+# What can be computed once per image, by the modules that compute it. What projects SigLIP's patches usually trains.
+ENCODERS = {"image_embeddings": ("sam.vision_encoder",), "patch_features": ("vision_model", "patch_projection")}
 
 _STEPS = ("do_resize", "resample", "do_rescale", "rescale_factor", "do_normalize")
 _PREPROCESSING = {
@@ -158,20 +158,24 @@ def feature_identity(model: nn.Module, processor, name: str) -> dict[str, Any]:
 
 def encoder_of(model: nn.Module, name: str) -> nn.Module:
     """
-    Returns the encoder that computes a feature.
+    Returns the modules that compute a feature.
 
     Raises:
-        ValueError: There is no such feature, or this model computes it without an encoder of its own.
+        ValueError: There is no such feature, this model computes it without an encoder of its own, or a mask decoder
+            reads more than the feature.
     """
     if name not in ENCODERS:
         raise ValueError(f"expected one of {', '.join(ENCODERS)}, got {name!r}")
-    encoder = dict(model.named_modules()).get(ENCODERS[name])
-    if encoder is None:
+    network: Any = model
+    if network.config.uses_sam_hq:
+        raise ValueError("features are not kept for SAM-HQ, whose mask decoder reads more than image_embeddings")
+    modules = dict(model.named_modules())
+    if ENCODERS[name][0] not in modules:
         raise ValueError(
-            f"{name} need the model's {ENCODERS[name]}, which this model does not have; "
+            f"{name} need the model's {ENCODERS[name][0]}, which this model does not have; "
             f"a single-tower model computes them from image_embeddings"
         )
-    return encoder
+    return nn.ModuleList(modules[module] for module in ENCODERS[name] if module in modules)
 
 
 def fingerprint(identity: dict[str, Any]) -> str:

@@ -379,7 +379,7 @@ def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path, capsys):
     save_tokenizer(tmp_path / "tokenizer", vocab_size=210)
     path = save_checkpoint(tmp_path / "best.pth")
     message = refusal(capsys, "--checkpoint", path, "--tokenizer", tmp_path / "tokenizer", "--output", tmp_path / "out")
-    assert "below 200; its end of text is 209, its largest id 209" in message
+    assert "knows ids below 200 and whose end of text is the largest id; its end of text is 209, its" in message
 
 
 def test_surgery_that_the_variant_does_not_have_is_refused(tmp_path, capsys):

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import SamHQConfig
 
+from ssp_sam import SspSamConfig, SspSamModel
+from ssp_sam.processing.image_processing_ssp_sam import SspSamImageProcessor
 from ssp_sam.training.feature_cache.cache import FeatureCache, writing_to
-from ssp_sam.training.feature_cache.identity import CacheIdentity, FeatureCacheError
+from ssp_sam.training.feature_cache.identity import CacheIdentity, FeatureCacheError, feature_identity
 from ssp_sam.training.feature_cache.image_keys import image_key
 from tests.helpers.feature_caches import open_cache
-from tests.helpers.models import make_image, make_pipeline
+from tests.helpers.models import make_image, make_pipeline, tiny_model
 
 
 def small_identity(**changes) -> CacheIdentity:
@@ -231,3 +234,30 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(FeatureCacheError, match="cannot write"), writing_to(tmp_path / "file" / "x", small_identity()):
         pass
+
+
+# ---- other towers ---------------------------------------------------------------------------------------------------
+
+
+def test_patches_of_siglip_are_read_only_while_their_projection_is_frozen(tmp_path):
+    model, processor = tiny_model("siglip"), SspSamImageProcessor(size=32, semantic_size=32)
+    names = ("image_embeddings", "patch_features")
+    with writing_to(tmp_path, CacheIdentity({name: feature_identity(model, processor, name) for name in names})):
+        pass
+    assert FeatureCache.open(tmp_path, model=model, processor=processor).names == ("image_embeddings",)
+    with pytest.raises(FeatureCacheError, match="patch_features can be read from a cache only while"):
+        FeatureCache.open(tmp_path, model=model, processor=processor, names=["patch_features"])
+    model.patch_projection.requires_grad_(False)
+    assert FeatureCache.open(tmp_path, model=model, processor=processor).names == names
+    with torch.no_grad():
+        model.patch_projection.weight[0, 0] += 1e-3
+    with pytest.raises(FeatureCacheError, match="holds patch_features of encoder"):
+        FeatureCache.open(tmp_path, model=model, processor=processor)
+
+
+def test_sam_hq_has_no_cache():
+    sam = SamHQConfig(mask_decoder_config={"vit_dim": 768})
+    with torch.device("meta"):
+        model = SspSamModel(SspSamConfig(sam_config=sam))
+    with pytest.raises(ValueError, match="features are not kept for SAM-HQ"):
+        feature_identity(model, SspSamImageProcessor(), "image_embeddings")
