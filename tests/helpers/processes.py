@@ -48,7 +48,10 @@ class Processes:
         """Ends at once, as a power cut would, those that still run, with the processes they have started."""
         for process in self.members:
             if process.is_alive():
-                os.killpg(process.pid, signal.SIGKILL)
+                try:
+                    os.killpg(process.pid, signal.SIGKILL)
+                except ProcessLookupError:  # it has no group of its own yet, and has started nothing
+                    process.kill()
             process.join()
 
 
