@@ -24,7 +24,8 @@ class ReferDataset(Dataset):
     """
     References with one sentence each, drawn anew every epoch, or all their sentences one by one.
 
-    An item is asked for by (epoch, index) and depends on nothing but the seed and that pair.
+    An item is asked for by (epoch, index) and depends on nothing but the seed and that pair; an index alone is one of
+    epoch 0.
 
     Args:
         rows: Prepared references, as `data.prepared.load_prepared` opens them.
@@ -53,14 +54,14 @@ class ReferDataset(Dataset):
         names = [f"{source}/{image_id}" for source, image_id in zip(self.rows["source"], self.rows["image_id"])]
         return np.unique(names, return_inverse=True)[1]
 
-    def __getitem__(self, key: tuple[int, int]) -> dict:
+    def __getitem__(self, key: tuple[int, int] | int) -> dict:
         """
         Returns an item.
 
         Raises:
             ValueError: Its image cannot be read, or its mask does not fit.
         """
-        epoch, index = key
+        epoch, index = key if isinstance(key, tuple) else (0, key)
         rng = np.random.default_rng((self.seed, epoch, index))
         if self._sentences is None:
             row = self.rows[index]
@@ -90,6 +91,7 @@ class ReferCollator:
         box_only: Whether the boxes are all that is learned, so that items need no mask.
         with_truth: Whether images and masks at full size come along, as evaluation needs them.
         feature_cache: What frozen encoders say of the images, in place of their pixels.
+        inputs_only: Whether a batch holds nothing but what the model takes, as transformers' `Trainer` needs it.
     """
 
     def __init__(
@@ -99,16 +101,18 @@ class ReferCollator:
         box_only: bool = False,
         with_truth: bool = False,
         feature_cache: FeatureCache | None = None,
+        inputs_only: bool = False,
     ):
         self.processor, self.box_only, self.with_truth = processor, box_only, with_truth
-        self.feature_cache = feature_cache
+        self.feature_cache, self.inputs_only = feature_cache, inputs_only
 
     def __call__(self, items: list[dict]) -> dict:
         """
         Builds a batch.
 
         Returns:
-            Inputs and labels of `SspSamModel` by name, `num_samples`, the `names` of the references, and with
+            Inputs and labels of `SspSamModel` by name, `num_samples`, the `names` of the references (unless
+            `inputs_only`), and with
             `with_truth` per expression: `images`, `true_masks` (H, W) bool or `None`, `true_boxes`, `kinds`,
             `expressions`; per image `original_sizes` and `reshaped_input_sizes`.
 
@@ -139,7 +143,9 @@ class ReferCollator:
         except ValueError as error:
             raise ValueError(f"references {[item['name'] for item in items]} cannot be used: {error}") from error
         # 3. What the model does not read.
-        batch: dict[str, Any] = {**inputs, "num_samples": len(items), "names": [item["name"] for item in items]}
+        batch: dict[str, Any] = {**inputs}
+        if not self.inputs_only:
+            batch |= {"num_samples": len(items), "names": [item["name"] for item in items]}
         sizes = {name: batch.pop(name) for name in ("original_sizes", "reshaped_input_sizes")}
         batch.pop("semantic_offsets", None)
         if self.feature_cache is not None:
