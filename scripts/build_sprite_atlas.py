@@ -1,11 +1,10 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Rebuild the files of `training/scenes/assets` that generated scenes are drawn from.
+"""
+Rebuilds the files of `training/scenes/assets` that generated scenes are drawn from.
 
 The sprite atlas needs the Noto colour emoji font (Debian package `fonts-noto-color-emoji`); the photograph crops need
-scikit-image, whose bundled pictures they are cut from. Generating scenes needs neither.
+scikit-image, whose bundled images they are cut from. Generating scenes needs neither.
 """
-
-from __future__ import annotations
 
 import argparse
 import sys
@@ -38,14 +37,7 @@ PHOTOGRAPHS = {
 
 
 def build_atlas(font_path: Path) -> Image.Image:
-    """Draw every sprite's glyph, cropped and scaled to its tile.
-
-    Args:
-        font_path: the Noto colour emoji font file.
-
-    Returns:
-        RGBA image, `ATLAS_COLUMNS` tiles of `TILE_PX` pixels in a row.
-    """
+    """Draws every sprite's glyph, cropped and scaled to its tile; RGBA, `ATLAS_COLUMNS` tiles of `TILE_PX` in a row."""
     font = ImageFont.truetype(str(font_path), FONT_PX)
     rows = -(-len(SPRITES) // ATLAS_COLUMNS)
     atlas = Image.new("RGBA", (ATLAS_COLUMNS * TILE_PX, rows * TILE_PX))
@@ -65,11 +57,7 @@ def build_atlas(font_path: Path) -> Image.Image:
 
 
 def build_photographs(folder: Path) -> None:
-    """Cut the background photographs out of the pictures that scikit-image bundles.
-
-    Args:
-        folder: where the JPEG files go.
-    """
+    """Cuts the background photographs out of the images that scikit-image bundles, into JPEG files of a folder."""
     import skimage
 
     source = Path(skimage.__file__).parent / "data"
@@ -81,7 +69,7 @@ def build_photographs(folder: Path) -> None:
 
 
 def main() -> None:
-    """Parse the command line and write the files asked for."""
+    """Parses the command line and writes the files asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--font", type=Path, default=FONT_PATH, help="Noto colour emoji font file")
     parser.add_argument("--photographs", action="store_true", help="also cut the background photographs again")

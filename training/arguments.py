@@ -99,7 +99,7 @@ class DataArguments:
         },
     )
     random_semantic_offset: bool = field(
-        default=True, metadata={"help": "Lay the image at a random place of the semantic canvas in training."}
+        default=True, metadata={"help": "Lay the image at a random position on the semantic canvas in training."}
     )
     feature_cache: str | None = field(
         default=None,

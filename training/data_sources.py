@@ -75,13 +75,13 @@ class RunData:
 
     def evaluate(self, objective, accelerator, num_drawings: int = 0) -> tuple[dict, list]:
         """
-        Measures an objective on the validation items, each process its share.
+        Measures an objective on the validation items, each process its part.
 
         Returns:
             The metrics, and the first predictions as drawings on the main process.
         """
-        place = (2 * self.batch_size, accelerator.process_index, accelerator.num_processes)
-        batches = evaluation_batches(self.eval_set, self.eval_collate, *place)
+        position = (2 * self.batch_size, accelerator.process_index, accelerator.num_processes)
+        batches = evaluation_batches(self.eval_set, self.eval_collate, *position)
         drawings = PredictionDrawings(num_drawings if accelerator.is_main_process else 0)
         options = {"observe": drawings} if self.draws_predictions else {}
         return self.measure(objective, batches, accelerator.device, **options), drawings.drawings
