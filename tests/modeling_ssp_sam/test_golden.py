@@ -18,10 +18,11 @@ from tests.helpers.golden_reference import (
     run_with_insides,
 )
 
-# Two correct float32 implementations differ by 2e-5 on mask logits, and so do the gradients of losses on masks.
+# Correct float32 implementations, and one implementation with other instruction sets, differ by 2e-5 on mask logits, by
+# 1e-5 elsewhere, and by 2e-5 in norms of gradients. A step in float16 of every ten-thousandth weight makes 4e-4.
 MASK_TOLERANCE = 1e-4
-TOLERANCE = 1e-5
-GRADIENT_NORM_TOLERANCE = 5e-5
+TOLERANCE = 5e-5
+GRADIENT_NORM_TOLERANCE = 1e-4
 
 # The released code of these rows mixes samples and tokens; `fixed.*` holds what it was meant to compute.
 MIXED = [name for name in ABLATIONS if name.endswith("Q_token")]
@@ -111,7 +112,7 @@ def test_both_streams_of_the_image_tower_are_the_originals(main_run):
 def test_losses_are_the_originals(main_run):
     _, _, output, _ = main_run
     for name, value in {**output.loss_dict, "total": output.loss}.items():
-        assert value.item() == pytest.approx(golden_tensors()[f"loss.{name}"].item(), rel=1e-5), name
+        assert value.item() == pytest.approx(golden_tensors()[f"loss.{name}"].item(), rel=5e-5), name
 
 
 def test_losses_of_a_sample_without_target_are_the_originals(main_run):
@@ -122,7 +123,7 @@ def test_losses_of_a_sample_without_target_are_the_originals(main_run):
     with torch.no_grad():
         output = model(**golden_inputs(), mask_labels=masks, box_labels=boxes)
     for name, value in {**output.loss_dict, "total": output.loss}.items():
-        assert value.item() == pytest.approx(expected[f"loss_empty1.{name}"].item(), rel=1e-5), name
+        assert value.item() == pytest.approx(expected[f"loss_empty1.{name}"].item(), rel=5e-5), name
 
 
 def test_gradients_are_the_originals(main_run):
@@ -196,7 +197,7 @@ def test_every_row_of_the_ablation_has_the_originals_gradients(ablation_run):
         assert_matches(masks, expected["out.pred_masks"], f"{name}: out.pred_masks")
         assert_matches(iou_scores, expected["inter.iou_predictions"], f"{name}: inter.iou_predictions")
     objective = ablation_objective(masks, output.pred_boxes)
-    assert objective.item() == pytest.approx(ABLATIONS[name]["loss_value"], rel=1e-5)
+    assert objective.item() == pytest.approx(ABLATIONS[name]["loss_value"], rel=5e-5)
     model.zero_grad()
     objective.backward()
     assert_gradient_norms_match(original_gradients(model, name), ABLATIONS[name]["grad_norms"])
