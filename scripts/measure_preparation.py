@@ -99,11 +99,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, required=True, help="folder to make; it may be deleted afterwards")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--image-bytes", action="store_true", help="store the images themselves")
+    parser.add_argument("--fraction", type=float, default=1.0, help="of the set; below 1 the counts are not compared")
     parser.add_argument("--no-decode-check", action="store_true", help="do not decode every image")
     options = parser.parse_args(arguments)
     start = time.perf_counter()
-    annotations, images = write_set(options.folder, SPLITS)
-    print(f"wrote a set of RefCOCO's size in {time.perf_counter() - start:.1f} s", flush=True)
+    splits = {name: tuple(max(1, round(options.fraction * number)) for number in of) for name, of in SPLITS.items()}
+    annotations, images = write_set(options.folder, splits)
+    print(f"wrote {options.fraction:g} of a set of RefCOCO's size in {time.perf_counter() - start:.1f} s", flush=True)
     command = [sys.executable, "-m", "ssp_sam.cli.main", "prepare", "refcoco", "--processes", str(options.processes)]
     command += [
         "--annotations",
@@ -114,6 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
         str(options.folder / "prepared"),
     ]
     command += ["--image-bytes"] * options.image_bytes + ["--no-decode-check"] * options.no_decode_check
+    command += ["--allow-partial"] * (options.fraction < 1)
     # In a process of its own, so that its memory is not that of writing the set.
     return subprocess.run(command).returncode
 
