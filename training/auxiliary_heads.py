@@ -13,6 +13,8 @@ from torch import nn
 
 # Weight of the box of a patch's object beside its noun and colour.
 BOX_WEIGHT = 2.0
+# Of the logarithm by which the contrast's cosines are stretched.
+LARGEST_SCALE = 4.1
 
 
 class DenseHeads(nn.Module):
@@ -143,3 +145,58 @@ class ForegroundHeads(nn.Module):
         self._states.clear()
         self._sentences.clear()
         return torch.stack(losses).mean(), F.binary_cross_entropy_with_logits(logits, shares, weights)
+
+
+class ContrastHead(nn.Module):
+    """
+    Tells which of a batch's sentences each meant patch belongs to; used in training only.
+
+    The masks say where one sentence points. This says that no other sentence points there, which is what makes the
+    sentences differ: without it they may all agree on "some object" for long.
+
+    Args:
+        model: An `SspSamModel` with a BERT text tower; its sentences are noted by a forward hook.
+    """
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.grid_size = model.config.grid_size
+        self.scale = nn.Parameter(torch.tensor(3.4))  # a logarithm
+        self._sentences: list[torch.Tensor] = []
+        model.sentence_projection.register_forward_hook(self._note_sentence)
+
+    def _note_sentence(self, _module, _inputs, output):
+        self._sentences[:] = [output]
+
+    def forward(
+        self,
+        patch_features: torch.Tensor,
+        mask_labels: torch.Tensor,
+        input_ids: torch.Tensor,
+        image_index: torch.Tensor,
+    ) -> torch.Tensor:
+        """
+        Scores the patches that each sentence of the model's last forward means against all sentences of the batch.
+
+        Sentences of the same words, and those of one image whose targets overlap, are not set against each other.
+
+        Args:
+            patch_features: (E, N, C), what the sentences are compared with. N = g * g.
+            mask_labels: (E, M, M), 0 or 1, empty where nothing is meant; M must be a multiple of the grid's side g.
+            input_ids: (E, L), padded alike.
+            image_index: (E,), the image of each sentence.
+
+        Returns:
+            Mean cross-entropy over meant patches, each weighted by the fraction of it that is meant; 0 without any.
+        """
+        fractions = F.avg_pool2d(mask_labels.unsqueeze(1), mask_labels.shape[-1] // self.grid_size).flatten(1)  # (E, N)
+        sentences = F.normalize(self._sentences[0], dim=-1)
+        self._sentences.clear()
+        scale = self.scale.clamp(max=LARGEST_SCALE).exp()
+        logits = torch.einsum("enc,kc->ekn", F.normalize(patch_features, dim=-1), sentences) * scale
+        same_words = (input_ids[:, None] == input_ids).all(-1)
+        overlapping = (image_index[:, None] == image_index) & (fractions @ fractions.T > 0)
+        itself = torch.eye(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        left_out = (same_words | overlapping) & ~itself
+        losses = -logits.masked_fill(left_out[..., None], -torch.inf).log_softmax(1).diagonal().T  # (E, N)
+        return (losses * fractions).sum() / fractions.sum().clamp(min=1e-6)

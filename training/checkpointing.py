@@ -20,7 +20,6 @@ from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file, save_file
 
 from .atomic_files import remove_whole, write_aside
-from .objectives import FOREGROUND_PREFIX
 
 CHECKPOINT_NAME = re.compile(r"^checkpoint-(\d+)$")
 LOOP_FILE = "loop.json"
@@ -163,7 +162,7 @@ def split_state(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor]
         if part == "model":
             weights[rest] = tensor
         else:
-            heads[FOREGROUND_PREFIX + rest if part == "foreground_heads" else rest] = tensor
+            heads[rest if part == "dense_heads" else name] = tensor
     return weights, heads
 
 

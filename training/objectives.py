@@ -13,13 +13,14 @@ from torch import nn
 
 from ..modeling_ssp_sam.losses import dice_loss, focal_loss
 from ..modeling_ssp_sam.model_outputs import SspSamImageFeatures
-from .auxiliary_heads import DenseHeads, ForegroundHeads
+from .auxiliary_heads import ContrastHead, DenseHeads, ForegroundHeads
 
 # SAM's own proportion of focal to dice loss (arXiv 2304.02643, appendix A), and the weight of its IoU estimate.
 FOCAL_TO_DICE = 20.0
 IOU_LOSS_WEIGHT = 1.0
 DENSE_LABELS = ("region_fractions", "noun_ids", "colour_ids", "region_boxes")
-FOREGROUND_PREFIX = "foreground."
+# Heads of the referring objective alone; their saved weights keep these names as prefixes.
+REFERRING_HEADS = ("foreground_heads", "contrast_head")
 # The surgery of the semantic tower calls the norm and the attention of such a layer by themselves.
 CALLED_IN_PARTS = {"CLIPEncoderLayer"}
 REFERRING_INPUTS = (
@@ -43,6 +44,7 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.dense_heads = model, dense_heads
         self.foreground_heads: ForegroundHeads | None = None
+        self.contrast_head: ContrastHead | None = None
 
     @property
     def _no_split_modules(self) -> list[str]:
@@ -52,12 +54,14 @@ class Objective(nn.Module):
 
     def load_head_state(self, state: dict[str, torch.Tensor]):
         """Loads the weights of the training-only heads; an earlier stage has fewer of them."""
-        foreground = {k.removeprefix(FOREGROUND_PREFIX): v for k, v in state.items() if k.startswith(FOREGROUND_PREFIX)}
         if self.dense_heads is not None:
-            dense = {k: v for k, v in state.items() if not k.startswith(FOREGROUND_PREFIX)}
+            dense = {name: value for name, value in state.items() if name.partition(".")[0] not in REFERRING_HEADS}
             self.dense_heads.load_state_dict(dense, strict=False)
-        if foreground and self.foreground_heads is not None:
-            self.foreground_heads.load_state_dict(foreground)
+        for part in REFERRING_HEADS:
+            saved = {name.removeprefix(f"{part}."): v for name, v in state.items() if name.startswith(f"{part}.")}
+            head = getattr(self, part)
+            if saved and head is not None:
+                head.load_state_dict(saved)
 
 
 class TowersObjective(Objective):
@@ -133,11 +137,12 @@ class ReferringObjective(Objective):
         dense_heads: Heads of the per-patch classes, where the data has such labels.
         foreground_loss_weight: Weight of "this patch is meant", read from every layer of the prompt generator; 0 leaves
             it out.
+        contrast_loss_weight: Weight of "which sentence of the batch is this patch's"; 0 leaves it out.
         iou_loss_weight: Weight of SAM's estimate of the mask's quality, which the paper does not train.
         box_only: Whether the forward ends before SAM's mask decoder, as in the paper's first stage.
 
     Raises:
-        ValueError: `foreground_loss_weight` is given for a model with a semantic tower of its own.
+        ValueError: A weight of a per-patch loss is given for a model with a semantic tower of its own.
     """
 
     def __init__(
@@ -146,19 +151,24 @@ class ReferringObjective(Objective):
         dense_heads: DenseHeads | None,
         *,
         foreground_loss_weight: float = 0.0,
+        contrast_loss_weight: float = 0.0,
         iou_loss_weight: float = 0.0,
         box_only: bool = False,
     ):
         super().__init__(model, dense_heads)
         self.box_only = box_only
-        self.foreground_loss_weight, self.iou_loss_weight = foreground_loss_weight, iou_loss_weight
-        if foreground_loss_weight:
-            if model.vision_model is not None:
+        self.iou_loss_weight = iou_loss_weight
+        self.foreground_loss_weight, self.contrast_loss_weight = foreground_loss_weight, contrast_loss_weight
+        for name in ("foreground_loss_weight", "contrast_loss_weight"):
+            if getattr(self, name) and model.vision_model is not None:
                 raise ValueError(
-                    f"foreground_loss_weight ({foreground_loss_weight}) needs patches that lie as SAM's canvas does; "
-                    f"this model's are those of a semantic tower of its own; set it to 0"
+                    f"{name} ({getattr(self, name)}) needs patches that lie as SAM's canvas does; this model's are "
+                    f"those of a semantic tower of its own; set it to 0"
                 )
+        if foreground_loss_weight:
             self.foreground_heads = ForegroundHeads(model)
+        if contrast_loss_weight:
+            self.contrast_head = ContrastHead(model)
         # SAM never learns its positional code.
         self.model.sam.shared_image_embedding.requires_grad_(False)
         if box_only:
@@ -169,8 +179,8 @@ class ReferringObjective(Objective):
         Scores one batch of `ReferringCollator` or `ReferCollator`.
 
         Returns:
-            The loss, and its parts detached: those of the model, `foreground`, `similarity`, `iou_error`,
-            those of `DenseHeads`. With `predict`, what `outputs` returns instead.
+            The loss, and its parts detached: those of the model, `foreground`, `similarity`, `contrast`,
+            `iou_error`, those of `DenseHeads`. With `predict`, what `outputs` returns instead.
         """
         if predict:
             return self.outputs(batch)
@@ -183,6 +193,11 @@ class ReferringObjective(Objective):
             patch_features = features.patch_features[batch["image_index"]]
             terms["foreground"], terms["similarity"] = self.foreground_heads(patch_features, batch["mask_labels"])
             loss = loss + self.foreground_loss_weight * (terms["foreground"] + terms["similarity"])
+        if self.contrast_head is not None:
+            patch_features = features.patch_features[batch["image_index"]]
+            words = (batch["mask_labels"], batch["input_ids"], batch["image_index"])
+            terms["contrast"] = self.contrast_head(patch_features, *words)
+            loss = loss + self.contrast_loss_weight * terms["contrast"]
         if self.iou_loss_weight and predict_masks:
             targets = F.interpolate(batch["mask_labels"].unsqueeze(1), outputs.pred_masks.shape[-2:], mode="area")
             overlaps = mask_overlaps(outputs.pred_masks.detach().squeeze(1) > 0, targets.squeeze(1) > 0.5)

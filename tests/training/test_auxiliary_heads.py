@@ -1,0 +1,63 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""The contrast between the sentences of a batch: what it asks for, and which sentences it leaves alone."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from ssp_sam.training.auxiliary_heads import ContrastHead
+
+
+def contrast(sentences, patches, masks, words, images=None) -> torch.Tensor:
+    """The loss of E sentences in two channels over a row of two patches each, without the model around it."""
+    model = nn.Module()
+    model.config = SimpleNamespace(grid_size=2)
+    model.sentence_projection = nn.Identity()
+    head = ContrastHead(model)
+    model.sentence_projection(torch.as_tensor(sentences))
+    masks = torch.tensor(masks).reshape(-1, 2, 2).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    images = torch.zeros(len(sentences), dtype=torch.long) if images is None else torch.tensor(images)
+    return head(torch.tensor(patches), masks, torch.tensor(words), images)
+
+
+# Four patches of one image: the first looks along one axis, the second along the other, two along neither.
+PATCHES = [[[1.0, 0.0], [0.0, 1.0], [0.7, 0.7], [0.7, 0.7]]] * 2
+FIRST, SECOND, NONE = [1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0] * 4
+APART, ALIKE = [[1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]
+
+
+def test_sentences_that_point_each_at_their_own_patches_cost_least():
+    masks, words = [FIRST, SECOND], [[1], [2]]
+    right, alike, swapped = (contrast(s, PATCHES, masks, words) for s in (APART, ALIKE, APART[::-1]))
+    assert right < 0.01 < alike < swapped
+    assert alike.item() == pytest.approx(torch.tensor(2.0).log().item())
+
+
+def test_a_sentence_that_means_nothing_is_set_against_every_target():
+    masks, words = [FIRST, NONE], [[1], [2]]
+    assert contrast(APART, PATCHES, masks, words) < contrast(ALIKE, PATCHES, masks, words)
+
+
+@pytest.mark.parametrize(
+    ("masks", "words", "images"),
+    [
+        ([FIRST, SECOND], [[1], [1]], [0, 0]),  # the same words
+        ([FIRST, FIRST], [[1], [2]], [0, 0]),  # one target
+        ([NONE, NONE], [[1], [2]], [0, 0]),  # no target at all
+    ],
+)
+def test_sentences_that_may_mean_the_same_are_left_alone(masks, words, images):
+    assert contrast(ALIKE, PATCHES, masks, words, images).item() == 0
+
+
+def test_targets_at_one_position_of_two_images_are_set_against_each_other():
+    assert contrast(ALIKE, PATCHES, [FIRST, FIRST], [[1], [2]], [0, 1]) > 0.5
+
+
+def test_the_contrast_moves_sentences():
+    sentences = torch.tensor(ALIKE, requires_grad=True)
+    contrast(sentences, PATCHES, [FIRST, SECOND], [[1], [2]]).backward()
+    towards_its_own = sentences.grad[0, 0] - sentences.grad[0, 1]
+    assert towards_its_own < 0
