@@ -39,6 +39,9 @@ class ModelArguments:
         default=None,
         metadata={"help": "Tokenizer folder or Hub id; that of the text tower, or the word-level scene tokenizer."},
     )
+    new_words: Literal["add", "spell"] = field(
+        default="spell", metadata={"help": "Give words that the text tower can only spell embeddings, or spell them."}
+    )
     attn_implementation: str | None = field(
         default=None,
         metadata={"help": "'sdpa' or 'eager'; on CPUs with bf16 units 'eager' is much the faster under bf16."},
@@ -119,16 +122,23 @@ class DataArguments:
     photometric_strength: float = field(
         default=0.15, metadata={"help": "Half-width of the random gain and offset of brightness, contrast, channels."}
     )
-    # Both.
+    rehearsal: str = field(
+        default="auto",
+        metadata={
+            "help": "Former data in every batch: 'scenes', 'none', or a benchmark's or custom dataset's folder; 'auto' "
+            "is scenes where a custom dataset meets the embedded checkpoint, else none."
+        },
+    )
+    rehearsal_images: int = field(default=2, metadata={"help": "Images of it in one process's batch."})
+    # All of them.
     images_per_device: int = field(
         default=8, metadata={"help": "Images in one process's batch; a reference of a benchmark counts as an image."}
     )
-    dataloader_workers: int = field(
-        default=0, metadata={"help": "Worker processes that build batches; 0 builds inline."}
-    )
+    dataloader_workers: int = field(default=0, metadata={"help": "Worker processes that build batches; 0: inline."})
 
     def __post_init__(self):
-        for name in ("num_train_scenes", "images_per_device", "expressions_per_image", "prompts_per_image"):
+        counts = ("num_train_scenes", "images_per_device", "expressions_per_image", "prompts_per_image")
+        for name in (*counts, "rehearsal_images"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("prompt_probability", "flip_probability"):
@@ -178,6 +188,7 @@ class OptimizationArguments:
     num_epochs: float | None = field(
         default=None, metadata={"help": "Passes over the training data, in place of max_steps."}
     )
+    min_steps: int = field(default=0, metadata={"help": "Steps to which num_epochs is extended where data is small."})
     max_minutes: float | None = field(
         default=None, metadata={"help": "Wall-clock budget; the schedule ends at whichever comes first."}
     )
@@ -229,9 +240,7 @@ class OptimizationArguments:
     find_unused_parameters: bool = field(
         default=False, metadata={"help": "Let distributed training tolerate parameters without gradient in a step."}
     )
-    threads_per_process: int = field(
-        default=0, metadata={"help": "CPU threads of one process; 0 leaves torch's choice."}
-    )
+    threads_per_process: int = field(default=0, metadata={"help": "CPU threads of one process; 0: torch's choice."})
     seed: int = field(default=0, metadata={"help": "Seed of weights, order, expressions and augmentation."})
     # Losses beyond the model's own.
     dense_loss_weight: float = field(default=0.4, metadata={"help": "Weight of the per-patch class loss at the start."})
@@ -243,6 +252,10 @@ class OptimizationArguments:
         metadata={
             "help": "Weight of 'this patch is meant' in every layer of the prompt generator; single-tower models only."
         },
+    )
+    contrast_loss_weight: float = field(
+        default=0.0,
+        metadata={"help": "Weight of 'which sentence of the batch means this patch'; single-tower models only."},
     )
     iou_loss_weight: float = field(
         default=1.0, metadata={"help": "Weight of SAM's estimate of the mask's quality in the referring stage."}

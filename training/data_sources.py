@@ -1,9 +1,10 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """What a run reads: generated scenes, a prepared benchmark or a folder of images and masks, behind one interface."""
 
-import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from .data.references import ReferCollator, ReferDataset
 from .data.sampler import StepBatchSampler
 from .evaluation.validation import evaluate_references, evaluate_scenes, evaluate_terms, evaluation_batches
 from .feature_cache.cache import FeatureCache
+from .model_sources import EMBEDDED, find_model
+from .preparation.readers.own import METADATA_NAME
+from .rehearsal import REHEARSAL, joined_batches
 from .scenes.collator import ReferringCollator, TowerCollator
 from .scenes.dataset import SceneDataset, render_scenes
 from .splits import open_references
@@ -35,6 +39,9 @@ class RunData:
         measure: Called with (objective, batches, device); returns metrics.
         groups: Group of each training item, where items of a group are to follow each other.
         draws_predictions: Whether `measure` takes `observe` and hands each prediction to it.
+        name: What the data is, for people.
+        rehearsal: Former data; a batch of it joins every training batch, and evaluations measure it too.
+        pad_token_id: Id that fills the shorter expressions of joined batches.
         batch_size: Items in one process's batch.
         num_workers: Worker processes of the training loader.
         seed: Seed of the order.
@@ -50,6 +57,9 @@ class RunData:
     seed: int
     groups: np.ndarray | None = None
     draws_predictions: bool = False
+    name: str = ""
+    rehearsal: "RunData | None" = None
+    pad_token_id: int = 0
 
     def train_batches(self, accelerator, first_batch: int):
         """Returns an endless iterator over this process's training batches from a given one on."""
@@ -71,20 +81,28 @@ class RunData:
             # Of its own, so that the loader does not draw from the numbers that dropout draws from.
             generator=torch.Generator().manual_seed(self.seed),
         )
-        return _batches_of(loader)
+        if self.rehearsal is None:
+            return _batches_of(loader)
+        rehearsed = self.rehearsal.train_batches(accelerator, first_batch)
+        return joined_batches(_batches_of(loader), rehearsed, self.pad_token_id)
 
     def evaluate(self, objective, accelerator, num_drawings: int = 0) -> tuple[dict, list]:
         """
         Measures an objective on the validation items, each process its part.
 
         Returns:
-            The metrics, and the first predictions as drawings on the main process.
+            The metrics by kind, those on former data under "rehearsal", and the first predictions as drawings on the
+            main process.
         """
-        position = (2 * self.batch_size, accelerator.process_index, accelerator.num_processes)
+        position = (max(8, 2 * self.batch_size), accelerator.process_index, accelerator.num_processes)
         batches = evaluation_batches(self.eval_set, self.eval_collate, *position)
         drawings = PredictionDrawings(num_drawings if accelerator.is_main_process else 0)
         options = {"observe": drawings} if self.draws_predictions else {}
-        return self.measure(objective, batches, accelerator.device, **options), drawings.drawings
+        result = self.measure(objective, batches, accelerator.device, **options)
+        if self.rehearsal is not None:
+            former, _ = self.rehearsal.evaluate(objective, accelerator)
+            result = result | {REHEARSAL: former["all"]}
+        return result, drawings.drawings
 
 
 def _batches_of(loader: DataLoader) -> Iterator[dict]:
@@ -101,11 +119,55 @@ def _one_thread(_worker: int):
 
 def open_data(settings: Settings, model, processor, accelerator) -> RunData:
     """
-    Opens what the settings name; scenes that are not rendered yet are, on the main process.
+    Opens what the settings name, with what is rehearsed; scenes that are not rendered yet are, on the main process.
 
     Raises:
         ValueError: There is no such data, or it does not fit the objective.
     """
+    opened = _open_one(settings, model, processor, accelerator)
+    former = rehearsed_settings(settings)
+    if former is not None:
+        opened.rehearsal = _open_one(former, model, processor, accelerator)
+        pad_token_id = processor.tokenizer.pad_token_id if processor.pad_token_id is None else processor.pad_token_id
+        opened.pad_token_id = pad_token_id
+    return opened
+
+
+def rehearsed_settings(settings: Settings) -> Settings | None:
+    """
+    Returns settings that open what is rehearsed as if it were trained on; `None` where nothing is.
+
+    Raises:
+        ValueError: `rehearsal` names no folder, or the run cannot rehearse.
+    """
+    data, optimization = settings.data, settings.optimization
+    source = data.rehearsal
+    if source == "auto":
+        embedded = settings.model.init_from is not None and find_model(settings.model.init_from) == str(EMBEDDED)
+        source = "scenes" if embedded and data.train_dir is not None and not optimization.box_only else "none"
+    if source == "none":
+        return None
+    if data.uses_scenes or data.feature_cache is not None:
+        reason = "feature_cache" if data.feature_cache is not None else "train_dir or dataset"
+        given = f"got {data.feature_cache!r}" if data.feature_cache is not None else "got neither"
+        needed = "pixels in place of " if data.feature_cache is not None else ""
+        raise ValueError(f"rehearsal ({source!r}) needs {needed}{reason}, {given}")
+    if source != "scenes" and not Path(source).is_dir():
+        raise ValueError(f"rehearsal must be 'scenes', 'none', 'auto' or a folder, got {source!r}")
+    custom = source != "scenes" and (Path(source) / METADATA_NAME).is_file()
+    former = replace(
+        data,
+        dataset=source if source != "scenes" and not custom else None,
+        train_dir=source if custom else None,
+        images_per_device=data.rehearsal_images,
+        prompt_probability=0.0,
+        **dict.fromkeys(("eval_dataset", "eval_dir", "train_split", "eval_split", "max_train_references"), None),
+    )
+    folder = str(Path(optimization.output_dir) / "rehearsal")
+    return settings._replace(data=former, optimization=replace(optimization, output_dir=folder))
+
+
+def _open_one(settings: Settings, model, processor, accelerator) -> RunData:
     data, optimization = settings.data, settings.optimization
     common = {
         "batch_size": data.images_per_device,
@@ -114,12 +176,14 @@ def open_data(settings: Settings, model, processor, accelerator) -> RunData:
     }
     if data.uses_scenes:
         train_set, eval_set = build_scene_datasets(accelerator, settings, processor.image_processor.size.longest_edge)
+        thresholds = {name: getattr(processor, name) for name in ("mask_threshold", "no_target_threshold")}
         return RunData(
             train_set=train_set,
             collate=build_scene_collator(optimization.objective, model, processor, data),
             eval_set=eval_set,
             eval_collate=build_scene_collator(optimization.objective, model, processor, data, prompts=False),
-            measure=evaluate_terms if optimization.objective == "towers" else evaluate_scenes,
+            measure=evaluate_terms if optimization.objective == "towers" else partial(evaluate_scenes, **thresholds),
+            name=f"{len(eval_set)} generated scenes",
             **common,
         )
     if optimization.objective != "referring":
@@ -132,9 +196,10 @@ def open_data(settings: Settings, model, processor, accelerator) -> RunData:
         collate=ReferCollator(processor, **options),
         eval_set=ReferDataset(eval_rows, every_expression=True),
         eval_collate=ReferCollator(processor, with_truth=True, **options),
-        measure=functools.partial(evaluate_references, processor=processor, box_only=optimization.box_only),
+        measure=partial(evaluate_references, processor=processor, box_only=optimization.box_only),
         groups=train_set.image_numbers() if data.group_by_image else None,
         draws_predictions=not optimization.box_only,
+        name=str(data.train_dir or data.dataset),
         **common,
     )
 

@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 from .arguments import OptimizationArguments
 from .checkpointing import SHARDED, save_checkpoint
 from .evaluation.validation import to_device
+from .rehearsal import REHEARSAL
 from .run_log import RunLog
 from .schedule import Schedule
 
@@ -188,6 +189,8 @@ class TrainingLoop:
             raise ValueError(
                 f"best_metric must be one of {sorted(self.state['metrics'])}, got {self.arguments.best_metric!r}"
             )
+        if REHEARSAL in result:
+            self.state.setdefault("rehearsed", {})["after" if self.state["step"] else "before"] = result[REHEARSAL]
         self.log.evaluation(self.state, result)
         self.log.drawings(self.state, drawings)
         return result

@@ -36,6 +36,8 @@ def write_run_report(folder: str | Path, summary: dict[str, Any]) -> Path:
     lines = [f"# Training of {folder.name}", ""]
     lines += [f"{summary['step']} steps, {summary['samples']:,} expressions, {summary['minutes']:.1f} minutes."]
     lines += ["", f"The model: `{summary['model']}`", "", *_table(evaluations)]
+    if "forgotten" in summary:
+        lines += ["", summary["forgotten"]]
     _save(draw_curves(curves_of(entries), folder.name), folder / "curves.png")
     lines += ["", "![loss, its parts, learning rate and metrics over steps](curves.png)"]
     drawings = _first_and_last_drawings(folder)

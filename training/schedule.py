@@ -26,7 +26,8 @@ class Schedule:
         self.arguments, self.steps_per_epoch = arguments, steps_per_epoch
         self.total_steps, self.warmup_steps = arguments.max_steps, float(arguments.warmup_steps)
         if arguments.num_epochs is not None:
-            self.total_steps = max(1, math.ceil(arguments.num_epochs * steps_per_epoch - ROUNDING))
+            by_epochs = math.ceil(arguments.num_epochs * steps_per_epoch - ROUNDING)
+            self.total_steps = max(1, arguments.min_steps, by_epochs)
         if arguments.warmup_epochs is not None:
             self.warmup_steps = arguments.warmup_epochs * steps_per_epoch
         elif arguments.warmup_steps < 1:

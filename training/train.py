@@ -46,11 +46,14 @@ from ssp_sam.training.checkpointing import (
     split_state,
 )
 from ssp_sam.training.config_files import Settings, parse_settings
+from ssp_sam.training.data_checks import what_is_missing
 from ssp_sam.training.data_sources import RunData, open_data
 from ssp_sam.training.loop import NEW_RUN, TrainingLoop, check_distribution
 from ssp_sam.training.model_sources import build_model
+from ssp_sam.training.new_words import learn_words
 from ssp_sam.training.objectives import Objective, ReferringObjective, TowersObjective
 from ssp_sam.training.optimizers import build_optimizer
+from ssp_sam.training.rehearsal import describe_forgetting
 from ssp_sam.training.run_log import RunLog
 from ssp_sam.training.run_report import write_run_report
 from ssp_sam.training.scenes.collator import NUM_COLOUR_CLASSES, NUM_NOUN_CLASSES
@@ -149,6 +152,7 @@ def build_objective(settings: Settings, model, source: Path | str | None) -> Obj
             model,
             heads,
             foreground_loss_weight=optimization.foreground_loss_weight,
+            contrast_loss_weight=optimization.contrast_loss_weight,
             iou_loss_weight=optimization.iou_loss_weight,
             box_only=optimization.box_only,
         )
@@ -160,6 +164,24 @@ def build_objective(settings: Settings, model, source: Path | str | None) -> Obj
     if optimization.compile_backend is not None:
         objective.compile(backend=optimization.compile_backend)
     return objective
+
+
+def introduce(settings: Settings, model, processor, data: RunData, accelerator: Accelerator):
+    """
+    Says what the references lack and which of their words the text tower does not know, and adds these if wanted.
+
+    Raises:
+        ValueError: There is nothing to learn in them.
+    """
+    rows, canvas = data.train_set.rows, model.config.sam_config.vision_config
+    sentences = what_is_missing(rows, canvas_size=canvas.image_size, patch_size=canvas.patch_size)
+    training, validation = (
+        [text for texts in subset.rows["expressions"] for text in texts] for subset in (data.train_set, data.eval_set)
+    )
+    mode, seed = settings.model.new_words, settings.optimization.seed
+    sentences += learn_words(model, processor, training, validation, mode=mode, seed=seed)
+    if accelerator.is_main_process:
+        print("".join(f"note: {sentence}\n" for sentence in sentences), end="", flush=True)
 
 
 def check_same_course(checkpoint: Path, course: dict[str, Any]) -> dict:
@@ -264,16 +286,21 @@ def train(settings: Settings, publish: Callable[[Path, ReportArguments], None] |
         # 1. Model and data.
         checkpoint = open_folder(settings, accelerator)
         model, processor = build_model(settings.model, checkpoint)
-        objective = build_objective(settings, model, checkpoint / "model" if checkpoint else settings.model.init_from)
         data = open_data(settings, model, processor, accelerator)
+        if checkpoint is None and not settings.data.uses_scenes:
+            introduce(settings, model, processor, data, accelerator)
+        objective = build_objective(settings, model, checkpoint / "model" if checkpoint else settings.model.init_from)
         # 2. Training.
         loop = build_loop(settings, accelerator, objective, data, processor, checkpoint)
         metrics = loop.run()
         # 3. The result.
         final = export(loop, processor, settings.optimization)
         if accelerator.is_main_process:
-            summary = {name: loop.state[name] for name in ("step", "epoch", "samples", "minutes") if name in loop.state}
+            told = ("step", "epoch", "samples", "minutes", "rehearsed")
+            summary = {name: loop.state[name] for name in told if name in loop.state}
             summary |= {"model": str(final), "metrics": metrics.get("all", metrics)}
+            if data.rehearsal is not None and {"before", "after"} <= set(loop.state.get("rehearsed", ())):
+                summary["forgotten"] = describe_forgetting(data.rehearsal.name, **loop.state["rehearsed"])
             loop.log.finish(summary)
             report = write_run_report(settings.optimization.output_dir, summary)
             print(f"report: {report}", flush=True)

@@ -11,6 +11,8 @@ from PIL import Image
 from ssp_sam.training.train import run
 from tests.helpers.readme_examples import ROOT, TEXT, checkout_for_reading, run_here, run_in_shell
 
+SHORT = "--num_epochs 0.5 --min_steps 0 --images_per_device 8 --num_train_scenes 4 --num_eval_scenes 4"
+
 
 def test_a_folder_without_metadata_is_named(tmp_path, capsys):
     words = ["--config", str(ROOT / "training/configs/own_data.yaml"), "--train_dir", str(tmp_path)]
@@ -24,7 +26,7 @@ def test_the_readmes_example_runs_from_drawn_images_to_a_model_that_segments(in_
     example = re.search(r"^```bash\n(python scripts/make_texture_scenes.*?)^```", TEXT, re.M | re.S)[1]
     # Every command and setting as a reader would type it, but few images and steps: what is learned is no matter here.
     short, images = re.subn(r"(make_texture_scenes\.py \S+ --\w+) \d+", r"\1 4", example)
-    short, runs = re.subn("--output_dir", "--num_epochs 0.5 --images_per_device 8 --output_dir", short)
+    short, runs = re.subn("--output_dir", f"{SHORT} --output_dir", short)
     assert (images, runs) == (2, 1)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
