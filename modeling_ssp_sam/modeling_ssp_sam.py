@@ -383,7 +383,7 @@ class SspSamModel(SspSamPreTrainedModel):
         # 4. SAM's mask decoder.
         pred_masks = iou_scores = None
         if predict_masks:
-            inner = image_features.intermediate_embeddings
+            inner = image_features.get("intermediate_embeddings")  # pipelines hand on what is there, and no more
             spatial = {"input_points": input_points, "input_labels": input_labels}
             spatial |= {"input_boxes": input_boxes, "input_masks": input_masks}
             spatial |= {"intermediate_embeddings": None if inner is None else inner[image_index]}

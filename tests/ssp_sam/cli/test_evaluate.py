@@ -135,6 +135,6 @@ def test_faults_are_told_in_one_line_and_nothing_is_written(evaluated, data, tmp
     predictions = ["--from-predictions", evaluated / "predictions.json"]
     assert "needs no model" in fault(["--data", data, "--model", "x", *predictions, *out], capsys)
     damaged = write_split(tmp_path / "bad", [reference(0, 0, MASK, image={"bytes": b"no image", "path": None})])
-    assert "image 'image 0' of 'own': could not " in fault(["--data", damaged, *out], capsys)
+    assert "reference own/val/0-0: could not read an image " in fault(["--data", damaged, *out], capsys)
     assert main(["evaluate"]) == 2 and capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()

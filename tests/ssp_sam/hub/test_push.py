@@ -242,7 +242,7 @@ def test_content_that_arrived_otherwise_is_noticed(hub, api, exported, monkeypat
 
     def commit_and_damage(self, *words, **options):
         commit = create(self, *words, **options)
-        hub.repos["someone/tiny"].commits[commit.oid]["config.json"].content = b"{}"
+        hub.repos["someone/tiny"].commits[commit.oid]["config.json"] = Blob(b"{}", lfs=False)
         return commit
 
     monkeypatch.setattr(HfApi, "create_commit", commit_and_damage)

@@ -77,5 +77,5 @@ def test_a_damaged_image_is_named_whichever_process_reads_it(num_workers, tmp_pa
     damaged = BenchmarkSamples(write_split(tmp_path, rows))
     batches = predicted_batches(make_pipeline(), damaged, batch_size=1, num_workers=num_workers)
     assert len(next(batches)) == 2
-    with pytest.raises(ValueError, match="^image 'image 1' of 'own': could not "):
+    with pytest.raises(ValueError, match="^reference own/val/1-0: could not read an image "):
         next(batches)
