@@ -99,10 +99,10 @@ def test_a_model_in_training_stays_in_training(image):
     assert segmenter.model.training
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
+# The row on SigLIP differs in its towers alone, and those are tiny here.
+@pytest.mark.parametrize("name", sorted(set(ABLATIONS) - {"siglip2"}))
 def test_every_row_of_the_ablation_is_explained(name, image):
-    fields = {field: value for field, value in ABLATIONS[name].items() if not field.endswith("_config")}  # tiny towers
-    segmenter = make_pipeline(single_tower=False, **fields)
+    segmenter = make_pipeline(single_tower=False, **ABLATIONS[name])
     found = explain(segmenter, image, "the dog")[0]
     config = segmenter.model.config
     assert (found.similarity_map is None) == (not config.use_similarity_map)
