@@ -63,4 +63,4 @@ def test_links_into_the_repository_exist():
 
 
 def test_the_dependency_line_is_drawn():
-    assert "configuration -> processing -> model -> pipeline -> training -> hub" in TEXT
+    assert "configuration <- processing <- modeling_ssp_sam <- training <- ssp_sam/{hub, deployment, demo}" in TEXT
