@@ -4,6 +4,8 @@
 `text` is a string, a list of strings, or a list with one list of strings per image. Points, boxes, masks and labels
 are nested the same way, one value in place of each string.
 
+It needs numpy alone, so that code without torch reads expressions by the same rules.
+
 Letters: E expressions, K points per expression.
 """
 
@@ -12,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 MAX_CHARACTERS = 10_000  # of one expression; far more than any tokenizer's limit
 _BLANK = ("Zs", "Zl", "Zp", "Cc", "Cf")  # Unicode's categories of spaces, controls and marks of format
@@ -98,7 +99,7 @@ def align(values: Any, text: Any, name: str) -> list[Any]:
         return [values]
     if values is None:
         return [leaf for item in text for leaf in align(None, item, name)]
-    if not isinstance(values, Sequence | np.ndarray | torch.Tensor) or len(values) != len(text):
+    if not (isinstance(values, Sequence | np.ndarray) or hasattr(values, "detach")) or len(values) != len(text):
         n_values = len(values) if hasattr(values, "__len__") else repr(values)
         raise ValueError(f"expected {name} nested like text, which has {len(text)} entries here, got {n_values}")
     return [leaf for value, item in zip(values, text, strict=True) for leaf in align(value, item, name)]
@@ -198,10 +199,10 @@ def _read_points(value: Any, row: int) -> np.ndarray:
 
 
 def _numbers(value: Any) -> np.ndarray:
-    value = value.detach().cpu().float().numpy() if isinstance(value, torch.Tensor) else value
     try:
+        value = value.detach().cpu().float().numpy() if hasattr(value, "detach") else value
         return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # RuntimeError: of tensors without values
         raise ValueError(f"expected numbers, in lists of equal length, got {_shortened(value)}") from error
 
 

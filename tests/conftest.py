@@ -21,6 +21,7 @@ from PIL import Image
 from ssp_sam import ReferringSegmentationPipeline
 from tests.helpers.models import make_image, make_pipeline
 from tests.helpers.pulling import use_home, use_hub
+from tests.helpers.robustness import Rows
 
 
 @pytest.fixture(scope="session", params=["single tower", "two towers"])
@@ -60,6 +61,14 @@ def keep_process_state(request):
 @pytest.fixture
 def image() -> Image.Image:
     return make_image()
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """The test's rows of docs/robustness.md, which it adds; they are checked when it ends."""
+    collected = Rows(tmp_path)
+    yield collected
+    collected.finish()
 
 
 # ---- a Hub with the authors' repository ------------------------------------------------------------------------------

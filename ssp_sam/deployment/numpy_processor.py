@@ -17,11 +17,11 @@ from PIL import Image, ImageOps
 from tokenizers import Tokenizer
 
 from ..processing.canvas_geometry import CanvasPlacement, centred_offset, fit_segmenter, fit_semantic, tight_box_xyxy
+from ..processing.expressions import flatten_text, is_spelled
 
 # Labels of points, as the mask decoder reads them.
 OUTSIDE, INSIDE, TOP_LEFT, BOTTOM_RIGHT, NOT_A_POINT = 0, 1, 2, 3, -1
 DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras, scanners and files
-MAX_CHARACTERS = 10_000  # of one expression
 PUNCTUATION = string.punctuation
 
 
@@ -169,8 +169,7 @@ class ExpressionReader:
         """Returns `input_ids` and `attention_mask`, (E, L) int64."""
         if not expressions:
             raise ValueError("expected at least one expression, got none")
-        for text in expressions:
-            _check_expression(text)
+        flatten_text(expressions)  # checks each
         texts = [self._format(text) for text in expressions]
         self.tokenizer.no_truncation()
         lengths = [len(encoding.ids) for encoding in self.tokenizer.encode_batch(texts)]
@@ -199,7 +198,7 @@ class ExpressionReader:
         return [
             word
             for word, encoding in zip(words, encodings, strict=True)
-            if self.unknown_id in encoding.ids or _is_spelled(word, len(encoding.ids))
+            if self.unknown_id in encoding.ids or is_spelled(word, len(encoding.ids))
         ]
 
     def _id_of(self, token: Any) -> int | None:
@@ -213,21 +212,6 @@ class ExpressionReader:
         expression = " ".join(expression.split())
         expression = expression.lower() if self.settings["lowercase"] else expression
         return self.settings["expression_template"].replace("{}", expression)
-
-
-def _is_spelled(word: str, n_tokens: int) -> bool:
-    return n_tokens == len(word) > 2 and all(letter.lower() != letter.upper() for letter in word)
-
-
-def _check_expression(text: Any) -> None:
-    if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"expected words as expression, got {text!r}")
-    if len(text) > MAX_CHARACTERS:
-        raise ValueError(f"expected an expression of at most {MAX_CHARACTERS} characters, got {len(text)}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"expected valid Unicode as expression, got {text[:40]!r}; give it as UTF-8 text") from error
 
 
 def read_rgb(image: Any) -> Image.Image:

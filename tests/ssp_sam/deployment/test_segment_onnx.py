@@ -183,11 +183,11 @@ def test_points_that_do_not_fit_are_refused_with_their_values(processors, prompt
 @pytest.mark.parametrize(
     "texts, message",
     [
-        ([""], "expected words as expression, got ''"),
-        (["a", " \n"], "expected words as expression"),
-        ([7], "expected words as expression, got 7"),
-        (["a", "the \udcff dog"], r"expected valid Unicode as expression, got 'the \\udcff dog'"),
-        (["a" * 10_001], "at most 10000 characters, got 10001"),
+        ([""], r"text\[0\] is empty, got ''"),
+        (["a", " \n"], r"text\[1\] is empty"),
+        ([7], r"expected a string as text\[0\], got 7"),
+        (["a", "the \udcff dog"], r"text\[1\] is no valid Unicode: character 4 is '\\udcff'"),
+        (["a" * 10_001], "has 10001 characters; give an expression of at most 10000"),
     ],
 )
 def test_an_expression_that_cannot_be_read_is_refused(processors, texts, message):
