@@ -22,6 +22,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from scripts.make_custom_dataset import write_dataset
+
 ROOT = Path(__file__).resolve().parents[1]
 SUMMARY = ("gIoU", "N-acc", "T-acc")
 METRICS = (*SUMMARY, "Pr@0.5")
@@ -39,18 +44,13 @@ def write_lines(folder: Path, lines: list[dict]):
     (folder / "metadata.jsonl").write_text(text, encoding="utf-8")
 
 
-def draw(script: str, folder: Path, *words: str):
-    """Draws a custom dataset unless it is there."""
-    if not folder.exists():
-        subprocess.run([sys.executable, str(ROOT / "scripts" / script), str(folder), *words], check=True)
-
-
 def textures(folder: Path, count: int = 300, change: Callable[[list[dict]], list[dict]] | None = None) -> list[str]:
     """Draws textured shapes, training lines changed at will, and 40 images held out; returns a run's options."""
     held_out = folder.with_name("held_out")
-    draw("make_texture_scenes.py", held_out, "--pictures", "40", "--seed", "1")
+    if not held_out.exists():
+        write_dataset("textures", held_out, 40, seed=1)
     if not folder.exists():
-        draw("make_texture_scenes.py", folder, "--pictures", str(count))
+        write_dataset("textures", folder, count)
         if change is not None:
             write_lines(folder, change(read_lines(folder)))
     return ["--train_dir", str(folder), "--eval_dir", str(held_out)]
@@ -58,7 +58,8 @@ def textures(folder: Path, count: int = 300, change: Callable[[list[dict]], list
 
 def screens(folder: Path) -> list[str]:
     """Draws 60 screens, of which a third is held out."""
-    draw("make_screens.py", folder, "--images", "60")
+    if not folder.exists():
+        write_dataset("screens", folder, 60)
     return ["--train_dir", str(folder)]
 
 

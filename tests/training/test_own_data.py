@@ -23,9 +23,9 @@ def test_a_folder_without_metadata_is_named(tmp_path, capsys):
 
 @pytest.mark.parametrize("in_shell", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_the_readmes_example_runs_from_drawn_images_to_a_model_that_segments(in_shell, tmp_path, monkeypatch):
-    example = re.search(r"^```bash\n(python scripts/make_texture_scenes.*?)^```", TEXT, re.M | re.S)[1]
+    example = re.search(r"^```bash\n(python scripts/make_custom_dataset.*?)^```", TEXT, re.M | re.S)[1]
     # Every command and setting as a reader would type it, but few images and steps: what is learned is no matter here.
-    short, images = re.subn(r"(make_texture_scenes\.py \S+ --\w+) \d+", r"\1 4", example)
+    short, images = re.subn(r"(make_custom_dataset\.py textures \S+ --images) \d+", r"\1 4", example)
     short, runs = re.subn("--output_dir", f"{SHORT} --output_dir", short)
     assert (images, runs) == (2, 1)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from datasets import Dataset
 
-from scripts import make_texture_scenes
+from scripts.make_custom_dataset import write_dataset
 from ssp_sam.training.config_files import parse_settings
 from ssp_sam.training.data.prepared import decode_masks
 from ssp_sam.training.splits import keep_back, open_references
@@ -33,7 +33,7 @@ def benchmark(folder, **splits):
 
 def split_folder(folder, splits, count=4, seed=0):
     """A custom dataset whose images belong to given splits in turn; `None` leaves the split out."""
-    make_texture_scenes.write_pictures(folder, count, seed)
+    write_dataset("textures", folder, count, seed)
     lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
     for line in lines:
         split = splits[int(re.search(r"\d+", line["image"])[0]) % len(splits)]

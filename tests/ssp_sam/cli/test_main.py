@@ -42,9 +42,9 @@ def _original(monkeypatch):
 
 
 def _custom_dataset(monkeypatch):
-    from scripts.make_texture_scenes import write_pictures
+    from scripts.make_custom_dataset import write_dataset
 
-    write_pictures(Path("my_images"), 4, seed=0)
+    write_dataset("textures", Path("my_images"), 4)
 
 
 def _any_port(monkeypatch):
