@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from ssp_sam.cli.main import COMMANDS, GROUPS, main, make_parser
 from ssp_sam.hub import push
 from ssp_sam.modeling_ssp_sam.conversion import pull as pull_module
 from ssp_sam.modeling_ssp_sam.conversion.pulled_models import PulledModel
+from ssp_sam.training import train as training
 from tests.helpers.original_checkpoints import save_checkpoint, save_tokenizer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -45,6 +47,17 @@ def _custom_dataset(monkeypatch):
     from scripts.make_custom_dataset import write_dataset
 
     write_dataset("textures", Path("my_images"), 4)
+
+
+def _short_training(monkeypatch):
+    # The configuration's own length is for learning something, which is no matter here.
+    def short(settings, publish):
+        data = replace(settings.data, num_train_scenes=4, num_eval_scenes=4)
+        return whole(settings._replace(data=data, optimization=replace(settings.optimization, min_steps=2)), publish)
+
+    whole = training.train
+    monkeypatch.setattr(training, "train", short)
+    _custom_dataset(monkeypatch)
 
 
 def _any_port(monkeypatch):
@@ -93,7 +106,7 @@ NEEDS = {
     "push": _checked,
     "serve": _any_port,
     "show-data": _prepared,
-    "train": _custom_dataset,
+    "train": _short_training,
 }
 
 
