@@ -25,7 +25,7 @@ import pyarrow.parquet as parquet
 
 from ..atomic_files import remove_leftovers, write_aside
 from ..data.prepared import FEATURES
-from .readers.records import BadRecord, PreparationError, RawBenchmark, RawReference, describe_error
+from .readers.records import BadRecord, PreparationError, RawBenchmark, RawReference, making_record
 from .rows import RowMaker
 
 ROWS_PER_PART = 2000
@@ -146,11 +146,8 @@ class _Part:
     def _row(self, item: RawReference | BadRecord) -> dict[str, Any]:
         if isinstance(item, BadRecord):
             raise item
-        try:
+        with making_record(item.origin, item.index, item.split):
             return self.maker.row(item)
-        except Exception as error:  # a record may be wrong in more ways than are known; each is that record's
-            reason = error.reason if isinstance(error, BadRecord) else describe_error(error)
-            raise BadRecord(reason, item.origin, item.index, item.split) from error
 
 
 def write_parts(

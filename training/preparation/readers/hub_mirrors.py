@@ -14,11 +14,11 @@ Which of the three layouts a copy has is seen by its columns:
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow
 import pyarrow.parquet as parquet
 
 from .hub import HUB_ID, fetch_files
@@ -30,8 +30,9 @@ from .records import (
     RawObject,
     RawReference,
     box_from_xywh,
-    describe_error,
     identifier,
+    read_each,
+    reading,
     sentences_of,
     size_of,
     take,
@@ -39,6 +40,7 @@ from .records import (
 )
 
 SPLIT_NAMES = {"validation": "val"}
+_Make = Callable[..., RawReference]
 _SHARD = re.compile(r"(?P<split>[\w+]+?)-\d{5}-of-\d{5}.*")
 
 
@@ -57,11 +59,11 @@ def read_hub_mirror(source: str, splits: Sequence[str] | None = None) -> RawBenc
     files = sorted(path for path in folder.rglob("*.parquet") if path.is_file())
     if not files:
         raise PreparationError(f"no parquet files in {str(folder)!r}")
-    try:
-        columns = set(parquet.read_schema(files[0]).names)
-        total = sum(parquet.ParquetFile(path).metadata.num_rows for path in files)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise PreparationError(f"a parquet file in {str(folder)!r} is damaged ({error}); fetch it again") from error
+    total = 0
+    for path in files:
+        with reading(path):
+            total += parquet.read_metadata(path).num_rows
+    columns = set(parquet.read_schema(files[0]).names)
     layouts = {
         "jxu124": ({"raw_anns", "raw_image_info", "sentences"}, _jxu124),
         "lmms-lab": ({"image", "answer", "segmentation", "bbox"}, _lmms_lab),
@@ -82,25 +84,22 @@ def read_hub_mirror(source: str, splits: Sequence[str] | None = None) -> RawBenc
     notes: Counter = Counter()
     licence = f"image: unknown; annotations: {_card_licence(folder)}"
 
+    def of_row(index: int, row: dict[str, Any], path: Path, split: str) -> Iterator[RawReference]:
+        position = {"index": index, "origin": path.name, "split": split, "source": name, "licence": licence}
+        for reference in make(row, partial(RawReference, **position)):
+            if (split, reference.ref_id) in seen:  # where splits of two annotations are mixed
+                notes["references_renamed"] += 1
+                reference.ref_id += f"#{index}"
+            seen.add((split, reference.ref_id))
+            yield reference
+
     def references() -> Iterator[RawReference | BadRecord]:
         for path in files:
             split = _split_of(path)
             split = "testA" if split == "test" and test_is_test_a else split
-            if splits is not None and split not in splits:
-                continue
-            for index, row in enumerate(_rows(path)):
-                try:
-                    for reference in make(row):
-                        reference.index, reference.origin, reference.split = index, path.name, split
-                        reference.source, reference.licence = name, licence
-                        if (split, reference.ref_id) in seen:  # where splits of two annotations are mixed
-                            notes["references_renamed"] += 1
-                            reference.ref_id += f"#{index}"
-                        seen.add((split, reference.ref_id))
-                        yield reference
-                except Exception as error:  # a row may be wrong in more ways than are known; each is that row's
-                    reason = error.reason if isinstance(error, BadRecord) else describe_error(error)
-                    yield BadRecord(reason, path.name, index, split)
+            if splits is None or split in splits:
+                with reading(path):
+                    yield from read_each(_rows(path), partial(of_row, path=path, split=split), path.name, split)
 
     return RawBenchmark(
         name=name,
@@ -143,9 +142,10 @@ def _card_licence(folder: Path) -> str:
     return named[1] if named else "unknown"
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for batch in parquet.ParquetFile(path).iter_batches(batch_size=32, use_threads=False):
-        yield from batch.to_pylist()
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with parquet.ParquetFile(path) as file:
+        batches = file.iter_batches(batch_size=32, use_threads=False)
+        yield from enumerate(row for batch in batches for row in batch.to_pylist())
 
 
 def _from_json(row: dict[str, Any], name: str) -> dict[str, Any]:
@@ -158,11 +158,11 @@ def _from_json(row: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def _jxu124(row: dict[str, Any]) -> Iterator[RawReference]:
+def _jxu124(row: dict[str, Any], reference: _Make) -> Iterator[RawReference]:
     annotation, image = _from_json(row, "raw_anns"), _from_json(row, "raw_image_info")
     ann_id, image_id = take_identifier(row, "ann_id"), take_identifier(row, "image_id")
     file_name = image.get("file_name") or str(row.get("image_path") or "").rsplit("/", 1)[-1] or None
-    yield _bare_reference(
+    yield reference(
         ref_id=take_identifier(row, "ref_id"),
         image_id=image_id,
         images=coco_paths(image_id, file_name),
@@ -179,13 +179,13 @@ def _jxu124(row: dict[str, Any]) -> Iterator[RawReference]:
     )
 
 
-def _lmms_lab(row: dict[str, Any]) -> Iterator[RawReference]:
+def _lmms_lab(row: dict[str, Any], reference: _Make) -> Iterator[RawReference]:
     file_name = take(row, "file_name", str, "text")
     # The file name is that of the reference: COCO's name with a number after it.
     named = re.match(r"(COCO_\w+2014_\d{12})", file_name)
     image_id = image_number(named[1] if named else file_name)
     ref_id = identifier(row.get("question_id") or file_name)
-    yield _bare_reference(
+    yield reference(
         ref_id=ref_id,
         image_id=image_id,
         images=(f"{named[1]}.jpg" if named else file_name,),
@@ -202,13 +202,13 @@ def _lmms_lab(row: dict[str, Any]) -> Iterator[RawReference]:
     )
 
 
-def _moondream(row: dict[str, Any]) -> Iterator[RawReference]:
+def _moondream(row: dict[str, Any], reference: _Make) -> Iterator[RawReference]:
     file_name = str(row.get("file_name") or f"{row.get('image_id')}.jpg")
     image = _image_bytes(row)
     for sample in take(row, "samples", list, "a list"):
         ann_id = take_identifier(sample, "id")
         box = sample.get("bbox")
-        yield _bare_reference(
+        yield reference(
             ref_id=ann_id,
             image_id=take_identifier(row, "image_id"),
             images=(file_name,),
@@ -230,8 +230,3 @@ def _image_bytes(row: dict[str, Any]) -> bytes:
     if not isinstance(image.get("bytes"), bytes):
         raise BadRecord("the row holds no image")
     return image["bytes"]
-
-
-def _bare_reference(**fields: Any) -> RawReference:
-    """A reference whose position in the files is filled in by the caller."""
-    return RawReference(index=-1, origin="", split="", source="", **fields)

@@ -33,7 +33,7 @@ from .records import (
     as_list,
     box_from_xywh,
     box_from_xyxy,
-    describe_error,
+    read_each,
     sentences_of,
     shortened,
     take,
@@ -164,26 +164,25 @@ def read_merge(
     """
     notes: Counter = Counter()
 
+    def make(index: int, entry: Any, split: str) -> RawReference | None:
+        reference = _merge_reference(entry, split, index, path.name)
+        name = shared_image_name(reference.source, reference.image_id, visual_genome_to_coco)
+        short = [text for text in reference.expressions if len(text.split(" ")) <= MAX_WORDS]
+        notes["long_sentences_dropped"] += len(reference.expressions) - len(short)
+        if split == "train" and name in held_out:
+            notes["references_of_held_out_images_dropped"] += 1
+        elif short:
+            reference.expressions = short
+            return reference
+        else:
+            notes["references_with_long_sentences_alone_dropped"] += 1
+        return None
+
     def references() -> Iterator[RawReference | BadRecord]:
-        index = -1
+        numbers = itertools.count()
         for split, entries in _by_split(path, splits):
-            for entry in entries:
-                index += 1
-                try:
-                    reference = _merge_reference(entry, split, index, path.name)
-                except Exception as error:  # an entry may be wrong in more ways than are known
-                    yield _bad(error, path.name, index, split)
-                    continue
-                name = shared_image_name(reference.source, reference.image_id, visual_genome_to_coco)
-                short = [text for text in reference.expressions if len(text.split(" ")) <= MAX_WORDS]
-                notes["long_sentences_dropped"] += len(reference.expressions) - len(short)
-                if split == "train" and name in held_out:
-                    notes["references_of_held_out_images_dropped"] += 1
-                elif short:
-                    reference.expressions = short
-                    yield reference
-                else:
-                    notes["references_with_long_sentences_alone_dropped"] += 1
+            numbered = ((index, entry) for entry, index in zip(entries, numbers))
+            yield from read_each(numbered, partial(make, split=split), path.name, split)
 
     return RawBenchmark(name="merge", references=references(), files=[path], notes=notes)
 
@@ -197,36 +196,30 @@ def _by_split(path: Path, splits: Sequence[str] | None) -> Iterator[tuple[str, I
             yield split, (entry for _, entry in items)
 
 
-def _bad(error: Exception, origin: str, index: int, split: str) -> BadRecord:
-    return BadRecord(error.reason if isinstance(error, BadRecord) else describe_error(error), origin, index, split)
-
-
 def _grouped(
     dataset: str, origin: str, split: str, entries: Iterator[Any], objects_of: ObjectsOf
-) -> Iterator[RawReference | BadRecord]:
+) -> list[RawReference | BadRecord]:
     """One reference per mask, in the order of the first entry of each."""
     references: dict[str, RawReference] = {}
-    in_order: list[RawReference | BadRecord] = []
-    for index, entry in enumerate(entries):
-        try:
-            reference = _reference(dataset, entry, split, index, origin)
-            first = references.get(reference.ref_id)
-            if first is None:
-                box = (box_from_xyxy if dataset in XYXY else box_from_xywh)(entry.get("bbox"))
-                if dataset != "grefcoco" or as_list(entry.get("cat_id")) != [-1]:
-                    reference.objects = objects_of(entry, reference, box)
-                references[reference.ref_id] = reference
-                in_order.append(reference)
-            elif first.image_id != reference.image_id:
-                raise BadRecord(
-                    f"mask {reference.ref_id} belongs to image {first.image_id} in record {first.index} and to image "
-                    f"{reference.image_id} here"
-                )
-            else:
-                first.expressions += reference.expressions
-        except Exception as error:  # an entry may be wrong in more ways than are known
-            in_order.append(_bad(error, origin, index, split))
-    yield from in_order
+
+    def make(index: int, entry: Any) -> RawReference | None:
+        reference = _reference(dataset, entry, split, index, origin)
+        first = references.get(reference.ref_id)
+        if first is None:
+            box = (box_from_xyxy if dataset in XYXY else box_from_xywh)(entry.get("bbox"))
+            if dataset != "grefcoco" or as_list(entry.get("cat_id")) != [-1]:
+                reference.objects = objects_of(entry, reference, box)
+            references[reference.ref_id] = reference
+            return reference
+        if first.image_id != reference.image_id:
+            raise BadRecord(
+                f"mask {reference.ref_id} belongs to image {first.image_id} in record {first.index} and to image "
+                f"{reference.image_id} here"
+            )
+        first.expressions += reference.expressions
+        return None
+
+    return list(read_each(enumerate(entries), make, origin, split))
 
 
 def _reference(dataset: str, entry: Any, split: str, index: int, origin: str) -> RawReference:

@@ -1,8 +1,10 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """What the readers of raw benchmarks hand on: references with everything as it was annotated, nothing drawn yet."""
 
+import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,36 +134,61 @@ class RawBenchmark:
     holds_images: bool = False
 
 
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Makes whatever fails inside a fault of one file: a `PreparationError` that names it."""
+    try:
+        yield
+    except PreparationError:
+        raise
+    except Exception as error:  # a file may be damaged in more ways than are known
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else _described(error)
+        raise PreparationError(f"cannot read {str(path)!r} ({reason}); fetch the file again") from error
+
+
+@contextmanager
+def making_record(origin: str, index: int, split: str = "unknown") -> Iterator[None]:
+    """Makes whatever fails inside a fault of one record: a `BadRecord` that names its file, index and split."""
+    try:
+        yield
+    except Exception as error:  # a record may be wrong in more ways than are known
+        if isinstance(error, BadRecord):
+            reason = error.reason
+        else:
+            reason = str(error) if isinstance(error, PreparationError) else f"it cannot be read ({_described(error)})"
+        raise BadRecord(reason, origin, index, split) from error
+
+
 def read_each(
     records: Iterable[tuple[int, Any]],
-    make: Callable[[int, Any], RawReference | None],
+    make: Callable[[int, Any], RawReference | Iterable[RawReference] | None],
     origin: str,
     split: str = "unknown",
 ) -> Iterator[RawReference | BadRecord]:
     """
-    Makes a reference of every record; one that cannot be used is handed on as a `BadRecord` with its index.
+    Makes references of records; one that cannot be used is handed on as a `BadRecord` with its index.
 
     Args:
         records: What the annotation file holds, each with its index.
-        make: Gets the index and the record; None stands for one that was not asked for.
+        make: Gets the index and the record; returns one reference or several, or None where nothing was asked for.
         origin: Name of the annotation file.
         split: Split of the records that name none.
     """
     for index, record in records:
+        named = record.get("split", split) if isinstance(record, dict) else split
         try:
-            reference = make(index, record)
-        except Exception as error:  # a record may be wrong in more ways than are known; each is that record's
-            named = str(record.get("split", split)) if isinstance(record, dict) else split
-            reason = error.reason if isinstance(error, BadRecord) else describe_error(error)
-            yield BadRecord(reason, origin, index, named)
-            continue
-        if reference is not None:
-            yield reference
+            with making_record(origin, index, named if isinstance(named, str) else split):
+                made = make(index, record)
+                if isinstance(made, RawReference):
+                    yield made
+                elif made is not None:
+                    yield from made
+        except BadRecord as bad:
+            yield bad
 
 
-def describe_error(error: Exception) -> str:
-    """Returns why a record cannot be read, for an exception that nothing else explains."""
-    return f"it cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
 
 
 def take(record: Any, name: str, kind: type | tuple[type, ...], described: str) -> Any:
@@ -185,14 +212,19 @@ def identifier(value: Any, name: str = "an id") -> str:
     """An id as text, the same for 7, 7.0 and "7"; raises `BadRecord` for what is none."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+    if isinstance(value, bool) or not isinstance(value, int | str) or value == "" or _is_long(value):
         raise BadRecord(f"{name} must be a whole number or text, got {shortened(value)}")
     return str(value)
 
 
+def _is_long(value: int | str) -> bool:
+    """Whether an id is longer than any that a person or a tool gives."""
+    return len(value) > 1000 if isinstance(value, str) else abs(value) >= 10**30
+
+
 def shown(number: Any) -> str:
     """What a message shows of an id: 7 for 7, 7.0 and "7", text as it is where that can be read."""
-    text = str(number) if isinstance(number, int | str) else shortened(number)
+    text = number if isinstance(number, str) else shortened(number)
     return text if text.isprintable() and 0 < len(text) <= 80 else shortened(number)
 
 
@@ -204,7 +236,7 @@ def take_identifier(record: Any, name: str) -> str:
 def whole_number(value: Any, name: str) -> int:
     """A whole number, given as 48, 48.0 or "48"; raises `BadRecord` for anything else."""
     if isinstance(value, str) and value.strip().isascii() and value.strip().isdecimal():
-        value = int(value.strip()[:20])
+        value = int(value) if len(value) < 20 else value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -268,9 +300,14 @@ def with_words(sentences: list[str]) -> list[str]:
 
 
 def shortened(value: Any) -> str:
-    """What a message shows of a value."""
+    """What a message shows of a value, however large or nested it is."""
     try:
-        text = repr(value)
+        text = _SHORT.repr(value)
     except ValueError:  # a number of more digits than Python writes
         text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "…"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 4, 200, 200, 200
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 8

@@ -29,6 +29,7 @@ from .records import (
     identifier,
     read_each,
     sentences_of,
+    shortened,
     take,
     take_identifier,
 )
@@ -89,12 +90,7 @@ def find_refs(folder: Path, dataset: str, split_by: str) -> Path | None:
 
 def load_refs(path: Path) -> list[Any]:
     """Returns the list that a file of refs holds; raises `PreparationError` if it holds something else."""
-    try:
-        refs = load_plain_pickle(path) if path.suffix == ".p" else load_json(path)
-    except PreparationError:
-        raise
-    except ValueError as error:
-        raise PreparationError(str(error)) from error
+    refs = load_plain_pickle(path) if path.suffix == ".p" else load_json(path)
     if not isinstance(refs, list):
         raise PreparationError(f"{str(path)!r} holds no list of references, but a {type(refs).__name__}")
     return [_slim(ref) for ref in refs]
@@ -117,10 +113,10 @@ def _references(
         image_id = take_identifier(ref, "image_id")
         ann_ids = list(dict.fromkeys(identifier(value) for value in as_list(take(ref, "ann_id", object, "an id"))))
         if NO_TARGET in ann_ids and len(ann_ids) > 1:
-            raise BadRecord(f"annotation -1, nothing, stands beside others: {ref['ann_id']}")
+            raise BadRecord(f"annotation -1, nothing, stands beside others: {shortened(ref['ann_id'])}")
         ann_ids = [] if ann_ids == [NO_TARGET] else ann_ids
         if not ann_ids and ref.get("no_target") is False:
-            raise BadRecord(f"it says that there is a target, but its annotation is {ref['ann_id']}")
+            raise BadRecord(f"it says that there is a target, but its annotation is {shortened(ref['ann_id'])}")
         objects = [instances.object(ann_id, image_id) for ann_id in ann_ids]
         for item in objects:
             if item.segmentation is None:

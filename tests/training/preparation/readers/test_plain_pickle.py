@@ -5,11 +5,14 @@ import collections
 import os
 import pickle
 import subprocess
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from ssp_sam.training.preparation.readers.plain_pickle import load_plain_pickle
+from ssp_sam.training.preparation.readers.records import PreparationError, shortened
 
 
 class Runs:
@@ -89,11 +92,78 @@ def test_what_is_shared_many_times_over_does_not_take_forever(tmp_path):
     assert loaded[0] is loaded[1]
 
 
-def test_endless_nesting_is_refused(tmp_path):
+def test_a_list_that_holds_itself_is_told_shortly(tmp_path):
     loop: list = []
     loop.append(loop)
-    with pytest.raises(ValueError, match="nested without end"):
-        load_plain_pickle(write(tmp_path / "loop.p", loop))
+    loaded = load_plain_pickle(write(tmp_path / "loop.p", loop))
+    assert loaded[0] is loaded and len(shortened(loaded)) <= 80
+
+
+def long(value: int) -> bytes:
+    data = pickle.encode_long(value)
+    return b"\x8a" + bytes([len(data)]) + data
+
+
+COLLIDING = [long(number * (2**61 - 1)) for number in range(1, 20_000)]
+HOSTILE = {
+    "an index of the memo": (b"]r\xff\xff\xff\x7f.", None),
+    "an index of the memo in digits": (b"]p" + b"9" * 4000 + b"\n.", None),
+    "an index of the memo that was not set": (b"h\x05.", "Memo value not found"),
+    "a text longer than the file": (b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7fab.", "fetch the file again"),
+    "a frame longer than the file": (b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f].", None),
+    "an array longer than the file": (b"\x96\xff\xff\xff\x7f\0\0\0\0.", "the instruction BYTEARRAY8"),
+    "keys of one hash": (b"}(" + b"".join(key + b"N" for key in COLLIDING) + b"u.", "at most 64 bits"),
+    "members of one hash": (b"\x8f(" + b"".join(COLLIDING) + b"\x90.", "at most 64 bits"),
+    "a call with members of one hash": (b"c__builtin__\nset\n](" + b"".join(COLLIDING) + b"e\x85R.", "at most 64 bits"),
+    "a key that is slow to hash": (b"}K\x01q\x01" + b"h\x01\x86q\x01" * 60 + b"K\x01s.", "got a tuple"),
+    "a changed object": (b"c_codecs\nencode\nN}X\x01\0\0\0aK\x01s\x86b.", "the instruction BUILD"),
+    "a new object": (b"c__builtin__\nset\n)\x81.", "the instruction NEWOBJ"),
+    "an object of old": (b"(i__main__\nRuns\n.", "the instruction INST"),
+    "a registered object": (b"\x82\x01.", "the instruction EXT1"),
+    "a slow codec": (b"c_codecs\nencode\n(V" + b"a" * 10**5 + b"\nVpunycode\ntR.", "the encoding 'punycode'"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_pickle_takes_no_memory_and_no_time(tmp_path, name):
+    content, reason = HOSTILE[name]
+    (tmp_path / "evil.p").write_bytes(content)
+    tracemalloc.start()
+    try:
+        if reason is None:
+            assert load_plain_pickle(tmp_path / "evil.p") == []
+        else:
+            with pytest.raises(PreparationError, match=rf"evil\.p.*{reason}"):
+                load_plain_pickle(tmp_path / "evil.p")
+        assert tracemalloc.get_traced_memory()[1] < 30e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.long  # starts a process with the whole library
+def test_hostile_pickles_are_read_within_a_limit_of_memory(tmp_path):
+    for number, (content, _) in enumerate(HOSTILE.values()):
+        (tmp_path / f"{number}.p").write_bytes(content)
+    script = f"""
+import pathlib, resource
+from ssp_sam.training.preparation.readers.plain_pickle import load_plain_pickle
+pages = int(pathlib.Path("/proc/self/statm").read_text().split()[5])
+limit = pages * resource.getpagesize() + 2**28
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+for path in pathlib.Path({str(tmp_path)!r}).glob("*.p"):
+    try:
+        load_plain_pickle(path)
+    except ValueError as error:
+        assert "MemoryError" not in str(error), error
+print("read")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "read\n", done.stderr
+
+
+def test_no_function_comes_out_of_a_pickle(tmp_path):
+    (tmp_path / "named.p").write_bytes(b"c_codecs\nencode\n.")
+    assert not callable(load_plain_pickle(tmp_path / "named.p"))
 
 
 def test_a_missing_file_is_named(tmp_path):
