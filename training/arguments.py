@@ -74,11 +74,9 @@ class DataArguments:
     _argument_group_name = "the data"
     # Prepared benchmarks and custom datasets.
     dataset: str | None = field(
-        default=None, metadata={"help": "Folder of a prepared benchmark, as ssp-sam prepare writes it."}
+        default=None, metadata={"help": "Prepared benchmark: a folder that ssp-sam prepare made."}
     )
-    train_split: str | None = field(
-        default=None, metadata={"help": "Split to train on; train or training when not given."}
-    )
+    train_split: str | None = field(default=None, metadata={"help": "Split to train on; train or training by default."})
     eval_dataset: str | None = field(
         default=None, metadata={"help": "Prepared benchmark to validate on; the training one when not given."}
     )
@@ -86,9 +84,13 @@ class DataArguments:
         default=None, metadata={"help": "Split to validate on; val, validation, valid or dev when not given."}
     )
     train_dir: str | None = field(
-        default=None, metadata={"help": "Folder of a custom dataset to train on: metadata.jsonl, images and masks."}
+        default=None, metadata={"help": "Custom dataset to train on, in any format that ssp-sam prepare custom reads."}
     )
     eval_dir: str | None = field(default=None, metadata={"help": "The same to validate on."})
+    preparation: str | None = field(
+        default=None,
+        metadata={"help": "How both are read, such as format, made_expressions: mapping in YAML, JSON here."},
+    )
     eval_fraction: float = field(
         default=0.1, metadata={"help": "Fraction of the training images kept back where no split is for validation."}
     )
@@ -137,6 +139,7 @@ class DataArguments:
     dataloader_workers: int = field(default=0, metadata={"help": "Worker processes that build batches; 0: inline."})
 
     def __post_init__(self):
+        vars(self)["preparation"] = _read_mapping("preparation", self.preparation)
         counts = ("num_train_scenes", "images_per_device", "expressions_per_image", "prompts_per_image")
         for name in (*counts, "rehearsal_images"):
             if getattr(self, name) < 1:

@@ -19,7 +19,6 @@ from .data.sampler import StepBatchSampler
 from .evaluation.validation import evaluate_references, evaluate_scenes, evaluate_terms, evaluation_batches
 from .feature_cache.cache import FeatureCache
 from .model_sources import EMBEDDED, find_model
-from .preparation.readers.own import METADATA_NAME
 from .rehearsal import REHEARSAL, joined_batches
 from .scenes.collator import ReferringCollator, TowerCollator
 from .scenes.dataset import SceneDataset, render_scenes
@@ -154,7 +153,7 @@ def rehearsed_settings(settings: Settings) -> Settings | None:
         raise ValueError(f"rehearsal ({source!r}) needs {needed}{reason}, {given}")
     if source != "scenes" and not Path(source).is_dir():
         raise ValueError(f"rehearsal must be 'scenes', 'none', 'auto' or a folder, got {source!r}")
-    custom = source != "scenes" and (Path(source) / METADATA_NAME).is_file()
+    custom = source != "scenes" and not any((Path(source) / "data").glob("*-of-*.parquet"))
     former = replace(
         data,
         dataset=source if source != "scenes" and not custom else None,

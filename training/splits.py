@@ -90,10 +90,11 @@ def open_sources(data: DataArguments, output: Path, *, renew: bool) -> tuple[Sou
                 shutil.rmtree(earlier, ignore_errors=True)
         if not folders[role].exists():
             try:
-                prepare(PreparationSettings(benchmark="folder", annotations=name, images=name), folders[role])
+                report = prepare(PreparationSettings("custom", name, **(data.preparation or {})), folders[role])
             except PreparationError as error:
                 hint = f"; or prepare it by ssp-sam prepare, where {error.hint}, and give it as --dataset"
                 raise ValueError(f"{role}_dir {name!r}: {error}{hint if error.hint else ''}") from error
+            print(f"{role}_dir {name!r}: {report['format']}")
     train, validation = (None if name is None else Source(name, folders[role]) for role, name in named.items())
     return train, validation
 
@@ -102,7 +103,8 @@ def check_folders(data: DataArguments):
     """Raises a `ValueError` for data that is not there, which is worth knowing before a model is loaded."""
     for name in ("dataset", "eval_dataset", "train_dir", "eval_dir", "feature_cache"):
         value = getattr(data, name)
-        if value is not None and not Path(value).exists():
+        on_the_hub = name.endswith("_dir") and (data.preparation or {}).get("format") == "table"
+        if value is not None and not Path(value).exists() and not on_the_hub:
             raise ValueError(f"there is no folder {name} {value!r} in {os.getcwd()!r}")
 
 

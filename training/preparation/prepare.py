@@ -12,10 +12,11 @@ from ..atomic_files import FolderInUseError, claim_folder
 from ..data.prepared import REPORT_NAME, dataset_fingerprint
 from .held_out import find_held_out, read_visual_genome_to_coco
 from .published_counts import TOTAL
+from .readers.custom.formats import FORMATS, open_custom
+from .readers.custom.metadata import NAMED_BY_COLUMNS
 from .readers.hub_mirrors import read_hub_mirror
 from .readers.images import ImageFolder
 from .readers.original import fetch_annotations, find_annotations, read_merge, read_original
-from .readers.own import read_own_coco, read_own_folder
 from .readers.phrasecut import find_image_data, read_phrasecut
 from .readers.records import PreparationError, RawBenchmark
 from .readers.refer import SPLIT_BY, read_refer
@@ -23,8 +24,9 @@ from .report import deviations, empty_targets, make_report, write_card, write_re
 from .rows import MaskRule, RowMaker
 from .writer import finish, start_processes, write_parts
 
-BENCHMARKS = (*SPLIT_BY, "phrasecut", "merge", "original", "hub", "coco", "folder")
-ALIASES = {"referit": "refclef", "refcocoplus": "refcoco+", "phrase_cut": "phrasecut"}
+BENCHMARKS = (*SPLIT_BY, "phrasecut", "merge", "original", "hub", "custom", *FORMATS)
+ALIASES = {"referit": "refclef", "refcocoplus": "refcoco+", "phrase_cut": "phrasecut", "own": "custom"}
+ALIASES |= {"folder": "metadata"}
 FORMAT_VERSION = 2
 EMPTY_FRACTION = 0.01  # of the targets, which may have no pixel without being allowed to
 # Settings that change no row.
@@ -37,11 +39,14 @@ class PreparationSettings:
     What to prepare, and how.
 
     Args:
-        benchmark: One of `BENCHMARKS` or `ALIASES`.
+        benchmark: One of `BENCHMARKS` or `ALIASES`; the name of a format is "custom" in that format.
         annotations: Folder or file of the annotations; for "hub" an id on the Hub, too, and with `from_hub` the name of
             the file wanted.
         images: Folder of images; not needed where the annotations hold them.
-        masks: Folder of mask files, for "original" and "folder".
+        masks: Folder of mask files, for "original" and "custom".
+        format: Of "custom", one of `custom.formats.FORMATS`; found by what lies in the folder when not given.
+        made_expressions: Whether "custom" makes sentences of classes where it has none.
+        columns: Of a table of "custom", by the names that are used here.
         coco_annotations: COCO's `instances_train2014.json`, from which the masks of "original" are drawn.
         from_hub: Repository of the Hub with the annotation files of "original".
         split_by: Who divided the benchmark into splits, the first of `SPLIT_BY` when not given.
@@ -60,6 +65,9 @@ class PreparationSettings:
     annotations: str
     images: str | None = None
     masks: str | None = None
+    format: str | None = None
+    made_expressions: bool = True
+    columns: dict[str, str] = field(default_factory=dict)
     coco_annotations: str | None = None
     from_hub: str | None = None
     split_by: str | None = None
@@ -78,6 +86,14 @@ class PreparationSettings:
         if self.benchmark not in BENCHMARKS:
             known = ", ".join([*BENCHMARKS, *ALIASES])
             raise PreparationError(f"the benchmark must be one of {known}, got {self.benchmark!r}")
+        if self.benchmark in FORMATS:
+            self.format, self.benchmark = self.benchmark, "custom"
+        if self.format is not None and (self.benchmark != "custom" or self.format not in FORMATS):
+            known = f"must be one of {', '.join(FORMATS)}" if self.benchmark == "custom" else "belongs to custom"
+            raise PreparationError(f"format {known}, got {self.format!r}")
+        unknown = [name for name in self.columns if name not in NAMED_BY_COLUMNS]
+        if unknown:
+            raise PreparationError(f"columns are those of {', '.join(NAMED_BY_COLUMNS)}, got {unknown[0]!r}")
         versions = SPLIT_BY.get(self.benchmark, ())
         if self.split_by is None and versions:
             self.split_by = versions[0]
@@ -152,6 +168,7 @@ def prepare(
                 held_out=held_out,
                 visual_genome_to_coco=same_images,
             )
+            report["format"] = benchmark.format
             report["held_out"] = {
                 name: {split: len(names) for split, names in of.items()} for name, of in sorted(held_out.items())
             }
@@ -219,7 +236,7 @@ def _find_annotations(settings: PreparationSettings) -> Path:
     if settings.from_hub is not None:
         return fetch_annotations(settings.from_hub, settings.annotations)
     path = Path(settings.annotations)
-    if settings.benchmark != "hub" and not path.exists():
+    if settings.benchmark not in ("hub", "custom") and not path.exists():
         raise PreparationError(f"there is no file or folder of annotations {settings.annotations!r}")
     return path
 
@@ -244,16 +261,14 @@ def _open(settings: PreparationSettings, annotations: Path, held_out, same_image
         return read_original(find_annotations(annotations), masks, coco, splits)
     if settings.benchmark == "hub":
         return read_hub_mirror(settings.annotations, splits)
-    images = ImageFolder(settings.images or _folder_of(annotations))
-    if settings.benchmark == "coco":
-        return read_own_coco(annotations, images, splits)
-    return read_own_folder(annotations, images, masks, splits)
+    options = {name: getattr(settings, name) for name in ("format", "made_expressions", "columns")}
+    return open_custom(settings.annotations, settings.images, settings.masks, splits, **options)
 
 
 def _image_folder(settings: PreparationSettings, benchmark: RawBenchmark) -> ImageFolder | None:
     if settings.images is not None:
         return ImageFolder(settings.images)
-    if settings.benchmark in ("folder", "coco"):
+    if settings.benchmark == "custom" and Path(settings.annotations).exists():
         return ImageFolder(_folder_of(Path(settings.annotations)))
     if benchmark.holds_images:
         return None

@@ -160,7 +160,8 @@ def describe(report: Mapping[str, Any]) -> str:
     titles = ["split", *(what.replace("_", " ") for what in names)]
     rows = [[split, *(f"{numbers[what]:,}" for what in names)] for split, numbers in report["counts"].items()]
     widths = [max(len(row[column]) for row in [titles, *rows]) for column in range(len(titles))]
-    lines = [
+    lines = [f"format: {report['format']}"] if report.get("format") else []
+    lines += [
         "  ".join(
             text.ljust(width) if column == 0 else text.rjust(width)
             for column, (text, width) in enumerate(zip(row, widths))

@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..data import masks as run_lengths
-from .mask_files import read_mask_file
 from .plausibility import TOUCHES_BORDER, looks_like_corners, suspicions, touches_border
 from .readers.images import (
     TURNED_SIDEWAYS,
@@ -21,6 +20,7 @@ from .readers.images import (
     read_header,
     without_orientation,
 )
+from .readers.mask_files import read_mask_file
 from .readers.records import BadRecord, RawObject, RawReference, as_list, shortened, with_words
 
 MaskRule = Literal["coco", "phrasecut"]

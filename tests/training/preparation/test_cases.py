@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from ssp_sam.training.data.prepared import decode_masks
+from ssp_sam.training.preparation.readers.custom.formats import open_custom
 from ssp_sam.training.preparation.readers.images import ImageFolder
-from ssp_sam.training.preparation.readers.own import read_own_coco, read_own_folder
 from ssp_sam.training.preparation.readers.records import BadRecord, PreparationError
 from ssp_sam.training.preparation.rows import RowMaker
 from tests.helpers.raw_benchmarks import rectangle, write_image
@@ -359,8 +359,8 @@ def test_a_file_in_the_style_of_coco(name, tmp_path):
     for path in files:
         write_image(tmp_path / "images" / path, (WIDTH, HEIGHT))
     (tmp_path / "own.json").write_text(json.dumps(content))
-    images = ImageFolder(tmp_path / "images")
-    rows, bad, notes = opened(read_own_coco(tmp_path / "own.json", images), tmp_path / "images")
+    images = tmp_path / "images"
+    rows, bad, notes = opened(open_custom(str(tmp_path / "own.json"), str(images), format="coco"), images)
     notes.pop("masks_touching_the_border", None)
     if isinstance(expected, str):
         assert len(bad) == 1 and len(bad[0]) < 600
@@ -381,12 +381,12 @@ def test_annotation_files_of_every_usual_encoding(tmp_path, encoding, packed):
     data = json.dumps(file(annotations=[annotation(words="das Würfelchen 女")]), ensure_ascii=False).encode(encoding)
     path = tmp_path / ("own.json.gz" if packed else "own.json")
     path.write_bytes(gzip.compress(data) if packed else data)
-    rows, bad, _ = opened(read_own_coco(tmp_path, ImageFolder(tmp_path)), tmp_path)
+    rows, bad, _ = opened(open_custom(str(tmp_path), format="coco"), tmp_path)
     assert bad == [] and rows[0]["expressions"] == ["das Würfelchen 女"]
     line = {"image": "a.png", "mask": None, "expression": "女"}
     data = (json.dumps(line, ensure_ascii=False) + "\n").encode(encoding)
     (tmp_path / "metadata.jsonl").write_bytes(gzip.compress(data) if packed else data)
-    rows, bad, _ = opened(read_own_folder(tmp_path, ImageFolder(tmp_path)), tmp_path)
+    rows, bad, _ = opened(open_custom(str(tmp_path), format="metadata"), tmp_path)
     assert bad == [] and rows[0]["expressions"] == ["女"]
 
 
@@ -490,7 +490,7 @@ def test_a_mask_file(name, tmp_path):
     write_image(tmp_path / "photo.png", (WIDTH, HEIGHT))
     line = {"image": "photo.png", "mask": mask.name, "expression": "it", **fields}
     (tmp_path / "metadata.jsonl").write_text(json.dumps(line))
-    rows, bad, _ = opened(read_own_folder(tmp_path, ImageFolder(tmp_path)), tmp_path)
+    rows, bad, _ = opened(open_custom(str(tmp_path), format="metadata"), tmp_path)
     if isinstance(expected, str):
         pytest.raises(PreparationError, raises, PreparationError(bad[0])).match(f"^0: .*{expected}")
     else:

@@ -6,7 +6,7 @@ import os
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -16,6 +16,9 @@ from .records import BadRecord, PreparationError, shortened
 
 TURNED_SIDEWAYS = (5, 6, 7, 8)
 _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the names of uploaded files
+_IMAGE_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic")
+# Folders in whose place a label file has another.
+_ROLES = ("images", "labels", "masks", "mask", "JPEGImages", "SegmentationClass", "SegmentationClassPNG", "Annotations")
 _DRIVE = re.compile(r"[A-Za-z]:(?=[\\/])")
 
 
@@ -90,14 +93,25 @@ class ImageFolder:
         alike = self._index().get(_key(paths[0].replace("\\", "/").rsplit("/", 1)[-1]), [])
         raise BadRecord(f"{named}, where that name has only {_listed(alike)}" if alike else named)
 
-    def find_relative(self, path: str) -> str:
+    def find_relative(self, path: str, folders: Sequence[str] = ()) -> str:
         """
         Returns the path below the folder of the one file that a custom dataset means, which is the image's id there.
+
+        Args:
+            path: As the dataset spells it.
+            folders: Folders in which it is looked for first, such as that of the annotation file.
 
         Raises:
             BadRecord: As `find`, or two different paths of the annotations lead to one file.
         """
-        found = os.path.normpath(self.find((path, f"{self.what}s/{path}")).relative_to(self.root)).replace(os.sep, "/")
+        plain = path.replace("\\", "/")
+        beside = [
+            posixpath.normpath(posixpath.join(folder, below, plain)) for folder in folders for below in ("", "images")
+        ]
+        located = self.find((*beside, path, f"{self.what}s/{path}"))
+        found = os.path.normpath(located.relative_to(self.root)).replace(os.sep, "/")
+        if folders and folders[0] != ".":
+            path = posixpath.normpath(posixpath.join(folders[0], plain))
         # Folders that had to be dropped to find the file may have told one image from another.
         dropped, key = path, _key(found)
         for spelling in map(_key, self._spellings(path)):
@@ -111,6 +125,51 @@ class ImageFolder:
                 f"Lay the folders out as the annotations name them"
             )
         return found
+
+    def pair(self, names: Iterable[str], leave_out: Collection[str] = ()) -> tuple[dict[str, str | BadRecord], int]:
+        """
+        Finds the image that each label file or mask belongs to: of the same name but for the ending, in the same
+        folder or in one that differs by what is usual, such as `images` and `labels`.
+
+        Args:
+            names: Paths of the label files.
+            leave_out: Paths that are no images.
+
+        Returns:
+            The image of each, or why there is none, and the number of images that belong to none.
+        """
+        images: dict[str, list[tuple[str, list[str]]]] = {}
+        for path in (path for paths in self._index().values() for path in paths):
+            stem, ending = posixpath.splitext(path)
+            if ending.lower() in _IMAGE_ENDINGS and path not in leave_out:
+                images.setdefault(_key(posixpath.basename(stem)), []).append((path, _telling_folders(path)))
+        taken: dict[str, str] = {}
+        pairs: dict[str, str | BadRecord] = {}
+        for name in names:
+            stem, folders = posixpath.splitext(posixpath.basename(name))[0], _telling_folders(name)
+            alike = images.get(_key(stem)) or images.get(_key(stem.removesuffix("_mask")), [])
+            fitting = [path for path, of in alike if of == folders] or [
+                path for path, of in alike if not of or not folders or of[-len(folders) :] == folders[-len(of) :]
+            ]
+            if len(fitting) == 1 and taken.setdefault(fitting[0], name) == name:
+                pairs[name] = fitting[0]
+            elif len(fitting) == 1:
+                pairs[name] = BadRecord(
+                    f"{taken[fitting[0]]!r} and {name!r} both belong to {fitting[0]!r}: which does?"
+                )
+            elif fitting:
+                pairs[name] = BadRecord(f"several images could belong to {name!r}: {_listed(fitting)}")
+            else:
+                only = f", only {_listed([path for path, _ in alike])}" if alike else ""
+                pairs[name] = BadRecord(f"there is no image of the name {stem!r} in {str(self.root)!r}{only}")
+        return pairs, sum(map(len, images.values())) - len(taken)
+
+    def has(self, path: str, folder: str) -> bool:
+        """Returns whether a file of this name is in the folder, as `find` would find it."""
+        try:
+            return bool(self.find((posixpath.normpath(posixpath.join(folder, path.replace("\\", "/"))), path)))
+        except BadRecord:
+            return False
 
     def _ending_in(self, spelling: str, given: str) -> str | None:
         """The path below the folder of the one file that ends in a path, or in which the path ends."""
@@ -148,13 +207,13 @@ class ImageFolder:
         """Paths of all files below the folder by their names, hidden ones left out."""
         if self._by_name is None:
             self._by_name = {}
-            for path in sorted(_files_below(str(self.root))):
+            for path in sorted(files_below(str(self.root))):
                 relative = os.path.relpath(path, self.root).replace(os.sep, "/")
                 self._by_name.setdefault(_key(relative.rsplit("/", 1)[-1]), []).append(relative)
         return self._by_name
 
 
-def _files_below(root: str) -> Iterator[str]:
+def files_below(root: str) -> Iterator[str]:
     """All files that are not hidden; links are followed, each folder is entered once."""
     entered = set()
     for folder, folders, names in os.walk(root, followlinks=True):
@@ -176,6 +235,11 @@ def _is_plain(path: str) -> bool:
 def _key(path: str) -> str:
     """A path in which forms of Unicode and cases make no difference."""
     return unicodedata.normalize("NFC", path).casefold()
+
+
+def _telling_folders(path: str) -> list[str]:
+    """The folders of a path but for those in whose place another stands for labels."""
+    return [_key(part) for part in path.split("/")[:-1] if part not in _ROLES]
 
 
 def _listed(paths: Sequence[str]) -> str:

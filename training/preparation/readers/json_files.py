@@ -46,6 +46,15 @@ def open_text(path: str | Path) -> Iterator[TextIO]:
         raise PreparationError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
 
 
+def beginning_of(path: str | Path, characters: int = 1 << 16) -> str:
+    """Returns the beginning of a file's text; "" where it is no text."""
+    try:
+        with open_text(path) as stream:
+            return stream.read(characters)
+    except PreparationError:
+        return ""
+
+
 def load_json(path: str | Path) -> Any:
     """Returns what a JSON file holds; raises `PreparationError` if it cannot be read."""
     with open_text(path) as stream:

@@ -124,6 +124,7 @@ class RawBenchmark:
         total: How many references will come, where that is known.
         notes: What the reader leaves out or puts right, counted while the references are read.
         holds_images: Whether references hold their images.
+        format: In which format it was found, and by which files, for people.
     """
 
     name: str
@@ -132,6 +133,7 @@ class RawBenchmark:
     total: int | None = None
     notes: Counter = field(default_factory=Counter)
     holds_images: bool = False
+    format: str = ""
 
 
 @contextmanager
@@ -161,16 +163,16 @@ def making_record(origin: str, index: int, split: str = "unknown") -> Iterator[N
 
 def read_each(
     records: Iterable[tuple[int, Any]],
-    make: Callable[[int, Any], RawReference | Iterable[RawReference] | None],
+    make: Callable[[int, Any], Any],
     origin: str,
     split: str = "unknown",
-) -> Iterator[RawReference | BadRecord]:
+) -> Iterator[Any]:
     """
-    Makes references of records; one that cannot be used is handed on as a `BadRecord` with its index.
+    Makes references, or what else `make` returns, of records; one that cannot be used is handed on as a `BadRecord` with its index.
 
     Args:
         records: What the annotation file holds, each with its index.
-        make: Gets the index and the record; returns one reference or several, or None where nothing was asked for.
+        make: Gets the index and the record; returns one or several, or None where nothing was asked for.
         origin: Name of the annotation file.
         split: Split of the records that name none.
     """
@@ -179,10 +181,10 @@ def read_each(
         try:
             with making_record(origin, index, named if isinstance(named, str) else split):
                 made = make(index, record)
-                if isinstance(made, RawReference):
-                    yield made
-                elif made is not None:
+                if isinstance(made, Iterable):
                     yield from made
+                elif made is not None:
+                    yield made
         except BadRecord as bad:
             yield bad
 

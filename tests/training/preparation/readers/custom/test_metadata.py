@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from ssp_sam.training.data.prepared import decode_masks
-from ssp_sam.training.preparation.readers.images import ImageFolder
-from ssp_sam.training.preparation.readers.own import read_own_coco, read_own_folder
+from ssp_sam.training.preparation.readers.custom.formats import open_custom
 from ssp_sam.training.preparation.readers.records import PreparationError
 from tests.helpers.raw_benchmarks import (
     bad_records,
@@ -33,7 +32,7 @@ def write_coco(path, **changes):
 
 
 def own_coco_rows(path, images):
-    return rows_of(read_own_coco(path, ImageFolder(images)), images)
+    return rows_of(open_custom(str(path), str(images), format="coco"), images)
 
 
 def test_sentences_in_annotations_of_coco_style(tmp_path):
@@ -61,15 +60,17 @@ def test_references_of_coco_style_may_mean_several_objects_or_none(tmp_path):
 
 def test_coco_style_without_sentences_says_where_they_go(tmp_path):
     with pytest.raises(PreparationError, match="has no sentences: give annotations a list 'expressions'"):
-        read_own_coco(write_coco(tmp_path / "own.json"), ImageFolder(tmp_path))
+        open_custom(str(write_coco(tmp_path / "own.json")), str(tmp_path), format="coco")
     with pytest.raises(PreparationError, match="there are: none"):
-        read_own_coco(tmp_path / "images", ImageFolder(tmp_path)) if (tmp_path / "images").mkdir() is None else None
+        open_custom(str(tmp_path / "images"), str(tmp_path), format="coco") if (
+            tmp_path / "images"
+        ).mkdir() is None else None
     references = [
         {"image_id": 581857, "ann_ids": [5], "expressions": ["x"]},
         {"image_id": 1, "ann_ids": []} | sentences(0),
     ]
     path = write_coco(tmp_path / "own.json", references=references)
-    found = bad_records(read_own_coco(path, ImageFolder(tmp_path)), tmp_path)
+    found = bad_records(open_custom(str(path), str(tmp_path), format="coco"), tmp_path)
     assert "0: own.json has no annotation 5" in found and "1: own.json has no image 1" in found
 
 
@@ -86,7 +87,7 @@ def write_folder(root, *records) -> None:
 
 def test_every_field_of_a_folder_with_metadata(tmp_path):
     write_folder(tmp_path, {"expression": "der Würfel", "category": "square", "licence": "CC0"})
-    (row,) = rows_of(read_own_folder(tmp_path, ImageFolder(tmp_path)), tmp_path)
+    (row,) = rows_of(open_custom(str(tmp_path), format="metadata"), tmp_path)
     assert row["image"]["path"].endswith("photo.png") and row["image_id"] == "photo.png" and row["ref_id"] == "0"
     assert row["expressions"] == ["der Würfel"] and row["category"] == "square" and row["licence"] == "CC0"
     assert (decode_masks(row) == MASK).all() and row["ann_ids"] == ["mask.png"] and row["split"] == "train"
@@ -105,7 +106,7 @@ def test_several_masks_no_mask_and_a_black_mask(tmp_path):
         {"mask": "black.png", "expression": "a unicorn"},
         {"box": [1, 1, 20, 20]},
     )
-    both, none, black, boxed = rows_of(read_own_folder(tmp_path, ImageFolder(tmp_path)), tmp_path)
+    both, none, black, boxed = rows_of(open_custom(str(tmp_path), format="metadata"), tmp_path)
     assert len(both["masks"]) == 2 and (decode_masks(both) == (MASK | other)).all() and both["split"] == "val"
     assert both["box_xyxy"] == [2, 3, 35, 25] and both["expressions"] == ["both squares", "all"]
     for row in (none, black):
@@ -131,7 +132,7 @@ def test_masks_of_any_lossless_kind(tmp_path, kind):
         Image.fromarray(values if kind == "zeros and ones" else values.astype(np.uint16) * 700).save(
             tmp_path / "mask.png"
         )
-    (row,) = rows_of(read_own_folder(tmp_path, ImageFolder(tmp_path)), tmp_path)
+    (row,) = rows_of(open_custom(str(tmp_path), format="metadata"), tmp_path)
     assert (decode_masks(row) == MASK).all()
 
 
@@ -140,7 +141,7 @@ def test_a_photograph_turned_by_its_orientation_fits_a_mask_drawn_on_what_viewer
     exif = Image.Exif()
     exif[0x0112] = 6
     write_image(tmp_path / "phone.jpg", (30, 40), exif=exif)
-    (row,) = rows_of(read_own_folder(tmp_path, ImageFolder(tmp_path)), tmp_path)
+    (row,) = rows_of(open_custom(str(tmp_path), format="metadata"), tmp_path)
     assert row["size_hw"] == [30, 40] and row["image"]["path"].endswith("phone.jpg") and row["image"]["bytes"] is None
 
 
@@ -163,15 +164,15 @@ def test_a_line_that_cannot_be_used_is_named_with_its_index(tmp_path, record, re
     write_folder(tmp_path, {}, record)
     write_image(tmp_path / "smeared.jpg", (40, 30))
     Image.new("L", (4, 3), 255).save(tmp_path / "small.png")
-    (found,) = bad_records(read_own_folder(tmp_path, ImageFolder(tmp_path)), tmp_path)
+    (found,) = bad_records(open_custom(str(tmp_path), format="metadata"), tmp_path)
     assert found.startswith("1: ") and reason in found
 
 
 def test_lines_that_are_no_records_are_named(tmp_path):
     write_folder(tmp_path)
     (tmp_path / "metadata.jsonl").write_text('{"image"\n17\n{"image": "photo.png", "expression": "x"}\n')
-    found = bad_records(read_own_folder(tmp_path, ImageFolder(tmp_path)), tmp_path)
+    found = bad_records(open_custom(str(tmp_path), format="metadata"), tmp_path)
     assert "0: the line is no JSON" in found[0] and "1: expected an object" in found[1]
     assert "2: the field 'mask' is missing; null stands for" in found[2]
     with pytest.raises(PreparationError, match="no metadata.jsonl"):
-        read_own_folder(tmp_path / "nowhere", ImageFolder(tmp_path))
+        open_custom(str(tmp_path / "nowhere"), str(tmp_path), format="metadata")

@@ -9,43 +9,61 @@ from pathlib import Path
 
 import numpy as np
 
-from ...processing.image_inputs import load, open_image
-from .readers.records import BadRecord
+from ....processing.image_inputs import load, open_image
+from .records import BadRecord
+
+COLOUR = 1 << 24  # added to a colour, 0xRRGGBB, so that it is no grey value
 
 _LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".heic", ".heif")
 # Where a second value is so much of what is inside, it is no smoothed edge but another object.
 SECOND_PIXELS, SECOND_FRACTION = 50, 0.1
 
 
-def read_mask_file(path: str, values: tuple[int, ...] | None = None, any_value: bool = False) -> np.ndarray:
+def read_mask_file(file: str | bytes, values: tuple[int, ...] | None = None, any_value: bool = False) -> np.ndarray:
     """
     Returns the mask of a file, (height, width) bool.
 
     Args:
-        path: An array (`.npy`, `.npz` of one array), or an image in a lossless format.
+        file: Path of an array (`.npy`, `.npz` of one array) or of an image in a lossless format, or such an image.
         values: Which values are inside; where not given all but 0, if they can be those of one object.
         any_value: Whether all but 0 are inside in any case.
 
     Raises:
         BadRecord: There is no such file, it is damaged, or what is inside is unclear.
     """
-    name = repr(path)
-    if not Path(path).is_file():
-        raise BadRecord(f"there is no mask {name}")
-    try:
-        labels = _read_array(path) if path.endswith((".npy", ".npz")) else _read_image(path)
-    except (OSError, ValueError, EOFError) as error:
-        raise BadRecord(f"the mask {name} cannot be read ({' '.join(str(error).split())})") from error
+    labels = read_labels(file)
     if values is not None:
         return np.isin(labels, values)
     inside = labels != 0
     different = [] if any_value else _objects_in(labels, inside)
     if different:
         raise BadRecord(
-            f"the mask {name} holds several values, such as {' and '.join(different)}: is each an object? Say by "
-            f"'mask_values' which are meant, or save a mask of 0 and 255 per object"
+            f"the mask {_named(file)} holds several values, such as {' and '.join(different)}: is each an object? Say "
+            f"by 'mask_values' which are meant, or save a mask of 0 and 255 per object"
         )
     return inside
+
+
+def read_labels(file: str | bytes | Path, in_colours: bool = False) -> np.ndarray:
+    """
+    Returns the values of a mask, (height, width) int64: 0 for black, grey values and indices as they are, other colours
+    as `COLOUR` + 0xRRGGBB, and so all of them where they are wanted in colours.
+
+    Raises:
+        BadRecord: There is no such file, or it is damaged.
+    """
+    if not isinstance(file, bytes) and not Path(file).is_file():
+        raise BadRecord(f"there is no mask {_named(file)}")
+    try:
+        if not isinstance(file, bytes) and Path(file).suffix in (".npy", ".npz"):
+            return _read_array(str(file))
+        return _read_image(file if isinstance(file, bytes) else str(file), in_colours)
+    except (OSError, ValueError, EOFError) as error:
+        raise BadRecord(f"the mask {_named(file)} cannot be read ({' '.join(str(error).split())})") from error
+
+
+def _named(file: str | bytes | Path) -> str:
+    return "in the record" if isinstance(file, bytes) else repr(str(file))
 
 
 def _objects_in(labels: np.ndarray, inside: np.ndarray) -> list[str]:
@@ -57,14 +75,13 @@ def _objects_in(labels: np.ndarray, inside: np.ndarray) -> list[str]:
     order = np.argsort(counts)[::-1]
     is_map = values.max() < 128  # what was smoothed goes up to 255
     if is_map or counts[order[1]] >= max(SECOND_PIXELS, SECOND_FRACTION * found.size):
-        return [_shown(values[index]) for index in order[:2]]
+        return [shown_label(values[index]) for index in order[:2]]
     return []
 
 
-def _shown(value: np.integer) -> str:
-    """A value of a mask: a number, or a colour where three channels were put into one number."""
-    number = int(value)
-    return str(number) if number < 1 << 24 else f"#{number - (1 << 24):06x}"
+def shown_label(value: int | np.integer) -> str:
+    """Returns what a message shows of a value of a mask: a number, or a colour."""
+    return str(int(value)) if value < COLOUR else f"#{int(value) - COLOUR:06x}"
 
 
 def _read_array(path: str) -> np.ndarray:
@@ -79,22 +96,26 @@ def _read_array(path: str) -> np.ndarray:
         array = array.squeeze(0 if array.shape[0] == 1 else -1)
     if array.ndim != 2:
         raise BadRecord(f"the mask {path!r} must be an array of two dimensions, got shape {array.shape}")
-    return _whole_numbers(array, path)
+    return _whole_numbers(array, repr(path))
 
 
 def _whole_numbers(array: np.ndarray, path: str) -> np.ndarray:
     if array.dtype.kind not in "buif":
-        raise BadRecord(f"the mask {path!r} must hold whole numbers, got {array.dtype}")
+        raise BadRecord(f"the mask {path} must hold whole numbers, got {array.dtype}")
     wrong = array[(array < 0) | (array != np.rint(array))] if array.dtype.kind in "if" else array[:0]
     if wrong.size:
-        raise BadRecord(f"the mask {path!r} must hold whole numbers from 0 on, got {wrong.flat[0]:g}")
+        raise BadRecord(f"the mask {path} must hold whole numbers from 0 on, got {wrong.flat[0]:g}")
     return array.astype(np.int64)
 
 
-def _read_image(path: str) -> np.ndarray:
-    if path.lower().endswith(_LOSSY):
-        raise BadRecord(f"the mask {path!r} is in a format that smears edges; save it as PNG")
-    image = load(open_image(path), repr(path))
+def _read_image(file: str | bytes, in_colours: bool) -> np.ndarray:
+    path = _named(file)
+    if isinstance(file, str) and file.lower().endswith(_LOSSY):
+        raise BadRecord(f"the mask {path} is in a format that smears edges; save it as PNG")
+    image = load(open_image(file), path)
+    if in_colours:
+        pixels = np.asarray(image.convert("RGB")).astype(np.int64)
+        return COLOUR + (pixels[..., 0] << 16) + (pixels[..., 1] << 8) + pixels[..., 2]
     if image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16"):
         return _whole_numbers(np.asarray(image), path)
     if image.mode == "P" and "transparency" not in image.info:
@@ -111,7 +132,7 @@ def _read_image(path: str) -> np.ndarray:
     visible, coloured = alpha > alpha.max() / 2, colours != 0
     if ((visible & coloured).any() and (visible & ~coloured).any()) or (not visible.any() and coloured.any()):
         raise BadRecord(
-            f"the mask {path!r} shows one thing by its transparency and another by its colours; save it in black and "
+            f"the mask {path} shows one thing by its transparency and another by its colours; save it in black and "
             f"white without transparency"
         )
     return visible.astype(np.int64)
@@ -121,4 +142,4 @@ def _packed(colours: np.ndarray) -> np.ndarray:
     """Three channels as one label: 0 for black, grey values as they are, other colours as numbers above all greys."""
     red, green, blue = (colours[..., channel].astype(np.int64) for channel in range(3))
     grey = (red == green) & (green == blue)
-    return np.where(grey, red, (1 << 24) + (red << 16) + (green << 8) + blue)
+    return np.where(grey, red, COLOUR + (red << 16) + (green << 8) + blue)

@@ -1,0 +1,310 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""
+What the formats hand on: images with everything that is annotated in them; references are made of them here.
+
+Where a dataset has sentences, each object that has some becomes a reference, and the others are counted. Where it has
+classes alone, sentences are made of them.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ....data import masks as run_lengths
+from ....data.prepared import split_role
+from ..images import TURNED_SIDEWAYS, ImageFolder, read_header
+from ..records import BadRecord, PreparationError, RawObject, RawReference, as_list, sentences_of, shortened
+from .made_expressions import Thing, make_expressions
+
+DEFAULT_SPLIT = "train"
+SENTENCE_FIELDS = ("expressions", "expression", "sentences", "captions", "caption")
+_OF_TOOLS = ("occluded", "truncated", "difficult", "keyframe", "outside", "visibility", "id", "track_id")
+_SAYS_NOTHING = ("", "false", "no", "none", "unknown", "other", "n/a", "__undefined__")
+
+
+@dataclass
+class AnnotatedObject:
+    """
+    One annotated object.
+
+    Args:
+        index: Index of its record in the annotation file.
+        target: What is inside.
+        category: Name of its class, "" where it is unknown.
+        attributes: Words that go before the name, such as "red".
+        expressions: What is said of it.
+        split: Its split, where it is not that of its image.
+        ref_id: Name of its reference; made from that of its image when not given.
+    """
+
+    index: int
+    target: RawObject
+    category: str = ""
+    attributes: tuple[str, ...] = ()
+    expressions: list[Any] = field(default_factory=list)
+    split: str | None = None
+    ref_id: str | None = None
+
+
+@dataclass
+class AnnotatedImage:
+    """
+    One image with all that is annotated in it.
+
+    Args:
+        origin: Name of the annotation file.
+        name: The image, as the file names it.
+        annotated: Its objects, and in place of those that cannot be read, why.
+        index: Index of its record in the annotation file.
+        split: As the format tells it.
+        folders: Folders, relative to that of the images, in which the name is looked for first.
+        size_hw: Height and width as annotated, where they are.
+        content: The image's file, where the annotation holds it.
+        absent: Classes of which there is none in the image for certain; all without an object when not given.
+        incomplete: Classes of which not all objects are annotated.
+        of_regions: Whether an object is all that there is of its class, be it one or many.
+        upright: Whether it is annotated as viewers show it, turned by its EXIF orientation.
+        licence: As far as it is known.
+    """
+
+    origin: str
+    name: str
+    annotated: list[AnnotatedObject | BadRecord]
+    index: int = 0
+    split: str = DEFAULT_SPLIT
+    folders: tuple[str, ...] = ()
+    size_hw: tuple[int, int] | None = None
+    content: bytes | None = None
+    absent: Collection[str] | None = None
+    incomplete: Collection[str] = ()
+    of_regions: bool = False
+    upright: bool = False
+    licence: str = "unknown"
+
+    @property
+    def objects(self) -> list[AnnotatedObject]:
+        return [item for item in self.annotated if isinstance(item, AnnotatedObject)]
+
+
+@dataclass
+class Source:
+    """
+    A custom dataset as it lies on disk.
+
+    Args:
+        root: Folder of the annotations.
+        files: Its annotation files.
+        images: The folder of its images.
+        masks: The folder of its mask files.
+        columns: Names that columns of a table have, by those that are used here.
+        classes: Names of all classes, in order; readers add them.
+        notes: What is left out or put right, counted.
+    """
+
+    root: Path
+    files: list[Path]
+    images: ImageFolder
+    masks: ImageFolder
+    columns: dict[str, str] = field(default_factory=dict)
+    classes: dict[str, None] = field(default_factory=dict)
+    notes: Counter = field(default_factory=Counter)
+
+    def name_of(self, path: Path) -> str:
+        """Returns a file's path below the folder, as messages name it."""
+        return path.relative_to(self.root).as_posix()
+
+    def folder_of(self, path: Path) -> str:
+        """Returns the folder of a file, relative to that of the images if it is in there."""
+        inside = path.parent.is_relative_to(self.images.root)
+        return path.parent.relative_to(self.images.root).as_posix() if inside else "."
+
+    def split_of(self, path: str | Path) -> str:
+        """Returns the split that the folders or the name of a file tell, the last that does; otherwise "train"."""
+        inside = self.name_of(path) if isinstance(path, Path) else path
+        words = re.findall(r"[A-Za-z]+", inside.rpartition(".")[0] or inside)
+        return next((word.lower() for word in reversed(words) if split_role(word)), DEFAULT_SPLIT)
+
+
+def references_of(
+    source: Source, items: Iterable[AnnotatedImage | RawReference | BadRecord], made: bool
+) -> Iterator[RawReference | BadRecord]:
+    """
+    Makes references of what a format handed on.
+
+    Args:
+        source: The dataset.
+        items: Its images; references and records that cannot be used pass as they are.
+        made: Whether sentences are made where the dataset has classes alone.
+
+    Raises:
+        PreparationError: It has no sentences, and none are to be made.
+    """
+    items = list(items)
+    objects = [item for image in items if isinstance(image, AnnotatedImage) for item in image.objects]
+    said = any(item.expressions for item in objects)
+    if objects and not (said or made):
+        raise PreparationError(
+            f"{str(source.root)!r} has no sentences: give annotations a list 'expressions'",
+            hint="without --no-made-expressions they are made of the names of classes",
+        )
+    boxes_only = all(item.target.segmentation is None for item in objects)
+    for item in items:
+        if not isinstance(item, AnnotatedImage):
+            yield item
+            continue
+        yield from (bad for bad in item.annotated if isinstance(bad, BadRecord))
+        try:
+            name = item.name if item.content else source.images.find_relative(item.name, item.folders)
+            yield from _said(source, item, name) if said else _made(source, item, name, boxes_only)
+        except BadRecord as bad:
+            origins = item.objects if said else item.objects[:1]
+            yield from (BadRecord(bad.reason, item.origin, entry.index, item.split) for entry in origins or [item])
+
+
+def _said(source: Source, image: AnnotatedImage, name: str) -> Iterator[RawReference | BadRecord]:
+    for item in image.objects:
+        if not item.expressions:
+            source.notes["annotations_without_sentences"] += 1
+            continue
+        reference = _reference(image, name, [item], sentences_of(item.expressions), item.category)
+        reference.ref_id = item.ref_id or f"{name}#{item.index}"
+        source.notes["targets_with_a_box_alone"] += reference.boxes_only
+        yield reference
+
+
+def _made(source: Source, image: AnnotatedImage, name: str, boxes_only: bool) -> Iterator[RawReference | BadRecord]:
+    """References of an image whose objects have classes alone; with one that cannot be read, no sentence is certain."""
+    objects = image.objects
+    if len(objects) < len(image.annotated):
+        source.notes["images_left_out_for_one_record"] += 1
+        return
+    for item in objects:
+        if not item.category:
+            raise BadRecord(f"annotation {item.target.ann_id} has neither a sentence nor a class with a name")
+    things = [Thing(item.category, item.attributes, _hull(item.target), item.target.is_crowd) for item in objects]
+    present = {item.category for item in objects}
+    absent = [kind for kind in (source.classes if image.absent is None else image.absent) if kind not in present]
+    # One of them, always the same for an image, so that a file with the lines in another order means the same.
+    chosen = min(
+        absent, key=lambda kind: hashlib.blake2b(f"{name} {kind}".encode("utf-8", "replace")).digest(), default=""
+    )
+    for made in make_expressions(things, _size(source, image, name), chosen, image.incomplete, image.of_regions):
+        meant = [objects[index] for index in made.indices]
+        if any(item.target.segmentation is None for item in meant) and not boxes_only:
+            source.notes["made_references_of_a_box_alone_left_out"] += 1
+            continue
+        reference = _reference(image, name, meant, made.expressions, made.category)
+        reference.ref_id = f"{name}: {made.expressions[0]}"
+        source.notes["references_with_made_expressions"] += 1
+        yield reference
+
+
+def _reference(
+    image: AnnotatedImage, name: str, meant: list[AnnotatedObject], expressions: list[str], category: str
+) -> RawReference:
+    return RawReference(
+        index=meant[0].index if meant else image.index,
+        origin=image.origin,
+        split=(meant[0].split if meant else None) or image.split,
+        ref_id="",
+        image_id=name,
+        images=(name,),
+        size_hw=image.size_hw,
+        image_bytes=image.content,
+        category=category,
+        expressions=expressions,
+        objects=[item.target for item in meant],
+        source="own",
+        upright=image.upright,
+        boxes_only=bool(meant) and all(item.target.segmentation is None for item in meant),
+        licence=image.licence,
+    )
+
+
+def shown_size(image: Path | bytes) -> tuple[int, int]:
+    """Returns height and width of an image as viewers show it; raises `BadRecord` where it cannot be read."""
+    height, width, orientation = read_header(image)
+    return (width, height) if orientation in TURNED_SIDEWAYS else (height, width)
+
+
+def _size(source: Source, image: AnnotatedImage, name: str) -> tuple[int, int]:
+    return image.size_hw or shown_size(image.content or source.images.root / name)
+
+
+def _hull(target: RawObject) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of an object."""
+    if target.box_xyxy is not None:
+        return target.box_xyxy
+    parts = as_list(target.segmentation)
+    try:
+        if all(isinstance(part, dict) for part in parts):
+            return run_lengths.bounding_box(run_lengths.union(parts)) or (0.0, 0.0, 0.0, 0.0)
+        flat = parts if not isinstance(parts[0], list) else [number for part in parts for number in part]
+        return min(flat[::2]), min(flat[1::2]), max(flat[::2]), max(flat[1::2])
+    except (TypeError, ValueError) as error:
+        raise BadRecord(
+            f"annotation {target.ann_id}: its segmentation is no polygon and no run lengths, got {shortened(parts)}"
+        ) from error
+
+
+def said_in(record: dict[str, Any]) -> list[Any]:
+    """Returns what stands in the fields for sentences, or there under `attributes`; nothing where there are none."""
+    for place in (record, attributes_in(record)):
+        found = {name: place[name] for name in SENTENCE_FIELDS if place.get(name) not in (None, "", [])}
+        own = [text for name in SENTENCE_FIELDS[:2] for text in as_list(found.get(name, []))]
+        if own:
+            return [text for index, text in enumerate(own) if text not in own[:index]]
+        if len(found) > 1:
+            raise BadRecord(f"it has sentences under {' and under '.join(map(repr, found))}; name them 'expressions'")
+        if found:
+            return as_list(*found.values())
+    return []
+
+
+def attributes_in(record: dict[str, Any]) -> dict[str, Any]:
+    """Returns the attributes of a record by their names, which some tools list with a name and a value each."""
+    attributes = record.get("attributes")
+    if isinstance(attributes, list):
+        return {str(item.get("name")): item.get("value") for item in attributes if isinstance(item, dict)}
+    return attributes if isinstance(attributes, dict) else {}
+
+
+def words_of_attributes(attributes: dict[str, Any]) -> tuple[str, ...]:
+    """Returns the words that attributes put before a name: "red" for a colour, "open" for what is ticked as open."""
+    found: dict[str, None] = {}
+    for name, value in attributes.items():
+        text = str(value).strip()
+        if name.lower() in (*SENTENCE_FIELDS, *_OF_TOOLS) or text.lower() in _SAYS_NOTHING:
+            continue
+        word = name if text.lower() == "true" else text
+        if word[:1].isalpha() and len(word.split()) <= 2:
+            found[word] = None
+    return tuple(found)
+
+
+class Distinct:
+    """Lets each reference through once, under a name that no other of its split has; counts what it changes."""
+
+    def __init__(self, notes: Counter):
+        self.notes = notes
+        self._said: set[bytes] = set()
+        self._names: set[tuple[str, str]] = set()
+
+    def once(self, item: RawReference | BadRecord) -> Iterator[RawReference | BadRecord]:
+        """Yields a reference, renamed where its name is taken; nothing where the same was said before."""
+        if isinstance(item, RawReference):
+            content = repr((item.split, item.image_id, item.objects, item.expressions))
+            said = hashlib.blake2b(content.encode("utf-8", "replace"), digest_size=16).digest()
+            if said in self._said:
+                self.notes["references_listed_twice"] += 1
+                return
+            self._said.add(said)
+            self.notes["references_renamed"] += (item.split, item.ref_id) in self._names
+            while (item.split, item.ref_id) in self._names:
+                item.ref_id = f"{item.ref_id}#{item.index}"
+            self._names.add((item.split, item.ref_id))
+        yield item

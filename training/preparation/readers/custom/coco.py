@@ -1,0 +1,170 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""
+Reads custom datasets in the style of COCO, as Roboflow, CVAT, Label Studio and scripts write them.
+
+Sentences stand in each annotation under `expressions` or `expression`, otherwise under another of `SENTENCE_FIELDS`, or
+there under `attributes`, or in a member `references` of the file: a list of `image_id`, `ann_ids` (several, or none for
+a sentence that means nothing there), `expressions`, and where wanted `ref_id` and `split`. Without any, the names of
+the categories remain.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..coco import CocoInstances, Entry, read_instances
+from ..json_files import beginning_of
+from ..records import (
+    BadRecord,
+    PreparationError,
+    RawObject,
+    RawReference,
+    as_list,
+    identifier,
+    read_each,
+    sentences_of,
+    take,
+    take_identifier,
+)
+from .annotated import AnnotatedImage, AnnotatedObject, Source, attributes_in, said_in, words_of_attributes
+
+_MEMBERS = re.compile(r'"(images|annotations)"\s*:\s*[\[{]')
+_OTHER_TASKS = re.compile(r"(captions|person_keypoints|panoptic|stuff|image_info)_.*")
+
+
+def find_files(files: Sequence[Path]) -> list[Path]:
+    """Returns the files in the style of COCO among files; those of COCO's other tasks only where there is no other."""
+    named = [path for path in files if path.name.lower().endswith((".json", ".json.gz"))]
+    found = [path for path in named if _MEMBERS.search(beginning_of(path)) or len(files) == 1]
+    return [path for path in found if not _OTHER_TASKS.fullmatch(path.name)] or found
+
+
+def read(source: Source) -> Iterator[AnnotatedImage | RawReference | BadRecord]:
+    """
+    Reads the files.
+
+    Raises:
+        PreparationError: One is damaged, or two are of one split, so that it is unclear which is meant.
+    """
+    files: dict[str, Path] = {}
+    for path in source.files:
+        split = source.split_of(path)
+        if split in files:
+            raise PreparationError(
+                f"{str(files[split])!r} and {str(path)!r} could both be the annotations of the split {split!r}; name "
+                f"the one that is meant, or tell splits by folders or names with train, val, test in them"
+            )
+        files[split] = path
+    for split, path in files.items():
+        instances = read_instances(path)
+        instances.origin, instances.notes = source.name_of(path), source.notes
+        for names in instances.categories.values():
+            source.classes.update(dict.fromkeys(names if len(names) == 1 else ()))
+        yield from instances.bad
+        folders = (source.folder_of(path), split)
+        if instances.references is not None:
+            source.notes["annotations_with_sentences_beside_references"] += sum(
+                map(_says_something, (record for _, record in instances.entries()))
+            )
+            make = partial(_reference, instances=instances, source=source, folders=folders, split=split)
+            yield from read_each(enumerate(instances.references), make, f"{instances.origin}, 'references'")
+        else:
+            yield from _images(instances, folders, split, source)
+
+
+def _images(
+    instances: CocoInstances, folders: tuple[str, ...], split: str, source: Source
+) -> Iterator[AnnotatedImage | BadRecord]:
+    """The images that annotations belong to."""
+    origin, by_image = f"{instances.origin}, 'annotations'", {}
+
+    def image_of(index: int, record: dict) -> None:
+        by_image.setdefault(take_identifier(record, "image_id"), []).append((index, record))
+
+    def make(index: int, entries: list[Entry]) -> AnnotatedImage:
+        image_id = identifier(entries[0][1]["image_id"])
+        image = instances.image(image_id)
+        return AnnotatedImage(
+            origin=origin,
+            name=_file_name(image),
+            annotated=list(read_each(entries, partial(_object, instances=instances), origin)),
+            index=index,
+            split=str(image.get("split") or split),
+            folders=folders,
+            size_hw=instances.size_hw(image_id),
+            absent=_names(instances, image.get("neg_category_ids")),
+            incomplete=_names(instances, image.get("not_exhaustive_category_ids")) or (),
+            licence=instances.licence(image_id, "unknown"),
+        )
+
+    yield from read_each(instances.entries(), image_of, origin)
+    for entries in by_image.values():
+        for item in read_each([(entries[0][0], entries)], make, origin):
+            # What is wrong with an image is wrong with each of its annotations.
+            alike = isinstance(item, BadRecord)
+            yield from (BadRecord(item.reason, origin, index) for index, _ in entries) if alike else [item]
+    source.notes["images_without_annotations"] += len(instances.images.keys() - by_image.keys())
+
+
+def _names(instances: CocoInstances, numbers: Any) -> list[str] | None:
+    """Names of categories, as LVIS lists those that an image lacks; None where it lists none."""
+    return None if numbers is None else [instances.category_names([number]) for number in as_list(numbers)]
+
+
+def _object(index: int, record: dict, instances: CocoInstances) -> AnnotatedObject:
+    number = record.get("id") if record.get("id") is not None else index
+    return AnnotatedObject(
+        index=index,
+        target=instances.object_of(record, number),
+        category=instances.category_names([record.get("category_id")]),
+        attributes=words_of_attributes(attributes_in(record)),
+        expressions=said_in(record),
+        split=str(record["split"]) if record.get("split") else None,
+        ref_id=identifier(number),
+    )
+
+
+def _reference(
+    index: int, record: Any, instances: CocoInstances, source: Source, folders: tuple[str, ...], split: str
+) -> RawReference:
+    """A reference of the file's own list."""
+    ann_ids = as_list(take(record, "ann_ids", object, "a list of ids"))
+    image_id = take_identifier(record, "image_id")
+    objects: list[RawObject] = [instances.object(ann_id, image_id) for ann_id in ann_ids]
+    boxes_only = bool(objects) and all(item.segmentation is None for item in objects)
+    if not boxes_only and any(item.segmentation is None for item in objects):
+        raise BadRecord("some of its objects have a segmentation and some a box alone")
+    source.notes["targets_with_a_box_alone"] += boxes_only
+    image = instances.image(image_id)
+    found = source.images.find_relative(_file_name(image), folders)
+    return RawReference(
+        index=index,
+        origin=f"{instances.origin}, 'references'",
+        split=str(record.get("split") or image.get("split") or split),
+        ref_id=identifier(record.get("ref_id", index)),
+        image_id=found,
+        images=(found,),
+        size_hw=instances.size_hw(image_id),
+        category=instances.categories_of(ann_ids, image_id),
+        expressions=sentences_of(said_in(record)),
+        objects=objects,
+        source="own",
+        boxes_only=boxes_only,
+        licence=instances.licence(image_id, "unknown"),
+    )
+
+
+def _file_name(image: dict) -> str:
+    if image.get("file_name") is None and isinstance(image.get("coco_url"), str):  # all that LVIS names
+        return "/".join(PurePosixPath(urlsplit(image["coco_url"]).path).parts[-2:])
+    return take(image, "file_name", str, "a file name")
+
+
+def _says_something(record: dict[str, Any]) -> bool:
+    try:
+        return bool(said_in(record))
+    except BadRecord:  # it is named when it is read
+        return True
