@@ -36,6 +36,7 @@ class CocoInstances:
         origin: Name of the file.
         references: The file's own list of references, None where it has none.
         bad: Records that cannot be used at all.
+        parents: Names that stand for several categories together, as one of Roboflow's does.
         notes: What was put right, counted.
     """
 
@@ -43,6 +44,7 @@ class CocoInstances:
     images: dict[str, list[Entry]] = field(default_factory=dict)
     annotations: dict[str, list[Entry]] = field(default_factory=dict)
     categories: dict[str, set[str]] = field(default_factory=dict)
+    parents: set[str] = field(default_factory=set)
     licences: dict[str, str] = field(default_factory=dict)
     references: list[Any] | None = None
     bad: list[BadRecord] = field(default_factory=list)
@@ -150,6 +152,7 @@ class CocoInstances:
             raise BadRecord(f"it has no id; there are {', '.join(map(str, record)) or 'no fields'}")
         if kind == "categories":
             self.categories.setdefault(number, set()).add(str(record.get("name", "")))
+            self.parents |= {str(record.get("supercategory"))} - {str(record.get("name"))}
         elif kind == "licenses":
             self.licences[number] = str(record.get("name") or record.get("url") or "unknown")
         elif kind == "images" or keep is None or keep(number, record):

@@ -164,13 +164,6 @@ class ImageFolder:
                 pairs[name] = BadRecord(f"there is no image of the name {stem!r} in {str(self.root)!r}{only}")
         return pairs, sum(map(len, images.values())) - len(taken)
 
-    def has(self, path: str, folder: str) -> bool:
-        """Returns whether a file of this name is in the folder, as `find` would find it."""
-        try:
-            return bool(self.find((posixpath.normpath(posixpath.join(folder, path.replace("\\", "/"))), path)))
-        except BadRecord:
-            return False
-
     def _ending_in(self, spelling: str, given: str) -> str | None:
         """The path below the folder of the one file that ends in a path, or in which the path ends."""
         wanted = _key(spelling).split("/")

@@ -63,7 +63,6 @@ class AnnotatedImage:
         split: As the format tells it.
         folders: Folders, relative to that of the images, in which the name is looked for first.
         size_hw: Height and width as annotated, where they are.
-        content: The image's file, where the annotation holds it.
         absent: Classes of which there is none in the image for certain; all without an object when not given.
         incomplete: Classes of which not all objects are annotated.
         of_regions: Whether an object is all that there is of its class, be it one or many.
@@ -78,7 +77,6 @@ class AnnotatedImage:
     split: str = DEFAULT_SPLIT
     folders: tuple[str, ...] = ()
     size_hw: tuple[int, int] | None = None
-    content: bytes | None = None
     absent: Collection[str] | None = None
     incomplete: Collection[str] = ()
     of_regions: bool = False
@@ -158,7 +156,7 @@ def references_of(
             continue
         yield from (bad for bad in item.annotated if isinstance(bad, BadRecord))
         try:
-            name = item.name if item.content else source.images.find_relative(item.name, item.folders)
+            name = source.images.find_relative(item.name, item.folders)
             yield from _said(source, item, name) if said else _made(source, item, name, boxes_only)
         except BadRecord as bad:
             origins = item.objects if said else item.objects[:1]
@@ -214,7 +212,6 @@ def _reference(
         image_id=name,
         images=(name,),
         size_hw=image.size_hw,
-        image_bytes=image.content,
         category=category,
         expressions=expressions,
         objects=[item.target for item in meant],
@@ -225,14 +222,14 @@ def _reference(
     )
 
 
-def shown_size(image: Path | bytes) -> tuple[int, int]:
+def shown_size(image: Path) -> tuple[int, int]:
     """Returns height and width of an image as viewers show it; raises `BadRecord` where it cannot be read."""
     height, width, orientation = read_header(image)
     return (width, height) if orientation in TURNED_SIDEWAYS else (height, width)
 
 
 def _size(source: Source, image: AnnotatedImage, name: str) -> tuple[int, int]:
-    return image.size_hw or shown_size(image.content or source.images.root / name)
+    return image.size_hw or shown_size(source.images.root / name)
 
 
 def _hull(target: RawObject) -> tuple[float, float, float, float]:

@@ -62,7 +62,7 @@ def read(source: Source) -> Iterator[AnnotatedImage | RawReference | BadRecord]:
         instances = read_instances(path)
         instances.origin, instances.notes = source.name_of(path), source.notes
         for names in instances.categories.values():
-            source.classes.update(dict.fromkeys(names if len(names) == 1 else ()))
+            source.classes.update(dict.fromkeys(names - instances.parents if len(names) == 1 else ()))
         yield from instances.bad
         folders = (source.folder_of(path), split)
         if instances.references is not None:

@@ -42,11 +42,6 @@ def _image(_: int, path: Path, source: Source) -> AnnotatedImage:
     content, origin = load_json(path), f"{source.name_of(path)}, 'shapes'"
     name = take(content, "imagePath", str, "a file name")
     size_hw = size_of({"height": content.get("imageHeight"), "width": content.get("imageWidth")})
-    data, folder = content.get("imageData"), source.folder_of(path)
-    if data and not source.images.has(name, folder):
-        data = _decoded(data, "imageData")
-    else:
-        data = None
     grouped: dict[Any, list[tuple[int, dict]]] = {}
     for index, shape in enumerate(take(content, "shapes", list, "a list of shapes")):
         kind = shape.get("shape_type") if isinstance(shape, dict) else None
@@ -58,7 +53,8 @@ def _image(_: int, path: Path, source: Source) -> AnnotatedImage:
             grouped.setdefault(group if group[1] is not None else index, []).append((index, shape))
     entries = [(parts[0][0], parts) for parts in grouped.values()]
     annotated = list(read_each(entries, lambda index, parts: _object(index, parts, size_hw, source), origin))
-    return AnnotatedImage(origin, name, annotated, 0, source.split_of(path), (folder,), size_hw, data, upright=True)
+    folders = (source.folder_of(path),)
+    return AnnotatedImage(origin, name, annotated, 0, source.split_of(path), folders, size_hw, upright=True)
 
 
 def _object(index: int, parts: list[tuple[int, dict]], size_hw: Any, source: Source) -> AnnotatedObject:
