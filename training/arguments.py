@@ -88,8 +88,7 @@ class DataArguments:
     )
     eval_dir: str | None = field(default=None, metadata={"help": "The same to validate on."})
     preparation: str | None = field(
-        default=None,
-        metadata={"help": "How both are read, such as format, made_expressions: mapping in YAML, JSON here."},
+        default=None, metadata={"help": "How both are read (format, made_expressions, …): mapping in YAML, JSON here."}
     )
     eval_fraction: float = field(
         default=0.1, metadata={"help": "Fraction of the training images kept back where no split is for validation."}

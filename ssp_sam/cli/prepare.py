@@ -8,8 +8,8 @@ import time
 
 from .files import InputError
 
-BENCHMARKS = "refcoco refcoco+ refcocog refclef grefcoco phrasecut merge original hub custom".split()
-FORMATS = "metadata coco labelme yolo cvat masks table".split()
+FORMATS = "metadata coco labelme yolo cvat masks table".split()  # of custom datasets; each is short for custom in it
+BENCHMARKS = "refcoco refcoco+ refcocog refclef grefcoco phrasecut merge original hub custom".split() + FORMATS
 ALIASES = ("referit", "refcocoplus", "phrase_cut", "own", "folder")
 EXAMPLE = "ssp-sam prepare custom --annotations my_images --output prepared/mine"
 
@@ -22,31 +22,13 @@ def add_parser(commands):
         "A run that was stopped goes on when the command is repeated.",
         example=EXAMPLE,
     )
-    parser.add_argument(
-        "benchmark", choices=[*BENCHMARKS, *FORMATS, *ALIASES], metavar="BENCHMARK", help=", ".join(BENCHMARKS)
-    )
+    parser.add_argument("benchmark", choices=[*BENCHMARKS, *ALIASES], metavar="BENCHMARK", help=", ".join(BENCHMARKS))
     parser.add_argument(
         "--annotations", metavar="PATH", help="folder or file; for hub also an id; with --from-hub the file's name"
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to make")
     parser.add_argument("--images", metavar="DIR", help="folder of images")
     parser.add_argument("--masks", metavar="DIR", help="folder of mask files, for original and custom")
-    parser.add_argument(
-        "--format", choices=FORMATS, help="format of a custom dataset (default: found by what lies in the folder)"
-    )
-    parser.add_argument(
-        "--no-made-expressions",
-        dest="made_expressions",
-        action="store_false",
-        help="do not make sentences of classes and positions where a custom dataset has none",
-    )
-    parser.add_argument(
-        "--columns",
-        nargs="+",
-        default=[],
-        metavar="NAME=COLUMN",
-        help="columns of a custom dataset's table: image=… mask=… expressions=…",
-    )
     parser.add_argument(
         "--from-hub", metavar="ID", help="repository on the Hub that holds the annotations of original and merge"
     )
@@ -83,7 +65,33 @@ def add_parser(commands):
         "--allow-empty-targets", type=int, metavar="N", help="accept N targets without a pixel (default: a hundredth)"
     )
     parser.add_argument("--skip-bad", action="store_true", help="leave out records that cannot be used, and count them")
+    _add_custom_options(parser.add_argument_group("custom datasets"))
     parser.set_defaults(run=run)
+
+
+def _add_custom_options(group):
+    group.add_argument("--format", choices=FORMATS, help="the format (default: found by what lies in the folder)")
+    group.add_argument(
+        "--no-made-expressions",
+        dest="made_expressions",
+        action="store_false",
+        help="do not make sentences of classes and positions where there are none",
+    )
+    group.add_argument(
+        "--columns",
+        nargs="+",
+        type=_column,
+        default=[],
+        metavar="NAME=COLUMN",
+        help="columns of a table: image=… mask=… expressions=…",
+    )
+
+
+def _column(text: str) -> tuple[str, str]:
+    name, separator, column = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"expected NAME=COLUMN, such as image=photo, got {text!r}")
+    return name, column
 
 
 def run(options: argparse.Namespace) -> int:
@@ -98,10 +106,7 @@ def run(options: argparse.Namespace) -> int:
     if settings["annotations"] is None:
         what = "the name of the file, such as refcoco" if options.from_hub else "the folder or file of annotations"
         raise InputError(f"--annotations must name {what}")
-    wrong = [text for text in settings["columns"] if "=" not in text]
-    if wrong:
-        raise InputError(f"--columns are given as NAME=COLUMN, such as image=photo, got {wrong[0]!r}")
-    settings["columns"] = dict(text.split("=", 1) for text in settings["columns"])
+    settings["columns"] = dict(settings["columns"])
     start = time.perf_counter()
     bar = tqdm(unit="ref", smoothing=0.05, file=sys.stderr)
     try:

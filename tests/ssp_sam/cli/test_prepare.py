@@ -62,6 +62,9 @@ def test_an_option_that_helps_is_named(words, tmp_path, capsys):
         (["hub", "--annotations", "no such id"], "a folder or an id on the Hub"),
         (["phrasecut", "--annotations", "."], "no refer_<split>.json"),
         (["original", "--annotations", "."], "expected one of refcoco.json"),
+        (["refcoco", "--annotations", ".", "--format", "coco"], "format belongs to custom, got 'coco'"),
+        (["custom", "--annotations", ".", "--columns", "photo"], "expected NAME=COLUMN, such as image=photo"),
+        (["custom", "--annotations", "."], "there are no annotations in '.': expected metadata.jsonl"),
         (["refcocoo", "--annotations", "."], "invalid choice"),
     ],
 )
@@ -79,10 +82,12 @@ def test_the_benchmarks_of_the_help_are_those_that_can_be_prepared():
 
 
 def test_the_commands_of_the_documentation_are_understood():
-    text = (Path(__file__).resolve().parents[3] / "docs" / "data.md").read_text("utf-8").replace("\\\n", " ")
+    docs = Path(__file__).resolve().parents[3] / "docs"
+    text = "".join((docs / name).read_text("utf-8") for name in ("data.md", "formats.md")).replace("\\\n", " ")
     seen = set()
     for line in re.findall(r"^ssp-sam (prepare .+)$", text, re.M):
         options = vars(make_parser(["prepare"]).parse_args(shlex.split(line)))
         settings = {name: value for name, value in options.items() if name not in ("command", "run", "output")}
+        settings["columns"] = dict(settings["columns"])
         seen.add(PreparationSettings(**settings).benchmark)
-    assert seen == set(preparation.BENCHMARKS)
+    assert seen == set(preparation.BENCHMARKS) - set(command.FORMATS)

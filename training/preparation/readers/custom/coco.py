@@ -60,6 +60,7 @@ def read(source: Source) -> Iterator[AnnotatedImage | RawReference | BadRecord]:
         files[split] = path
     for split, path in files.items():
         instances = read_instances(path)
+        source.notes.update(instances.notes)
         instances.origin, instances.notes = source.name_of(path), source.notes
         for names in instances.categories.values():
             source.classes.update(dict.fromkeys(names - instances.parents if len(names) == 1 else ()))

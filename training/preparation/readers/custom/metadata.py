@@ -145,7 +145,7 @@ def _reference(index: int, record: Any, source: Source, path: Path, split: str) 
 def _masks(value: Any) -> list[Any]:
     """The mask of each object: a file name, a stored file, run lengths, or a list of polygons."""
     masks = [] if value is None else as_list(value)
-    if masks and all(isinstance(part, int | float) for part in masks):
+    if isinstance(value, list) and masks and all(isinstance(part, int | float) for part in masks):
         return [[masks]]
     if masks and all(isinstance(part, list) for part in masks):  # polygons of one object, or of several
         return [masks] if all(isinstance(number, int | float) for part in masks for number in part) else masks

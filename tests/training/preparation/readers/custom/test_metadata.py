@@ -60,11 +60,7 @@ def test_references_of_coco_style_may_mean_several_objects_or_none(tmp_path):
 
 def test_coco_style_without_sentences_says_where_they_go(tmp_path):
     with pytest.raises(PreparationError, match="has no sentences: give annotations a list 'expressions'"):
-        open_custom(str(write_coco(tmp_path / "own.json")), str(tmp_path), format="coco")
-    with pytest.raises(PreparationError, match="there are: none"):
-        open_custom(str(tmp_path / "images"), str(tmp_path), format="coco") if (
-            tmp_path / "images"
-        ).mkdir() is None else None
+        list(open_custom(str(write_coco(tmp_path / "own.json")), made_expressions=False).references)
     references = [
         {"image_id": 581857, "ann_ids": [5], "expressions": ["x"]},
         {"image_id": 1, "ann_ids": []} | sentences(0),
@@ -174,5 +170,6 @@ def test_lines_that_are_no_records_are_named(tmp_path):
     found = bad_records(open_custom(str(tmp_path), format="metadata"), tmp_path)
     assert "0: the line is no JSON" in found[0] and "1: expected an object" in found[1]
     assert "2: the field 'mask' is missing; null stands for" in found[2]
-    with pytest.raises(PreparationError, match="no metadata.jsonl"):
-        open_custom(str(tmp_path / "nowhere"), str(tmp_path), format="metadata")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PreparationError, match="no annotations in .*empty': expected metadata.jsonl"):
+        open_custom(str(tmp_path / "empty"), format="metadata")
