@@ -160,7 +160,9 @@ def rehearsed_settings(settings: Settings) -> Settings | None:
         train_dir=source if custom else None,
         images_per_device=data.rehearsal_images,
         prompt_probability=0.0,
-        **dict.fromkeys(("eval_dataset", "eval_dir", "train_split", "eval_split", "max_train_references"), None),
+        **dict.fromkeys(
+            ("eval_dataset", "eval_dir", "train_split", "eval_split", "max_train_references", "preparation"), None
+        ),
     )
     folder = str(Path(optimization.output_dir) / "rehearsal")
     return settings._replace(data=former, optimization=replace(optimization, output_dir=folder))

@@ -101,6 +101,10 @@ def open_sources(data: DataArguments, output: Path, *, renew: bool) -> tuple[Sou
 
 def check_folders(data: DataArguments):
     """Raises a `ValueError` for data that is not there, which is worth knowing before a model is loaded."""
+    options = [name for name in PreparationSettings.__dataclass_fields__ if name not in ("benchmark", "annotations")]
+    for name in data.preparation or {}:
+        if name not in options:
+            raise ValueError(f"preparation may name {', '.join(options)}, got {name!r}")
     for name in ("dataset", "eval_dataset", "train_dir", "eval_dir", "feature_cache"):
         value = getattr(data, name)
         on_the_hub = name.endswith("_dir") and (data.preparation or {}).get("format") == "table"

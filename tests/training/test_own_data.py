@@ -18,7 +18,7 @@ def test_a_folder_without_metadata_is_named(tmp_path, capsys):
     words = ["--config", str(ROOT / "training/configs/own_data.yaml"), "--train_dir", str(tmp_path)]
     words += ["--init_from", str(ROOT / "ssp_sam/checkpoints/ssp-sam-scenes"), "--output_dir", str(tmp_path / "run")]
     assert run(words) == 2
-    assert "there is no metadata.jsonl in" in capsys.readouterr().err
+    assert "there are no annotations in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("in_shell", [False, pytest.param(True, marks=pytest.mark.long)])

@@ -11,10 +11,12 @@ import pytest
 from datasets import Dataset
 
 from scripts.make_custom_dataset import write_dataset
+from ssp_sam.training.arguments import DataArguments
 from ssp_sam.training.config_files import parse_settings
 from ssp_sam.training.data.prepared import decode_masks
-from ssp_sam.training.splits import keep_back, open_references
+from ssp_sam.training.splits import check_folders, keep_back, open_references
 from tests.helpers.benchmark import tiny_row, write_benchmark
+from tests.helpers.custom_datasets import COLUMNS, DATASETS
 
 PROCESS = SimpleNamespace(is_main_process=True, main_process_first=contextlib.nullcontext)
 
@@ -153,5 +155,24 @@ def test_a_custom_dataset_that_cannot_be_prepared_is_named_with_the_command_that
     ):
         opened(tmp_path, train_dir=folder)
     (folder / "metadata.jsonl").unlink()
-    with pytest.raises(ValueError, match="train_dir '.*': there is no metadata.jsonl in .*'$"):
+    with pytest.raises(ValueError, match="train_dir '.*': there are no annotations in .*: expected metadata.jsonl"):
         opened(tmp_path, train_dir=folder)
+
+
+@pytest.mark.parametrize("writer", [pytest.param(writer, id=writer.__name__) for writer in DATASETS])
+def test_a_custom_dataset_of_every_format_is_trained_and_validated_on(writer, tmp_path, capsys):
+    folder = writer(tmp_path / "data")
+    preparation = {"format": DATASETS[writer]} | ({"columns": COLUMNS} if DATASETS[writer] == "table" else {})
+    train, validation = opened(tmp_path, train_dir=folder, eval_fraction=0.5, preparation=json.dumps(preparation))
+    assert {len(set(rows["image_id"])) for rows in (train, validation)} == {1}
+    assert f"train_dir '{folder}': " in capsys.readouterr().out
+    assert any(decode_masks(row).any() for row in train) and any(decode_masks(row).any() for row in validation)
+
+
+def test_settings_of_the_preparation_are_checked_before_a_model_is_loaded(tmp_path):
+    data = DataArguments(train_dir=str(tmp_path), preparation='{"formats": "coco"}')
+    with pytest.raises(ValueError, match="preparation may name images, masks, format, .*, got 'formats'"):
+        check_folders(data)
+    check_folders(DataArguments(train_dir="owner/name", preparation='{"format": "table"}'))
+    with pytest.raises(ValueError, match="there is no folder train_dir 'owner/name'"):
+        check_folders(DataArguments(train_dir="owner/name"))
