@@ -168,7 +168,8 @@ def read_each(
     split: str = "unknown",
 ) -> Iterator[Any]:
     """
-    Makes references, or what else `make` returns, of records; one that cannot be used is handed on as a `BadRecord` with its index.
+    Makes references, or what else `make` returns, of records; one that cannot be used is handed on as a `BadRecord`
+    with its index.
 
     Args:
         records: What the annotation file holds, each with its index.

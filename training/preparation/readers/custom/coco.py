@@ -38,7 +38,7 @@ _OTHER_TASKS = re.compile(r"(captions|person_keypoints|panoptic|stuff|image_info
 def find_files(files: Sequence[Path]) -> list[Path]:
     """Returns the files in the style of COCO among files; those of COCO's other tasks only where there is no other."""
     named = [path for path in files if path.name.lower().endswith((".json", ".json.gz"))]
-    found = [path for path in named if _MEMBERS.search(beginning_of(path)) or len(files) == 1]
+    found = [path for path in named if _MEMBERS.search(beginning_of(path))]
     return [path for path in found if not _OTHER_TASKS.fullmatch(path.name)] or found
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ....data.prepared import REPORT_NAME
 from ..hub import HUB_ID, fetch_files
 from ..images import ImageFolder, files_below
 from ..records import BadRecord, PreparationError, RawBenchmark, RawReference
@@ -56,9 +57,13 @@ def find_format(path: Path, wanted: str | None = None) -> tuple[str, list[Path]]
         wanted: The format, where the user names it.
 
     Raises:
-        PreparationError: There is no annotation file, or files of two formats.
+        PreparationError: There is no annotation file, or files of two formats; or all is prepared already.
     """
     files = [path] if path.is_file() else sorted(map(Path, files_below(str(path))))
+    prepared = {file.parent for file in files if file.name == REPORT_NAME and (file.parent / "data").is_dir()}
+    if path in prepared:
+        raise PreparationError(f"{str(path)!r} is a prepared dataset already; for training, give it as --dataset")
+    files = [file for file in files if prepared.isdisjoint(file.parents)]
     names = FORMATS if wanted is None else [wanted]
     found = {name: own for name in names if (own := FORMATS[name].find(files))}
     if not found and path.is_file() and (ending := _BY_ENDING.get(path.suffix.lower())) in names:
