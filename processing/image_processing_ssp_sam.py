@@ -23,7 +23,8 @@ from transformers.utils.constants import (
 
 from ..configuration.hub_fields import without_hub_fields
 from .canvas_geometry import CanvasPlacement, centred_offset, fit_segmenter, fit_semantic, shifted_offset
-from .image_inputs import flatten_images, lay_on_white, read_rgb
+from .image_files import lay_on_white
+from .image_inputs import flatten_images, read_rgb
 from .training_labels import flatten_labels, make_labels
 
 

@@ -4,7 +4,6 @@
 Letters: E expressions, L tokens, K points, H and W image height and width, S and s sides of the two canvases.
 """
 
-import contextlib
 import json
 import math
 import string
@@ -13,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from tokenizers import Tokenizer
 
 from ..processing.canvas_geometry import CanvasPlacement, centred_offset, fit_segmenter, fit_semantic, tight_box_xyxy
 from ..processing.expressions import flatten_text, is_spelled
+from ..processing.image_files import as_rgb, load, open_file
 
 # Labels of points, as the mask decoder reads them.
 OUTSIDE, INSIDE, TOP_LEFT, BOTTOM_RIGHT, NOT_A_POINT = 0, 1, 2, 3, -1
-DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras, scanners and files
 PUNCTUATION = string.punctuation
 
 
@@ -216,31 +215,7 @@ class ExpressionReader:
 
 def read_rgb(image: Any) -> Image.Image:
     """Reads a PIL image or a file: upright by its EXIF orientation, transparency on white, 8-bit RGB."""
-    try:
-        opened = image if isinstance(image, Image.Image) else Image.open(image)
-        opened.load()
-    except Exception as error:  # decoders fail in many ways, each of which means a bad file
-        raise ValueError(f"could not read an image from {image!r} ({error})") from error
-    with contextlib.suppress(Exception):  # damaged EXIF, beside pixels that are whole
-        opened = ImageOps.exif_transpose(opened)
-    if opened.mode in ("I", "F") or opened.mode.startswith("I;16"):
-        opened = Image.fromarray(_to_uint8(np.asarray(opened)))
-    if not opened.has_transparency_data:
-        return opened if opened.mode == "RGB" else opened.convert("RGB")
-    white = Image.new("RGBA", opened.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, opened.convert("RGBA")).convert("RGB")
-
-
-def _to_uint8(pixels: np.ndarray) -> np.ndarray:
-    """Integers scaled by the range of the fewest bits that hold them; floats in 0..1 or 0..255."""
-    low, high = pixels.min(), pixels.max()
-    limit = 255.001 if pixels.dtype.kind == "f" else 65535
-    if not (low >= -0.001 and high <= limit):  # NaN fails too
-        raise ValueError(f"expected pixels from 0 to {limit:.0f}, got values from {low} to {high}")
-    if pixels.dtype.kind == "f":
-        return np.clip(np.rint(pixels * 255.0 if high <= 1.001 else pixels), 0, 255).astype(np.uint8)
-    brightest = next(2**bits - 1 for bits in DEPTHS if high < 2**bits)
-    return ((pixels.astype(np.uint32) * 255 + brightest // 2) // brightest).astype(np.uint8)
+    return as_rgb(load(image if isinstance(image, Image.Image) else open_file(image)))[0]
 
 
 def resize_bilinear(values: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

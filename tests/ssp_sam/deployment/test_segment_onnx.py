@@ -205,7 +205,7 @@ def test_a_damaged_picture_is_refused_by_its_name(tmp_path):
     "words, message",
     [
         (["photo.png"], "the following arguments are required: EXPRESSION"),
-        (["missing.png", "a dog"], "could not read an image from 'missing.png'"),
+        (["missing.png", "a dog"], "expected an image file, but 'missing.png' is missing"),
         (["photo.png", "a dog", "--output", "photo.png"], "the result 'photo.png' is the image itself"),
         (["photo.png", "a dog", "--point", "1,2"], "expected 3 numbers with commas between them, got '1,2'"),
         (["photo.png", "a dog", "--box", "1,1,2,2", "--box", "3,3,4,4"], "--box is one box for all expressions, got 2"),

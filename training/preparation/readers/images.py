@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from ....processing.image_inputs import exif_orientation, load, open_image
+from ....processing.image_files import exif_orientation, load
+from ....processing.image_inputs import open_image
 from .records import BadRecord, PreparationError, shortened
 
 TURNED_SIDEWAYS = (5, 6, 7, 8)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ....processing.image_inputs import load, open_image
+from ....processing.image_files import load
+from ....processing.image_inputs import open_image
 from .records import BadRecord
 
 COLOUR = 1 << 24  # added to a colour, 0xRRGGBB, so that it is no grey value
