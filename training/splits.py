@@ -13,9 +13,10 @@ from datasets import Dataset, Image
 from .arguments import DataArguments
 from .config_files import Settings
 from .data.prepared import load_prepared, shards_by_split, split_role
-from .preparation.prepare import PreparationSettings, prepare
+from .preparation.prepare import prepare
 from .preparation.readers.images import shared_image_name
 from .preparation.readers.records import PreparationError
+from .preparation.settings import PreparationSettings
 
 # Names that say what a split is for; every other one is used only where it is asked for.
 USUAL_NAMES = {"train": ("train", "training"), "validation": ("val", "validation", "valid", "dev")}

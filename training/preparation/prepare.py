@@ -4,7 +4,6 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ from ..atomic_files import FolderInUseError, claim_folder
 from ..data.prepared import REPORT_NAME, dataset_fingerprint
 from .held_out import find_held_out, read_visual_genome_to_coco
 from .published_counts import TOTAL
-from .readers.custom.formats import FORMATS, open_custom
-from .readers.custom.metadata import NAMED_BY_COLUMNS
+from .readers.custom.formats import open_custom
 from .readers.hub_mirrors import read_hub_mirror
 from .readers.images import ImageFolder
 from .readers.original import fetch_annotations, find_annotations, read_merge, read_original
@@ -21,97 +19,11 @@ from .readers.phrasecut import find_image_data, read_phrasecut
 from .readers.records import PreparationError, RawBenchmark
 from .readers.refer import SPLIT_BY, read_refer
 from .report import deviations, empty_targets, make_report, write_card, write_report
-from .rows import MaskRule, RowMaker
+from .rows import RowMaker
+from .settings import WITHOUT_EFFECT, PreparationSettings
 from .writer import finish, start_processes, write_parts
 
-BENCHMARKS = (*SPLIT_BY, "phrasecut", "merge", "original", "hub", "custom", *FORMATS)
-ALIASES = {"referit": "refclef", "refcocoplus": "refcoco+", "phrase_cut": "phrasecut", "own": "custom"}
-ALIASES |= {"folder": "metadata"}
-FORMAT_VERSION = 2
 EMPTY_FRACTION = 0.01  # of the targets, which may have no pixel without being allowed to
-# Settings that change no row.
-WITHOUT_EFFECT = ("processes", "allow_partial", "skip_bad", "allow_empty_targets")
-
-
-@dataclass
-class PreparationSettings:
-    """
-    What to prepare, and how.
-
-    Args:
-        benchmark: One of `BENCHMARKS` or `ALIASES`; the name of a format is "custom" in that format.
-        annotations: Folder or file of the annotations; for "hub" an id on the Hub, too, and with `from_hub` the name of
-            the file wanted.
-        images: Folder of images; not needed where the annotations hold them.
-        masks: Folder of mask files, for "original" and "custom".
-        format: Of "custom", one of `custom.formats.FORMATS`; found by what lies in the folder when not given.
-        made_expressions: Whether "custom" makes sentences of classes where it has none.
-        columns: Of a table of "custom", by the names that are used here.
-        coco_annotations: COCO's `instances_train2014.json`, from which the masks of "original" are drawn.
-        from_hub: Repository of the Hub with the annotation files of "original".
-        split_by: Who divided the benchmark into splits, the first of `SPLIT_BY` when not given.
-        splits: The splits wanted, all when not given.
-        image_bytes: Whether rows hold the images themselves rather than their paths.
-        mask_rule: How polygons are drawn; see `rows.RowMaker`.
-        held_out: Folders of prepared benchmarks whose validation and test images are looked for.
-        processes: Processes that make rows.
-        decode_check: Whether every image is decoded, so that damaged ones are found.
-        allow_partial: Whether counts may differ from the published ones.
-        allow_empty_targets: How many targets may have no pixel, a hundredth of all when not given.
-        skip_bad: Whether records that cannot be used are left out.
-    """
-
-    benchmark: str
-    annotations: str
-    images: str | None = None
-    masks: str | None = None
-    format: str | None = None
-    made_expressions: bool = True
-    columns: dict[str, str] = field(default_factory=dict)
-    coco_annotations: str | None = None
-    from_hub: str | None = None
-    split_by: str | None = None
-    splits: list[str] | None = None
-    image_bytes: bool = False
-    mask_rule: MaskRule = "coco"
-    held_out: list[str] = field(default_factory=list)
-    processes: int = 1
-    decode_check: bool = True
-    allow_partial: bool = False
-    allow_empty_targets: int | None = None
-    skip_bad: bool = False
-
-    def __post_init__(self):
-        self.benchmark = ALIASES.get(self.benchmark, self.benchmark)
-        if self.benchmark not in BENCHMARKS:
-            known = ", ".join([*BENCHMARKS, *ALIASES])
-            raise PreparationError(f"the benchmark must be one of {known}, got {self.benchmark!r}")
-        if self.benchmark in FORMATS:
-            self.format, self.benchmark = self.benchmark, "custom"
-        if self.format is not None and (self.benchmark != "custom" or self.format not in FORMATS):
-            known = f"must be one of {', '.join(FORMATS)}" if self.benchmark == "custom" else "belongs to custom"
-            raise PreparationError(f"format {known}, got {self.format!r}")
-        unknown = [name for name in self.columns if name not in NAMED_BY_COLUMNS]
-        if unknown:
-            raise PreparationError(f"columns are those of {', '.join(NAMED_BY_COLUMNS)}, got {unknown[0]!r}")
-        versions = SPLIT_BY.get(self.benchmark, ())
-        if self.split_by is None and versions:
-            self.split_by = versions[0]
-        if self.split_by is not None and self.split_by not in versions:
-            offered = f"one of {', '.join(versions)}" if versions else "left out"
-            raise PreparationError(f"split_by of {self.benchmark} must be {offered}, got {self.split_by!r}")
-        for name, benchmarks in (("from_hub", ("original", "merge")), ("coco_annotations", ("original",))):
-            if getattr(self, name) is not None and self.benchmark not in benchmarks:
-                raise PreparationError(f"{name} belongs to {' or '.join(benchmarks)}, got {self.benchmark!r}")
-        if self.processes < 1:
-            raise PreparationError(f"processes must be 1 or more, got {self.processes}")
-        if self.allow_empty_targets is not None and self.allow_empty_targets < 0:
-            raise PreparationError(f"allow_empty_targets must be 0 or more, got {self.allow_empty_targets}")
-
-    def told(self) -> dict[str, Any]:
-        """Returns the settings as a report tells them; how many processes worked changes nothing."""
-        told = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "processes"}
-        return {**told, "format_version": FORMAT_VERSION}
 
 
 def prepare(

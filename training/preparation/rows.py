@@ -5,7 +5,7 @@ import functools
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -23,7 +23,6 @@ from .readers.images import (
 from .readers.mask_files import read_mask_file
 from .readers.records import BadRecord, RawObject, RawReference, as_list, shortened, with_words
 
-MaskRule = Literal["coco", "phrasecut"]
 Box = tuple[float, float, float, float]
 
 
@@ -45,7 +44,7 @@ class RowMaker:
 
     folder: ImageFolder | None
     image_bytes: bool = False
-    mask_rule: MaskRule = "coco"
+    mask_rule: str = "coco"
     decode_check: bool = True
     notes: Counter = field(default_factory=Counter)
     suspicious: dict[str, list[str]] = field(default_factory=dict)

@@ -7,7 +7,8 @@ from PIL import Image
 
 from ssp_sam.cli.main import main
 from ssp_sam.processing.visualization.data_sheet import CELL_WIDTH, NO_TARGET_COLOUR, draw_data_sheet
-from ssp_sam.training.preparation.prepare import PreparationSettings, prepare
+from ssp_sam.training.preparation.prepare import prepare
+from ssp_sam.training.preparation.settings import PreparationSettings
 from tests.helpers.raw_benchmarks import rectangle, write_coco_images, write_grefcoco
 
 GREY = (120, 120, 120)

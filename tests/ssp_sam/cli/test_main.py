@@ -30,7 +30,8 @@ needs_checkpoint = pytest.mark.skipif(
 
 
 def _prepared(monkeypatch):
-    from ssp_sam.training.preparation.prepare import PreparationSettings, prepare
+    from ssp_sam.training.preparation.prepare import prepare
+    from ssp_sam.training.preparation.settings import PreparationSettings
     from tests.helpers.raw_benchmarks import write_coco_images, write_grefcoco
 
     images = write_coco_images(Path("images"))

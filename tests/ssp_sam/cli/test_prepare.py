@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ssp_sam.cli import prepare as command
 from ssp_sam.cli.main import main, make_parser
 from ssp_sam.training.data.prepared import dataset_fingerprint
-from ssp_sam.training.preparation import prepare as preparation
-from ssp_sam.training.preparation.prepare import PreparationSettings
+from ssp_sam.training.preparation.settings import BENCHMARKS, FORMATS, PreparationSettings
 from tests.helpers.raw_benchmarks import refs, write_coco_images, write_refer
 
 
@@ -63,7 +61,10 @@ def test_an_option_that_helps_is_named(words, tmp_path, capsys):
         (["phrasecut", "--annotations", "."], "no refer_<split>.json"),
         (["original", "--annotations", "."], "expected one of refcoco.json"),
         (["refcoco", "--annotations", ".", "--format", "coco"], "format belongs to custom, got 'coco'"),
-        (["custom", "--annotations", ".", "--columns", "photo"], "expected NAME=COLUMN, such as image=photo"),
+        (
+            ["custom", "--annotations", ".", "--columns", "photo"],
+            "columns are given as NAME=COLUMN, such as image=photo",
+        ),
         (["custom", "--annotations", "."], "there are no annotations in '.': expected metadata.jsonl"),
         (["refcocoo", "--annotations", "."], "invalid choice"),
     ],
@@ -77,10 +78,6 @@ def test_bad_input_is_told_in_one_line(tmp_path, monkeypatch, capsys, words, mes
     assert list(tmp_path.iterdir()) == []  # nothing is left behind
 
 
-def test_the_benchmarks_of_the_help_are_those_that_can_be_prepared():
-    assert set(command.BENCHMARKS) == set(preparation.BENCHMARKS) and set(command.ALIASES) == set(preparation.ALIASES)
-
-
 def test_the_commands_of_the_documentation_are_understood():
     docs = Path(__file__).resolve().parents[3] / "docs"
     text = "".join((docs / name).read_text("utf-8") for name in ("data.md", "formats.md")).replace("\\\n", " ")
@@ -88,6 +85,5 @@ def test_the_commands_of_the_documentation_are_understood():
     for line in re.findall(r"^ssp-sam (prepare .+)$", text, re.M):
         options = vars(make_parser(["prepare"]).parse_args(shlex.split(line)))
         settings = {name: value for name, value in options.items() if name not in ("command", "run", "output")}
-        settings["columns"] = dict(settings["columns"])
         seen.add(PreparationSettings(**settings).benchmark)
-    assert seen == set(preparation.BENCHMARKS) - set(command.FORMATS)
+    assert seen == set(BENCHMARKS) - set(FORMATS)

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from ssp_sam.cli.main import main
-from ssp_sam.training.preparation.prepare import PreparationSettings, prepare
+from ssp_sam.training.preparation.prepare import prepare
+from ssp_sam.training.preparation.settings import PreparationSettings
 from tests.helpers.benchmark import tiny_row, write_benchmark
 from tests.helpers.tool_exports import write_images, write_label_studio
 

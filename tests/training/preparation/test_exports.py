@@ -7,9 +7,10 @@ import pytest
 
 from ssp_sam.training.data.prepared import decode_masks, load_prepared
 from ssp_sam.training.preparation import plausibility
-from ssp_sam.training.preparation.prepare import PreparationSettings, prepare
+from ssp_sam.training.preparation.prepare import prepare
 from ssp_sam.training.preparation.readers.records import PreparationError
 from ssp_sam.training.preparation.report import describe
+from ssp_sam.training.preparation.settings import PreparationSettings
 from tests.helpers.tool_exports import EXPORTS, FAULTS, UNUSABLE, USABLE, write_images
 
 

@@ -14,9 +14,10 @@ from scripts import measure_preparation
 from ssp_sam.training.data.prepared import dataset_fingerprint, decode_masks, load_prepared
 from ssp_sam.training.preparation import prepare as refer_preparation
 from ssp_sam.training.preparation import writer as prepared_writer
-from ssp_sam.training.preparation.prepare import PreparationSettings, prepare
+from ssp_sam.training.preparation.prepare import prepare
 from ssp_sam.training.preparation.published_counts import PUBLISHED, PublishedCount, compare
 from ssp_sam.training.preparation.readers.records import PreparationError
+from ssp_sam.training.preparation.settings import PreparationSettings
 from tests.helpers.raw_benchmarks import (
     coco_name,
     instances,

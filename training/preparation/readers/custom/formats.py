@@ -107,6 +107,9 @@ def open_custom(
     Raises:
         PreparationError: There is no such dataset, or it cannot be read.
     """
+    unknown = [name for name in columns or () if name not in metadata.NAMED_BY_COLUMNS]
+    if unknown:
+        raise PreparationError(f"columns are those of {', '.join(metadata.NAMED_BY_COLUMNS)}, got {unknown[0]!r}")
     path = Path(annotations)
     if not path.exists() and HUB_ID.fullmatch(annotations) and (format == "table" or columns):
         path = fetch_files(annotations, ["*.parquet", "README.md"])

@@ -25,9 +25,8 @@ _LISTS = ("train.txt", "val.txt", "valid.txt", "test.txt")
 def find_files(files: Sequence[Path]) -> list[Path]:
     """Returns the label files among files; empty ones, of images without objects, only from folders of labels."""
     texts = [path for path in files if path.suffix == ".txt" and path.name not in (*NAME_FILES, *_LISTS)]
-    labels = [path for path in texts if _LINE.match(beginning_of(path, 4096))]
-    folders = {path.parent for path in labels}
-    return [path for path in texts if path in labels or path.parent in folders] if labels else []
+    folders = {path.parent for path in texts if _LINE.match(beginning_of(path, 4096))}
+    return [path for path in texts if path.parent in folders and not path.name.lower().startswith("readme")]
 
 
 def read(source: Source) -> Iterator[AnnotatedImage | BadRecord]:

@@ -9,10 +9,13 @@ import pytest
 from PIL import Image
 
 from ssp_sam.training.data.prepared import decode_masks, load_prepared, split_role
-from ssp_sam.training.preparation.prepare import PreparationSettings, prepare
+from ssp_sam.training.preparation import settings
+from ssp_sam.training.preparation.prepare import prepare
+from ssp_sam.training.preparation.readers.custom import formats
 from ssp_sam.training.preparation.readers.custom.formats import FORMATS, find_format, open_custom
 from ssp_sam.training.preparation.readers.records import PreparationError
 from ssp_sam.training.preparation.report import describe
+from ssp_sam.training.preparation.settings import PreparationSettings
 from tests.helpers import custom_datasets as exports
 from tests.helpers.custom_datasets import COLUMNS, DATASETS, SAID, SPLITS, write
 
@@ -325,7 +328,9 @@ def test_what_is_wrong_is_named_by_file_entry_and_field(writer, mutate, said, tm
 
 
 def test_every_format_has_an_export_and_faults():
-    assert set(DATASETS.values()) == set(FORMATS) == {DATASETS[writer] for writer, _, _ in FAULTS}
+    assert (
+        set(DATASETS.values()) == set(FORMATS) == set(settings.FORMATS) == {DATASETS[writer] for writer, _, _ in FAULTS}
+    )
 
 
 def test_an_image_with_one_bad_record_is_left_out_where_sentences_would_be_uncertain(tmp_path):
@@ -342,8 +347,16 @@ def test_a_table_names_its_columns(tmp_path):
     with pytest.raises(PreparationError, match="has no column 'picture'; there are photo, masks, text"):
         list(open_custom(str(root), columns={**COLUMNS, "image": "picture"}).references)
     with pytest.raises(PreparationError, match="columns are those of image, mask, .*, got 'images'"):
-        PreparationSettings("custom", str(root), columns={"images": "photo"})
+        open_custom(str(root), columns={"images": "photo"})
     assert {item.split for item in open_custom(str(root), columns=COLUMNS).references} == set(SPLITS.values())
+
+
+def test_a_table_of_the_hub_is_fetched_by_its_id(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "fetch_files", lambda repo_id, patterns: exports.table(tmp_path / repo_id))
+    benchmark = open_custom("owner/name", columns=COLUMNS)
+    assert benchmark.holds_images and len(list(benchmark.references)) == 6
+    with pytest.raises(PreparationError, match="no file or folder of annotations 'owner/other'"):
+        open_custom("owner/other")
 
 
 def test_entities_of_xml_that_grow_are_refused(tmp_path):
