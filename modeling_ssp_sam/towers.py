@@ -18,6 +18,7 @@ from transformers.models.siglip.modeling_siglip import SiglipTextModel, SiglipVi
 from transformers.utils import logging
 
 from ..configuration.configuration_ssp_sam import SAM_TYPES, VISION_TYPES
+from .sam_layers import quicken
 
 logger = logging.get_logger(__name__)
 
@@ -26,7 +27,9 @@ TowerSource = str | os.PathLike | PreTrainedModel
 
 def build_sam(sam_config) -> SamModel | SamHQModel:
     """Makes the segmenter that a configuration describes, with new weights."""
-    return SamHQModel(sam_config) if sam_config.model_type == "sam_hq" else SamModel(sam_config)
+    sam = SamHQModel(sam_config) if sam_config.model_type == "sam_hq" else SamModel(sam_config)
+    quicken(sam)
+    return sam
 
 
 def build_vision_tower(vision_config) -> PreTrainedModel | None:
