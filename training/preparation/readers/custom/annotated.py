@@ -17,7 +17,7 @@ from typing import Any
 from ....data import masks as run_lengths
 from ....data.prepared import split_role
 from ..images import TURNED_SIDEWAYS, ImageFolder, read_header
-from ..records import BadRecord, PreparationError, RawObject, RawReference, as_list, sentences_of, shortened
+from ..records import BadRecord, PreparationError, RawObject, RawReference, as_list, read_each, sentences_of, shortened
 from .made_expressions import Thing, make_expressions
 
 DEFAULT_SPLIT = "train"
@@ -29,11 +29,11 @@ _SAYS_NOTHING = ("", "false", "no", "none", "unknown", "other", "n/a", "__undefi
 @dataclass
 class AnnotatedObject:
     """
-    One annotated object.
+    One annotated object, or what a sentence of the file means.
 
     Args:
         index: Index of its record in the annotation file.
-        target: What is inside.
+        targets: What is inside; of several objects, or of none, only where there are sentences.
         category: Name of its class, "" where it is unknown.
         attributes: Words that go before the name, such as "red".
         expressions: What is said of it.
@@ -42,7 +42,7 @@ class AnnotatedObject:
     """
 
     index: int
-    target: RawObject
+    targets: list[RawObject]
     category: str = ""
     attributes: tuple[str, ...] = ()
     expressions: list[Any] = field(default_factory=list)
@@ -128,14 +128,14 @@ class Source:
 
 
 def references_of(
-    source: Source, items: Iterable[AnnotatedImage | RawReference | BadRecord], made: bool
+    source: Source, items: Iterable[AnnotatedImage | BadRecord], made: bool
 ) -> Iterator[RawReference | BadRecord]:
     """
     Makes references of what a format handed on.
 
     Args:
         source: The dataset.
-        items: Its images; references and records that cannot be used pass as they are.
+        items: Its images; records that cannot be used pass as they are.
         made: Whether sentences are made where the dataset has classes alone.
 
     Raises:
@@ -149,9 +149,9 @@ def references_of(
             f"{str(source.root)!r} has no sentences: give annotations a list 'expressions'",
             hint="without --no-made-expressions they are made of the names of classes",
         )
-    boxes_only = all(item.target.segmentation is None for item in objects)
+    boxes_only = all(target.segmentation is None for item in objects for target in item.targets)
     for item in items:
-        if not isinstance(item, AnnotatedImage):
+        if isinstance(item, BadRecord):
             yield item
             continue
         yield from (bad for bad in item.annotated if isinstance(bad, BadRecord))
@@ -164,61 +164,80 @@ def references_of(
 
 
 def _said(source: Source, image: AnnotatedImage, name: str) -> Iterator[RawReference | BadRecord]:
-    for item in image.objects:
+    """References of an image whose objects have sentences."""
+
+    def make(index: int, item: AnnotatedObject) -> RawReference | None:
         if not item.expressions:
             source.notes["annotations_without_sentences"] += 1
-            continue
-        reference = _reference(image, name, [item], sentences_of(item.expressions), item.category)
-        reference.ref_id = item.ref_id or f"{name}#{item.index}"
-        source.notes["targets_with_a_box_alone"] += reference.boxes_only
-        yield reference
+            return None
+        with_boxes = [target.segmentation is None for target in item.targets]
+        if any(with_boxes) and not all(with_boxes):
+            raise BadRecord("some of its objects have a segmentation and some a box alone")
+        source.notes["targets_with_a_box_alone"] += any(with_boxes)
+        return _reference(
+            image,
+            name,
+            item.targets,
+            index=index,
+            split=item.split or image.split,
+            ref_id=item.ref_id or f"{name}#{index}",
+            category=item.category,
+            expressions=sentences_of(item.expressions),
+        )
+
+    return read_each([(item.index, item) for item in image.objects], make, image.origin, image.split)
 
 
-def _made(source: Source, image: AnnotatedImage, name: str, boxes_only: bool) -> Iterator[RawReference | BadRecord]:
+def _made(source: Source, image: AnnotatedImage, name: str, boxes_only: bool) -> Iterator[RawReference]:
     """References of an image whose objects have classes alone; with one that cannot be read, no sentence is certain."""
     objects = image.objects
     if len(objects) < len(image.annotated):
         source.notes["images_left_out_for_one_record"] += 1
         return
-    for item in objects:
+    targets = [target for item in objects for target in item.targets]
+    for item, target in zip(objects, targets, strict=True):
         if not item.category:
-            raise BadRecord(f"annotation {item.target.ann_id} has neither a sentence nor a class with a name")
-    things = [Thing(item.category, item.attributes, _hull(item.target), item.target.is_crowd) for item in objects]
+            raise BadRecord(f"annotation {target.ann_id} has neither a sentence nor a class with a name")
+    things = [
+        Thing(item.category, item.attributes, _hull(target), target.is_crowd) for item, target in zip(objects, targets)
+    ]
     present = {item.category for item in objects}
     absent = [kind for kind in (source.classes if image.absent is None else image.absent) if kind not in present]
     # One of them, always the same for an image, so that a file with the lines in another order means the same.
-    chosen = min(
-        absent, key=lambda kind: hashlib.blake2b(f"{name} {kind}".encode("utf-8", "replace")).digest(), default=""
-    )
-    for made in make_expressions(things, _size(source, image, name), chosen, image.incomplete, image.of_regions):
-        meant = [objects[index] for index in made.indices]
-        if any(item.target.segmentation is None for item in meant) and not boxes_only:
+    draws = {kind: hashlib.blake2b(f"{name} {kind}".encode("utf-8", "replace")).digest() for kind in absent}
+    size_hw = image.size_hw or shown_size(source.images.root / name)
+    for made in make_expressions(
+        things, size_hw, min(draws, key=lambda kind: draws[kind], default=""), image.incomplete, image.of_regions
+    ):
+        meant = [targets[index] for index in made.indices]
+        if any(target.segmentation is None for target in meant) and not boxes_only:
             source.notes["made_references_of_a_box_alone_left_out"] += 1
             continue
-        reference = _reference(image, name, meant, made.expressions, made.category)
-        reference.ref_id = f"{name}: {made.expressions[0]}"
         source.notes["references_with_made_expressions"] += 1
-        yield reference
+        yield _reference(
+            image,
+            name,
+            meant,
+            index=objects[made.indices[0]].index if made.indices else image.index,
+            split=image.split,
+            ref_id=f"{name}: {made.expressions[0]}",
+            category=made.category,
+            expressions=made.expressions,
+        )
 
 
-def _reference(
-    image: AnnotatedImage, name: str, meant: list[AnnotatedObject], expressions: list[str], category: str
-) -> RawReference:
+def _reference(image: AnnotatedImage, name: str, objects: list[RawObject], **said: Any) -> RawReference:
     return RawReference(
-        index=meant[0].index if meant else image.index,
         origin=image.origin,
-        split=(meant[0].split if meant else None) or image.split,
-        ref_id="",
         image_id=name,
         images=(name,),
         size_hw=image.size_hw,
-        category=category,
-        expressions=expressions,
-        objects=[item.target for item in meant],
+        objects=objects,
         source="own",
         upright=image.upright,
-        boxes_only=bool(meant) and all(item.target.segmentation is None for item in meant),
+        boxes_only=bool(objects) and all(item.segmentation is None for item in objects),
         licence=image.licence,
+        **said,
     )
 
 
@@ -226,10 +245,6 @@ def shown_size(image: Path) -> tuple[int, int]:
     """Returns height and width of an image as viewers show it; raises `BadRecord` where it cannot be read."""
     height, width, orientation = read_header(image)
     return (width, height) if orientation in TURNED_SIDEWAYS else (height, width)
-
-
-def _size(source: Source, image: AnnotatedImage, name: str) -> tuple[int, int]:
-    return image.size_hw or shown_size(source.images.root / name)
 
 
 def _hull(target: RawObject) -> tuple[float, float, float, float]:

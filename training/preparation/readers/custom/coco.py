@@ -20,8 +20,6 @@ from ..json_files import beginning_of
 from ..records import (
     BadRecord,
     PreparationError,
-    RawObject,
-    RawReference,
     as_list,
     identifier,
     read_each,
@@ -42,7 +40,7 @@ def find_files(files: Sequence[Path]) -> list[Path]:
     return [path for path in found if not _OTHER_TASKS.fullmatch(path.name)] or found
 
 
-def read(source: Source) -> Iterator[AnnotatedImage | RawReference | BadRecord]:
+def read(source: Source) -> Iterator[AnnotatedImage | BadRecord]:
     """
     Reads the files.
 
@@ -65,22 +63,22 @@ def read(source: Source) -> Iterator[AnnotatedImage | RawReference | BadRecord]:
         for names in instances.categories.values():
             source.classes.update(dict.fromkeys(names - instances.parents if len(names) == 1 else ()))
         yield from instances.bad
-        folders = (source.folder_of(path), split)
+        folders, records = (source.folder_of(path), split), instances.entries()
         if instances.references is not None:
-            source.notes["annotations_with_sentences_beside_references"] += sum(
-                map(_says_something, (record for _, record in instances.entries()))
-            )
-            make = partial(_reference, instances=instances, source=source, folders=folders, split=split)
-            yield from read_each(enumerate(instances.references), make, f"{instances.origin}, 'references'")
-        else:
-            yield from _images(instances, folders, split, source)
+            said = [record for _, record in records if _says_something(record)]
+            source.notes["annotations_with_sentences_beside_references"] += len(said)
+            records = list(enumerate(instances.references))
+        yield from _images(instances, records, folders, split, source)
 
 
 def _images(
-    instances: CocoInstances, folders: tuple[str, ...], split: str, source: Source
+    instances: CocoInstances, records: list[Entry], folders: tuple[str, ...], split: str, source: Source
 ) -> Iterator[AnnotatedImage | BadRecord]:
-    """The images that annotations belong to."""
-    origin, by_image = f"{instances.origin}, 'annotations'", {}
+    """The images that annotations, or references, belong to."""
+    listed = instances.references is not None
+    origin = f"{instances.origin}, {'references' if listed else 'annotations'!r}"
+    make_object = partial(_reference if listed else _object, instances=instances)
+    by_image: dict[str, list[Entry]] = {}
 
     def image_of(index: int, record: dict) -> None:
         by_image.setdefault(take_identifier(record, "image_id"), []).append((index, record))
@@ -91,7 +89,7 @@ def _images(
         return AnnotatedImage(
             origin=origin,
             name=_file_name(image),
-            annotated=list(read_each(entries, partial(_object, instances=instances), origin)),
+            annotated=list(read_each(entries, make_object, origin)),
             index=index,
             split=str(image.get("split") or split),
             folders=folders,
@@ -101,13 +99,14 @@ def _images(
             licence=instances.licence(image_id, "unknown"),
         )
 
-    yield from read_each(instances.entries(), image_of, origin)
+    yield from read_each(records, image_of, origin)
     for entries in by_image.values():
         for item in read_each([(entries[0][0], entries)], make, origin):
             # What is wrong with an image is wrong with each of its annotations.
             alike = isinstance(item, BadRecord)
             yield from (BadRecord(item.reason, origin, index) for index, _ in entries) if alike else [item]
-    source.notes["images_without_annotations"] += len(instances.images.keys() - by_image.keys())
+    if not listed:
+        source.notes["images_without_annotations"] += len(instances.images.keys() - by_image.keys())
 
 
 def _names(instances: CocoInstances, numbers: Any) -> list[str] | None:
@@ -119,7 +118,7 @@ def _object(index: int, record: dict, instances: CocoInstances) -> AnnotatedObje
     number = record.get("id") if record.get("id") is not None else index
     return AnnotatedObject(
         index=index,
-        target=instances.object_of(record, number),
+        targets=[instances.object_of(record, number)],
         category=instances.category_names([record.get("category_id")]),
         attributes=words_of_attributes(attributes_in(record)),
         expressions=said_in(record),
@@ -128,33 +127,16 @@ def _object(index: int, record: dict, instances: CocoInstances) -> AnnotatedObje
     )
 
 
-def _reference(
-    index: int, record: Any, instances: CocoInstances, source: Source, folders: tuple[str, ...], split: str
-) -> RawReference:
-    """A reference of the file's own list."""
+def _reference(index: int, record: Any, instances: CocoInstances) -> AnnotatedObject:
+    """What a reference of the file's own list means."""
     ann_ids = as_list(take(record, "ann_ids", object, "a list of ids"))
-    image_id = take_identifier(record, "image_id")
-    objects: list[RawObject] = [instances.object(ann_id, image_id) for ann_id in ann_ids]
-    boxes_only = bool(objects) and all(item.segmentation is None for item in objects)
-    if not boxes_only and any(item.segmentation is None for item in objects):
-        raise BadRecord("some of its objects have a segmentation and some a box alone")
-    source.notes["targets_with_a_box_alone"] += boxes_only
-    image = instances.image(image_id)
-    found = source.images.find_relative(_file_name(image), folders)
-    return RawReference(
+    return AnnotatedObject(
         index=index,
-        origin=f"{instances.origin}, 'references'",
-        split=str(record.get("split") or image.get("split") or split),
-        ref_id=identifier(record.get("ref_id", index)),
-        image_id=found,
-        images=(found,),
-        size_hw=instances.size_hw(image_id),
-        category=instances.categories_of(ann_ids, image_id),
+        targets=[instances.object(ann_id, record["image_id"]) for ann_id in ann_ids],
+        category=instances.categories_of(ann_ids, record["image_id"]),
         expressions=sentences_of(said_in(record)),
-        objects=objects,
-        source="own",
-        boxes_only=boxes_only,
-        licence=instances.licence(image_id, "unknown"),
+        split=str(record["split"]) if record.get("split") else None,
+        ref_id=identifier(record.get("ref_id", index)),
     )
 
 

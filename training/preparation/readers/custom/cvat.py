@@ -88,7 +88,7 @@ def _object(index: int, parts: list[ElementTree.Element], size_hw: tuple[int, in
             raise BadRecord(f"the field 'group_id' {parts[0].get('group_id')!r} joins a mask with polygons")
         target = RawObject(str(index), segmentation=segmentations)
     said = said_in({"attributes": attributes})
-    return AnnotatedObject(index, target, _field(parts[0], "label"), words_of_attributes(attributes), said)
+    return AnnotatedObject(index, [target], _field(parts[0], "label"), words_of_attributes(attributes), said)
 
 
 def _segmentation(shape: ElementTree.Element, size_hw: tuple[int, int] | None) -> Any:

@@ -142,7 +142,7 @@ def _image(
         if kind and (regions or value not in (0, COLOUR)):
             rle = run_lengths.encode(inside & (labels == kinds[counts.argmax()]))
             target = RawObject(str(int(value)), segmentation=rle, box_xyxy=run_lengths.bounding_box(rle))
-            annotated.append(AnnotatedObject(len(annotated), target, kind))
+            annotated.append(AnnotatedObject(len(annotated), [target], kind))
     return AnnotatedImage(
         name, found, list(annotated), 0, split, size_hw=labels.shape, of_regions=regions, upright=True
     )

@@ -68,7 +68,7 @@ def _object(index: int, parts: list[tuple[int, dict]], size_hw: Any, source: Sou
     description = shapes[0].get("description")
     return AnnotatedObject(
         index=index,
-        target=RawObject(str(index), segmentation=segmentations),
+        targets=[RawObject(str(index), segmentation=segmentations)],
         category=label,
         attributes=words_of_attributes(flags if isinstance(flags, dict) else {}),
         expressions=[description] if isinstance(description, str) and description.strip() else [],

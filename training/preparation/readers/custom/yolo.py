@@ -95,5 +95,5 @@ def _object(index: int, words: list[str], names: dict[int, str], size_hw: tuple[
     if len(pixels) == 4:
         x, y, across, down = pixels
         box = (x - across / 2, y - down / 2, x + across / 2, y + down / 2)
-        return AnnotatedObject(index, RawObject(str(index), box_xyxy=box), names[number])
-    return AnnotatedObject(index, RawObject(str(index), segmentation=[pixels]), names[number])
+        return AnnotatedObject(index, [RawObject(str(index), box_xyxy=box)], names[number])
+    return AnnotatedObject(index, [RawObject(str(index), segmentation=[pixels])], names[number])

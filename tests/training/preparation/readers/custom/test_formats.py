@@ -340,6 +340,15 @@ def test_an_image_with_one_bad_record_is_left_out_where_sentences_would_be_uncer
     assert report["notes"]["images_left_out_for_one_record"] == 1 and list(report["counts"]) == ["val", "total"]
 
 
+def test_one_sentence_that_is_none_leaves_the_others_of_its_image(tmp_path):
+    root = exports.coco_in_one_file(tmp_path / "data")
+    in_json(COCO, lambda content: [item.update(caption=[item["id"]]) for item in content["annotations"][1:]])(root)
+    in_json(COCO, set_in("annotations", 0, caption="the cup on the left"))(root)
+    items = list(open_custom(str(root)).references)
+    assert [item.index for item in items] == [0, 1, 2, 3] and items[0].expressions == ["the cup on the left"]
+    assert all("a sentence must be text" in item.reason for item in items[1:])
+
+
 def test_a_table_names_its_columns(tmp_path):
     root = exports.table(tmp_path)
     with pytest.raises(PreparationError, match="no column 'image' and no 'mask' and no 'expressions'; there are photo"):
