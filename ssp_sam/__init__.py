@@ -5,72 +5,32 @@ Importing this package makes its classes known to transformers: `AutoConfig`, `A
 `AutoImageProcessor` and `pipeline("referring-segmentation")` find them.
 """
 
-import logging
-import os
+import sys
+from importlib import import_module
 from pathlib import Path
-
-# transformers imports torchao where it is installed, which tells of each of its files that is for other hardware.
-_LEVELS = {name: logging.getLogger(name).level for name in ("torchao", "torch.utils._pytree")}
-for _name in _LEVELS:
-    logging.getLogger(_name).setLevel(logging.ERROR)
-
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
-from transformers import pipeline as transformers_pipeline
-from transformers.pipelines import PIPELINE_REGISTRY
-
-from .configuration.configuration_ssp_sam import SspSamConfig
-from .modeling_ssp_sam.modeling_ssp_sam import SspSamModel, SspSamOutput
-from .modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
-from .processing.image_processing_ssp_sam import SspSamImageProcessor
-from .processing.processing_ssp_sam import SspSamProcessor
-
-for _name, _level in _LEVELS.items():
-    logging.getLogger(_name).setLevel(_level)
 
 __version__ = "0.1.0"
 
 EMBEDDED_CHECKPOINT = Path(__file__).resolve().parent / "checkpoints" / "ssp-sam-scenes"
 
-SspSamPipeline = ReferringSegmentationPipeline
-
-AutoConfig.register(SspSamConfig.model_type, SspSamConfig, exist_ok=True)
-AutoModel.register(SspSamConfig, SspSamModel, exist_ok=True)
-AutoProcessor.register(SspSamConfig, SspSamProcessor, exist_ok=True)
-AutoImageProcessor.register(SspSamConfig, image_processor_classes={"pil": SspSamImageProcessor}, exist_ok=True)
-PIPELINE_REGISTRY.register_pipeline(
-    "referring-segmentation",
-    pipeline_class=ReferringSegmentationPipeline,
-    pt_model=AutoModel,
-    default={"model": (str(EMBEDDED_CHECKPOINT), None)},
-    type="multimodal",
-)
-
-
-def pipeline(model=None, **options) -> ReferringSegmentationPipeline:
-    """
-    Makes the pipeline for any name of a model, and pulls the model where that is needed.
-
-    Args:
-        model (`str`, `os.PathLike` or `PreTrainedModel`, *optional*): `owner/name` or `owner/name:FILE` on the Hub, a
-            checkpoint of the original, a folder, or a model; the embedded checkpoint when not given.
-        options: Those of transformers' `pipeline`, such as `device` and `dtype`.
-
-    Raises:
-        ValueError: In one sentence, if there is no such model.
-    """
-    if isinstance(model, str | os.PathLike):
-        from .modeling_ssp_sam.conversion.pull import resolve_model
-
-        model = resolve_model(model)
-    return transformers_pipeline("referring-segmentation", model=model, **options)  # pyright: ignore
+# The command `ssp-sam` reads its words first, and imports torch and transformers when it knows that they are needed.
+if Path(sys.argv[0]).name not in ("ssp-sam", "ssp-sam.exe"):
+    from .registration import (
+        ReferringSegmentationPipeline,
+        SspSamConfig,
+        SspSamImageProcessor,
+        SspSamModel,
+        SspSamOutput,
+        SspSamPipeline,
+        SspSamProcessor,
+        pipeline,
+    )
 
 
 def __getattr__(name: str):
-    # Conversion is imported by those who pull.
-    if name == "pull":
-        from .modeling_ssp_sam.conversion.pull import pull
-
-        return pull
+    if name in __all__:  # conversion is imported by those who pull, and the other names late by the command alone
+        home = ".modeling_ssp_sam.conversion.pull" if name == "pull" else ".registration"
+        return getattr(import_module(home, __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

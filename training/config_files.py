@@ -4,12 +4,11 @@
 import argparse
 import difflib
 from collections.abc import Iterable
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, Field, asdict, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import yaml
-from transformers import HfArgumentParser
 
 from ..configuration.presets import merge_fields
 from .arguments import DataArguments, ModelArguments, OptimizationArguments, ReportArguments
@@ -31,16 +30,21 @@ class Settings(NamedTuple):
         return {name: value for part in self for name, value in asdict(part).items()}
 
 
-class SettingsParser(HfArgumentParser):
+class SettingsParser(argparse.ArgumentParser):
     """
-    A parser of every setting and of `--config`; what it returns has only what was given.
+    A parser of every setting and of `--config`; what it returns has only what was given. It takes what transformers'
+    `HfArgumentParser` takes, without the import of transformers, which the help of a command should not wait for.
 
     Args:
         kwargs: Those of `argparse.ArgumentParser`.
     """
 
     def __init__(self, **kwargs):
-        super().__init__(list(KINDS), allow_abbrev=False, **kwargs)
+        super().__init__(allow_abbrev=False, argument_default=argparse.SUPPRESS, **kwargs)
+        for kind in KINDS:
+            group = self.add_argument_group(kind._argument_group_name)
+            for item in fields(kind):
+                _add_setting(group, item)
         self.add_argument(
             "--config",
             nargs="+",
@@ -48,10 +52,6 @@ class SettingsParser(HfArgumentParser):
             help=f"settings in YAML, by name ({', '.join(config_names())}) or as files; later ones win, and the "
             f"command line wins over all",
         )
-        for action in self._actions:
-            if action.help and action.default not in (None, [], argparse.SUPPRESS):
-                action.help += f" (default: {action.default})".replace("%", "%%")
-            action.default = argparse.SUPPRESS
 
     def error(self, message: str):
         """Raises what is wrong as a `ValueError` of one line."""
@@ -65,6 +65,37 @@ class SettingsParser(HfArgumentParser):
             name = unknown[0].partition("=")[0]
             self.error(f"there is no setting {name}{near(name, options)}")
         return namespace, unknown
+
+
+def _add_setting(group, item: Field):
+    """Adds the option of one setting, with hyphens too, and its opposite where a switch is on by default."""
+    names = dict.fromkeys((f"--{item.name}", f"--{item.name.replace('_', '-')}"))
+    kinds = [kind for kind in (get_args(item.type) or (item.type,)) if kind is not type(None)]
+    how: dict[str, Any] = {"type": kinds[0], "help": item.metadata.get("help")}
+    if item.default is MISSING:
+        how |= {"type": str, "nargs": "+"}
+    elif how["help"] and item.default is not None:
+        how["help"] += f" (default: {item.default})".replace("%", "%%")
+    if choices := _choices(item):
+        how |= {"type": str, "choices": choices}
+    elif kinds[0] is bool:
+        how |= {"type": _switch, "nargs": "?", "const": True}
+    group.add_argument(*names, **how)
+    if item.default is True:
+        opposite = dict.fromkeys((f"--no_{item.name}", f"--no-{item.name.replace('_', '-')}"))
+        group.add_argument(*opposite, dest=item.name, action="store_false", help=how["help"])
+
+
+def _choices(item: Field) -> tuple[str, ...]:
+    """The words that a setting may have, none where it is not limited to some."""
+    choice = next((kind for kind in (item.type, *get_args(item.type)) if get_origin(kind) is Literal), None)
+    return get_args(choice)
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in ("true", "false", "yes", "no", "1", "0"):
+        raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+    return text.lower() in ("true", "yes", "1")
 
 
 def parse_settings(argv: list[str] | None = None) -> Settings:
@@ -157,9 +188,8 @@ def _convert(path, item, value: Any) -> Any:
         if item.default is not None:
             raise ValueError(f"{path}: {item.name} must have a value, got null")
         return None
-    choice = next((kind for kind in (item.type, *get_args(item.type)) if get_origin(kind) is Literal), None)
-    if choice is not None and value not in get_args(choice):
-        raise ValueError(f"{path}: {item.name} must be one of {list(get_args(choice))}, got {value!r}")
+    if (choices := _choices(item)) and value not in choices:
+        raise ValueError(f"{path}: {item.name} must be one of {list(choices)}, got {value!r}")
     if item.default is MISSING:
         if not isinstance(value, list):
             raise ValueError(f"{path}: {item.name} must be a list, got {value!r}")

@@ -5,12 +5,13 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..explain import Explanation, draw_explanation, explain
-from ..familiarity import hint_for
-from ..processing.image_inputs import read_rgb
 from .files import InputError, check_expressions, find_images, one_line, plan_results, unknown_words_note, write_image
 from .model import add_model_options, load_pipeline
+
+if TYPE_CHECKING:
+    from ..explain import Explanation
 
 
 def add_parser(commands):
@@ -30,6 +31,10 @@ def add_parser(commands):
 
 def run(options: argparse.Namespace) -> int:
     """Explains the predictions for one image; returns 0."""
+    from ..explain import draw_explanation, explain
+    from ..familiarity import hint_for
+    from ..processing.image_inputs import read_rgb
+
     if os.path.isdir(options.image):
         raise InputError(f"expected one image, got the folder {options.image!r}")
     check_expressions(options.expressions)
@@ -59,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _weights(explanation: Explanation) -> str:
+def _weights(explanation: "Explanation") -> str:
     """The words with their fractions of 1, or nothing where the model does not weigh them."""
     words = [f"{word.text} {word.weight:.2f}" for word in explanation.words if word.weight is not None]
     return f"; weights: {', '.join(words)}" if words else ""

@@ -6,19 +6,15 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from transformers.utils import logging
+from typing import TYPE_CHECKING, Any
 
 from .. import EMBEDDED_CHECKPOINT
-from ..hub.card import FACTS_FILE, ModelFacts, read_facts
-from ..hub.check import check_export
-from ..hub.export import check_target, export_model, file_tree
-from ..hub.push import NotPublishedError
-from ..hub.results import read_report
-from ..hub.samples import Sample, scene_samples
 from .files import InputError, one_line
 from .model import MODEL_HELP, find_model, read_config
+
+if TYPE_CHECKING:
+    from ..hub.card import ModelFacts
+    from ..hub.samples import Sample
 
 
 def add_parser(commands):
@@ -67,6 +63,9 @@ def add_export_options(parser: argparse.ArgumentParser):
 
 def run(options: argparse.Namespace) -> int:
     """Exports, checks and lists what was written; returns 0."""
+    from ..hub.check import check_export
+    from ..hub.export import check_target, export_model, file_tree
+
     folder = Path(options.folder)
     with tempfile.TemporaryDirectory() as scratch, told_in_one_line():
         check_target(folder, options.overwrite)
@@ -88,6 +87,10 @@ def export_arguments(options: argparse.Namespace, scratch: Path) -> dict[str, An
     Raises:
         InputError, OSError, ValueError, TypeError: If a file or the model cannot be used.
     """
+    from transformers.utils import logging
+
+    from ..hub.results import read_report
+
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     source = find_model(options.model)
@@ -105,6 +108,8 @@ def export_arguments(options: argparse.Namespace, scratch: Path) -> dict[str, An
 @contextlib.contextmanager
 def told_in_one_line() -> Iterator[None]:
     """Turns what may go wrong with files and models that a user named into an `InputError`."""
+    from ..hub.push import NotPublishedError
+
     try:
         yield
     except NotPublishedError:
@@ -113,7 +118,9 @@ def told_in_one_line() -> Iterator[None]:
         raise InputError(one_line(error)) from error
 
 
-def _samples(given: list[list[str]] | None, source: str, scratch: Path) -> list[Sample]:
+def _samples(given: list[list[str]] | None, source: str, scratch: Path) -> "list[Sample]":
+    from ..hub.samples import Sample, scene_samples
+
     if given is None:
         return scene_samples(scratch) if source == str(EMBEDDED_CHECKPOINT) else []
     samples = []
@@ -130,7 +137,9 @@ def _samples(given: list[list[str]] | None, source: str, scratch: Path) -> list[
     return samples
 
 
-def _facts(path: str | None, source: str) -> ModelFacts:
+def _facts(path: str | None, source: str) -> "ModelFacts":
+    from ..hub.card import FACTS_FILE, ModelFacts, read_facts
+
     if path is None and (Path(source) / FACTS_FILE).is_file():
         path = str(Path(source) / FACTS_FILE)
     return ModelFacts() if path is None else read_facts(path)

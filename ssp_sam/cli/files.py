@@ -6,11 +6,10 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from PIL import Image
-
-from ..processing.expressions import check_expression
-from ..processing.image_inputs import list_images
+if TYPE_CHECKING:
+    from PIL import Image
 
 DRAWING_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -40,6 +39,8 @@ def find_images(names: list[str], hint: str = "") -> list[str]:
     Raises:
         InputError: for a name that is none of these, followed by `hint`, and for a folder without images.
     """
+    from ..processing.image_inputs import list_images
+
     sources: list[str] = []
     for name in names:
         if os.path.isdir(name):
@@ -100,6 +101,8 @@ def check_expressions(words: list[str]) -> None:
     Raises:
         InputError: for one that no model could read, and for the name of a file.
     """
+    from ..processing.expressions import check_expression
+
     for number, word in enumerate(words, start=1):
         try:
             check_expression(word, f"expression {number}")
@@ -115,7 +118,7 @@ def check_drawing_name(option: str, path: str) -> None:
         raise InputError(f"{option} must end in one of {' '.join(sorted(DRAWING_SUFFIXES))}, got {path!r}")
 
 
-def write_image(image: Image.Image, path: str) -> None:
+def write_image(image: "Image.Image", path: str) -> None:
     """Writes an image, and the folders above it where they are missing."""
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)

@@ -8,14 +8,12 @@ import io
 import sys
 from collections.abc import Iterable, Sequence
 
-from transformers import dynamic_module_utils
-
 from .. import __version__
 from .files import InputError, one_line
 
 # Subcommands by group, with what each does. The module of `export-onnx` is `export_onnx`; it adds its parser by
-# `add_parser(commands)` and runs by `run(options)`, which returns the exit code. What takes long to import it imports
-# in `run`.
+# `add_parser(commands)` and runs by `run(options)`, which returns the exit code. To make the parser it imports the
+# standard library alone, so that no help waits for torch; what the work needs it imports where the work is done.
 GROUPS = {
     "use a model": {
         "pull": "fetch a model for photographs and convert it",
@@ -91,7 +89,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after `ssp-sam`; those of the process when not given.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # then transformers refuses a model's own code in place of asking
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files and expressions are told in any encoding
             stream.reconfigure(errors="backslashreplace")
@@ -101,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
+        _register()
         return options.run(options)
     except InputError as error:
         print(f"ssp-sam: {error}", file=sys.stderr)
@@ -111,6 +109,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # a fault of the program; the user still gets one line
         print(f"ssp-sam: unexpected {type(error).__name__}: {one_line(error)}", file=sys.stderr)
         return 1
+
+
+def _register():
+    """Does what `import ssp_sam` does elsewhere, now that a subcommand will need it."""
+    from transformers import dynamic_module_utils
+
+    from .. import registration  # noqa: F401
+
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # then transformers refuses a model's own code in place of asking
 
 
 def make_parser(names: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:

@@ -4,18 +4,14 @@
 import argparse
 import sys
 import warnings
-
-import torch
-from transformers import AutoConfig, pipeline
-from transformers.utils import logging
+from typing import TYPE_CHECKING
 
 from .. import EMBEDDED_CHECKPOINT
-from ..configuration.configuration_ssp_sam import SspSamConfig
-from ..modeling_ssp_sam.conversion.checkpoint_sources import SeveralError
-from ..modeling_ssp_sam.conversion.pull import resolve_model
-from ..modeling_ssp_sam.embedded_model import EmbeddedModelWarning
-from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from .files import InputError, one_line
+
+if TYPE_CHECKING:
+    from ..configuration.configuration_ssp_sam import SspSamConfig
+    from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 
 MODEL_HELP = "Hub id, owner/name:FILE, folder or .pth of a model (default: the embedded one)"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -40,6 +36,9 @@ def find_model(model: str | None) -> str:
             missing = str(EMBEDDED_CHECKPOINT)
             raise InputError(f"the embedded checkpoint is missing at {missing!r}; reinstall ssp-sam or pass --model")
         return str(EMBEDDED_CHECKPOINT)
+    from ..modeling_ssp_sam.conversion.checkpoint_sources import SeveralError
+    from ..modeling_ssp_sam.conversion.pull import resolve_model
+
     try:
         return resolve_model(model, say=lambda line: print(f"ssp-sam: {line}", file=sys.stderr))
     except SeveralError as error:
@@ -48,13 +47,17 @@ def find_model(model: str | None) -> str:
         raise InputError(f"--model {model} cannot be used: {one_line(error)}") from error
 
 
-def read_config(model: str) -> SspSamConfig:
+def read_config(model: str) -> "SspSamConfig":
     """
     Returns the configuration of a model, running no code that a repository brings.
 
     Raises:
         InputError: If it cannot be read, or is that of another kind of model.
     """
+    from transformers import AutoConfig
+
+    from ..configuration.configuration_ssp_sam import SspSamConfig
+
     try:
         config = AutoConfig.from_pretrained(model, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -66,13 +69,20 @@ def read_config(model: str) -> SspSamConfig:
     return config
 
 
-def load_pipeline(options: argparse.Namespace) -> ReferringSegmentationPipeline:
+def load_pipeline(options: argparse.Namespace) -> "ReferringSegmentationPipeline":
     """
     Loads the pipeline that the options of `add_model_options` ask for.
 
     Raises:
         InputError: If there is no such model or device.
     """
+    import torch
+    from transformers import pipeline
+    from transformers.utils import logging
+
+    from ..modeling_ssp_sam.embedded_model import EmbeddedModelWarning
+    from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
+
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     warnings.simplefilter("ignore", EmbeddedModelWarning)  # told in a line of the command's own

@@ -7,10 +7,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
-
-from ..hub.push import NotPublishedError, publish
 from .export import add_export_options, export_arguments, told_in_one_line
 from .files import InputError, one_line
 
@@ -35,6 +31,8 @@ def add_parser(commands):
 
 def run(options: argparse.Namespace) -> int:
     """Exports, checks and publishes; returns 0, or 1 where the Hub could not be used."""
+    from ..hub.push import NotPublishedError, publish
+
     _check_options(options)
     push_options = {name: getattr(options, name) for name in ("private", "revision", "create_pr", "message")}
     try:
@@ -51,6 +49,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_options(options: argparse.Namespace):
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
     if options.create_pr and options.revision is not None:
         raise InputError(f"--create-pr goes to the main branch; leave out --revision {options.revision!r}")
     try:

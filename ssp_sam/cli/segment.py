@@ -5,16 +5,8 @@ import argparse
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-from tqdm import tqdm
-
-from ..familiarity import hint_for
-from ..processing.image_inputs import read_rgb
-from ..processing.visualization.overlay import draw_overlay
-from ..training.data.masks import encode, uncompressed
 from .files import (
     InputError,
     ResultFiles,
@@ -26,6 +18,9 @@ from .files import (
     write_image,
 )
 from .model import add_model_options, load_pipeline
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 RESULT_KEYS = ("score", "box", "no_target", "unknown_words")
 USAGE = """ssp-sam segment IMAGE EXPRESSION [EXPRESSION ...] [options]
@@ -91,6 +86,8 @@ def _box(text: str) -> tuple[float, float, float, float]:
 
 def run(options: argparse.Namespace) -> int:
     """Segments the images that were named; returns 0, or 2 if one of several could not be read."""
+    from tqdm import tqdm
+
     # 1. What is asked for, checked before the model is loaded.
     words = list(options.words)
     several = options.images is not None or os.path.isdir(words[0])
@@ -133,6 +130,14 @@ def _segment_one(
     segmenter, source: str, expressions: list[str], files: ResultFiles, options: argparse.Namespace
 ) -> tuple[dict[str, Any], str]:
     """Segments one image and writes its files; returns the record for `--json` and the lines for a reader."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from ..familiarity import hint_for
+    from ..processing.image_inputs import read_rgb
+    from ..processing.visualization.overlay import draw_overlay
+    from ..training.data.masks import encode, uncompressed
+
     try:
         image, _ = read_rgb(source)
     except (ValueError, OSError) as error:
@@ -172,7 +177,7 @@ def _found(result: dict[str, Any]) -> str:
     return f"score {result['score']:.2f}{corners}{note}"
 
 
-def _spatial(options: argparse.Namespace, image: Image.Image) -> dict[str, Any]:
+def _spatial(options: argparse.Namespace, image: "Image.Image") -> dict[str, Any]:
     """Clicks and box as the pipeline takes them, after checking that they lie in the image."""
     spatial: dict[str, Any] = {}
     for x, y, _ in options.point or ():

@@ -5,16 +5,18 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ssp_sam import EMBEDDED_CHECKPOINT
-from ssp_sam.cli import export, info
+from ssp_sam.cli import info
 from ssp_sam.cli import main as cli
 from ssp_sam.cli.main import COMMANDS, GROUPS, main, make_parser
-from ssp_sam.hub import push
+from ssp_sam.hub import check, push
 from ssp_sam.modeling_ssp_sam.conversion import pull as pull_module
 from ssp_sam.modeling_ssp_sam.conversion.pulled_models import PulledModel
 from ssp_sam.training import train as training
@@ -81,7 +83,7 @@ def _closed_page(monkeypatch):
 
 def _checked(monkeypatch):
     # That the check finds differences is shown with the exports; it takes a process of its own.
-    for module in (export, push):
+    for module in (check, push):
         monkeypatch.setattr(module, "check_export", lambda *_: "checked")
 
 
@@ -141,6 +143,23 @@ def test_every_module_of_a_subcommand_is_listed():
     folder = Path(cli.__file__).parent
     modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "main", "files", "model"}
     assert modules == {name.replace("-", "_") for name in COMMANDS}
+
+
+WITHOUT_WORK = """
+import sys
+sys.argv = ["bin/ssp-sam"]
+from ssp_sam.cli.main import COMMANDS, main
+for words in (["--version"], ["--help"], ["fly"], *([name, "--help"] for name in COMMANDS)):
+    main(words)
+    heavy = {"torch", "transformers", "numpy", "PIL", "datasets", "huggingface_hub", "tqdm"} & set(sys.modules)
+    assert not heavy, f"{words} imports {heavy}"
+"""
+
+
+def test_no_help_waits_for_the_import_of_anything_heavy():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_WORK], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("example:") == len(COMMANDS)
 
 
 def test_a_subcommand_imports_none_of_the_others(monkeypatch):

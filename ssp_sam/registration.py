@@ -1,0 +1,68 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""The public classes as transformers knows them: by `AutoModel` and the like, and by `pipeline`."""
+
+import logging
+import os
+
+# transformers imports torchao where it is installed, which tells of each of its files that is for other hardware.
+_LEVELS = {name: logging.getLogger(name).level for name in ("torchao", "torch.utils._pytree")}
+for _name in _LEVELS:
+    logging.getLogger(_name).setLevel(logging.ERROR)
+
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
+from transformers import pipeline as transformers_pipeline
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from . import EMBEDDED_CHECKPOINT
+from .configuration.configuration_ssp_sam import SspSamConfig
+from .modeling_ssp_sam.modeling_ssp_sam import SspSamModel, SspSamOutput
+from .modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
+from .processing.image_processing_ssp_sam import SspSamImageProcessor
+from .processing.processing_ssp_sam import SspSamProcessor
+
+for _name, _level in _LEVELS.items():
+    logging.getLogger(_name).setLevel(_level)
+
+__all__ = [
+    "ReferringSegmentationPipeline",
+    "SspSamConfig",
+    "SspSamImageProcessor",
+    "SspSamModel",
+    "SspSamOutput",
+    "SspSamPipeline",
+    "SspSamProcessor",
+    "pipeline",
+]
+
+SspSamPipeline = ReferringSegmentationPipeline
+
+AutoConfig.register(SspSamConfig.model_type, SspSamConfig, exist_ok=True)
+AutoModel.register(SspSamConfig, SspSamModel, exist_ok=True)
+AutoProcessor.register(SspSamConfig, SspSamProcessor, exist_ok=True)
+AutoImageProcessor.register(SspSamConfig, image_processor_classes={"pil": SspSamImageProcessor}, exist_ok=True)
+PIPELINE_REGISTRY.register_pipeline(
+    "referring-segmentation",
+    pipeline_class=ReferringSegmentationPipeline,
+    pt_model=AutoModel,
+    default={"model": (str(EMBEDDED_CHECKPOINT), None)},
+    type="multimodal",
+)
+
+
+def pipeline(model=None, **options) -> ReferringSegmentationPipeline:
+    """
+    Makes the pipeline for any name of a model, and pulls the model where that is needed.
+
+    Args:
+        model (`str`, `os.PathLike` or `PreTrainedModel`, *optional*): `owner/name` or `owner/name:FILE` on the Hub, a
+            checkpoint of the original, a folder, or a model; the embedded checkpoint when not given.
+        options: Those of transformers' `pipeline`, such as `device` and `dtype`.
+
+    Raises:
+        ValueError: In one sentence, if there is no such model.
+    """
+    if isinstance(model, str | os.PathLike):
+        from .modeling_ssp_sam.conversion.pull import resolve_model
+
+        model = resolve_model(model)
+    return transformers_pipeline("referring-segmentation", model=model, **options)  # pyright: ignore
