@@ -18,6 +18,7 @@ EXTRAS = {
     "heic": ["pillow-heif>=0.20"],
     "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "quantization": ["torchao>=0.18"],
+    "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
     "train": ["tensorboard>=2.17"],
 }
 # Nothing that the package offers goes untested for want of an extra.

@@ -2,6 +2,7 @@
 """`ssp-sam serve`: answers requests over HTTP as a Hugging Face Inference Endpoint would."""
 
 import argparse
+import contextlib
 from pathlib import Path
 
 from .files import InputError, one_line, port
@@ -24,13 +25,30 @@ def add_parser(commands):
     )
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=port, default=8080, metavar="PORT", help="port to listen on (8080)")
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="a web page that may ask from a browser, such as https://example.org, or * for any; may be repeated "
+        "(default: none)",
+    )
+    parser.add_argument(
+        "--max-waiting",
+        type=int,
+        default=256,
+        metavar="N",
+        help="requests that may be here at once; others get status 503 (256)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Serves the model until it is interrupted; returns 0."""
-    from ..deployment.endpoint_server import EndpointServer, load_handler
-
+    try:
+        from ..deployment.endpoint_server import EndpointServer, load_handler
+    except ModuleNotFoundError as error:
+        raise InputError(f"serving needs {error.name}, which is not installed: pip install ssp-sam[serve]") from error
     folder = find_model(options.model)
     if not (Path(folder) / "config.json").is_file():
         raise InputError(f"expected the folder of a model, got {folder!r}, which has no config.json")
@@ -41,12 +59,10 @@ def run(options: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot load {folder!r}: {one_line(error)}") from error
     try:
-        server = EndpointServer((options.host, options.port), handler)
+        server = EndpointServer((options.host, options.port), handler, options.allow_origin, options.max_waiting)
     except OSError as error:
         raise InputError(f"cannot listen on {options.host}:{options.port}: {one_line(error)}") from error
     print(f"Serving {folder} at {server.url}; stop with Ctrl-C", flush=True)
-    try:
+    with server, contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
-    except KeyboardInterrupt:
-        server.server_close()
     return 0

@@ -2,11 +2,15 @@
 """The endpoint over HTTP, asked by the client of huggingface_hub and by many clients at once."""
 
 import base64
+import contextlib
 import http.client
 import json
+import logging
 import shutil
 import socket
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import huggingface_hub
@@ -16,7 +20,9 @@ from huggingface_hub import InferenceClient
 from huggingface_hub.errors import BadRequestError
 from PIL import Image
 
-from ssp_sam.deployment.endpoint_server import MAX_BODY_BYTES, EndpointServer, load_handler
+from ssp_sam.cli.main import main
+from ssp_sam.deployment import endpoint_server
+from ssp_sam.deployment.endpoint_server import MAX_BODY_BYTES, RUNNING, EndpointServer, load_handler
 from tests.helpers.models import make_image
 from tests.ssp_sam.deployment.test_endpoint_handler import encoded
 
@@ -27,10 +33,52 @@ PNG = encoded(make_image(48, 36))
 def server(tiny_checkpoint):
     handler = load_handler(tiny_checkpoint)
     handler.pipeline.processor.no_target_threshold = 1.0
-    with EndpointServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(handler) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serving(handler, **options):
+    """A server that runs in a thread, and has ended afterwards."""
+    with EndpointServer(("127.0.0.1", 0), handler, **options) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
         yield server
         server.shutdown()
+        thread.join(60)
+
+
+class Held:
+    """A handler whose requests wait to be let go."""
+
+    def __init__(self):
+        self.go, self.seen = threading.Event(), []
+
+    def __call__(self, data):
+        self.seen.append(data)
+        assert self.go.wait(60)
+        return "done"
+
+
+class Lines(logging.Handler):
+    """What the server says in its log."""
+
+    def __init__(self):
+        super().__init__()
+        self.text = ""
+
+    def emit(self, record):
+        self.text += logging.Formatter().format(record) + "\n"
+
+
+@pytest.fixture
+def log():
+    lines, loggers = Lines(), [logging.getLogger(name) for name in ("uvicorn.error", "uvicorn.access", "asyncio")]
+    for logger in loggers:
+        logger.addHandler(lines)
+    yield lines
+    for logger in loggers:
+        logger.removeHandler(lines)
 
 
 @pytest.fixture
@@ -49,6 +97,32 @@ def post(server, body: bytes, kind: str = "application/json", path: str = "/"):
     status, content = response.status, json.loads(response.read())
     connection.close()
     return status, content
+
+
+def get(server, path: str, method: str = "GET", **headers: str):
+    """Status, headers and text of a request without a body."""
+    connection = http.client.HTTPConnection(*server.server_address, timeout=60)
+    connection.request(method, path, headers=headers)
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return response.status, response.headers, text
+
+
+def open_post(server, length: int, body: bytes = b"") -> socket.socket:
+    """A connection that has sent the head of a request, and some of its body."""
+    connection = socket.create_connection(server.server_address, timeout=60)
+    connection.sendall(f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode() + body)
+    return connection
+
+
+def wait_for(server, number: int):
+    """Until this many requests wait or run."""
+    for _ in range(3000):
+        if f"\nssp_sam_requests_waiting {number}\n" in get(server, "/metrics")[2]:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"there were never {number} requests")
 
 
 def request(image: bytes = PNG, text="a dog", **fields) -> bytes:
@@ -144,14 +218,14 @@ def test_parameters_in_query_and_body_go_together(server):
     assert status == 400 and "got 'mask_format' twice with different values" in answer["error"]
 
 
-def test_the_log_shows_control_characters_as_numbers(server, capfd):
+@pytest.mark.parametrize("path", [b"/\x1b[31mred\x07", b"/%1b[31mred%07", "/\u202ered".encode()])
+def test_the_log_shows_no_control_characters(server, log, path):
     connection = socket.create_connection(server.server_address, timeout=60)
-    connection.sendall(b"GET /\x1b[31mred\x07 HTTP/1.1\r\nConnection: close\r\n\r\n")
+    connection.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     while connection.recv(4096):
         pass
     connection.close()
-    logged = capfd.readouterr().err
-    assert r"/\x1b[31mred\x07" in logged and "\x1b" not in logged
+    assert log.text.count("\n") == 1 and log.text.strip().isprintable()
 
 
 def test_code_of_a_folder_runs_only_where_it_is_trusted(tiny_checkpoint, tmp_path):
@@ -164,13 +238,13 @@ def test_code_of_a_folder_runs_only_where_it_is_trusted(tiny_checkpoint, tmp_pat
     assert type(load_handler(str(tmp_path / "model"), trust_remote_code=True)).__module__ == "handler"
 
 
-def test_a_fault_of_the_model_gives_500_without_its_details(server, monkeypatch, capsys):
+def test_a_fault_of_the_model_gives_500_without_its_details(server, log, monkeypatch):
     def fail(data):
-        raise RuntimeError("a secret path")
+        raise RuntimeError("a secret path\x1b[31m")
 
     monkeypatch.setattr(server, "handler", fail)
     assert post(server, request()) == (500, {"error": "the model failed on this request"})
-    assert "a secret path" in capsys.readouterr().err
+    assert r"a secret path\x1b[31m" in log.text and "\x1b" not in log.text
 
 
 def test_a_body_without_end_is_refused_unread(server):
@@ -183,35 +257,142 @@ def test_a_body_without_end_is_refused_unread(server):
 
 
 def test_health_is_told(server):
-    connection = http.client.HTTPConnection(*server.server_address, timeout=60)
-    for path, status in (("/", 200), ("/health", 200), ("/nowhere", 404)):
-        connection.request("GET", path)
-        response = connection.getresponse()
-        response.read()
-        assert response.status == status
+    assert [get(server, path)[::2] for path in ("/", "/health")] == [(200, "Ok")] * 2
+    status, _, text = get(server, "/nowhere")
+    assert status == 404 and json.loads(text) == {"error": "nothing for GET at '/nowhere'; POST to /"}
+    assert get(server, "/predict")[0] == 405
+
+
+def test_metrics_count_by_status():
+    with serving(lambda data: data["text"]) as server:
+        for text in ("a", "b", ""):
+            post(server, PNG, "image/png", f"/?text={text}&mask_format=rle" if text else "/?inputs=x")
+        lines = get(server, "/metrics")[2].splitlines()
+    assert 'ssp_sam_requests_total{status="200"} 2' in lines and 'ssp_sam_requests_total{status="400"} 1' in lines
+    assert "ssp_sam_requests_waiting 0" in lines
+
+
+def test_pages_of_other_origins_may_ask_where_they_are_allowed():
+    page = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
+    page["Access-Control-Request-Headers"] = "content-type"
+    with serving(str) as server:
+        status, headers, _ = get(server, "/", "OPTIONS", **page)
+        assert status == 204 and "POST" in headers["Allow"] and "Access-Control-Allow-Origin" not in headers
+    with serving(str, allowed_origins=["https://example.org"]) as server:
+        status, headers, _ = get(server, "/predict", "OPTIONS", **page)
+        assert status == 200 and headers["Access-Control-Allow-Origin"] == "https://example.org"
+        assert get(server, "/", Origin="https://example.org")[1]["Access-Control-Allow-Origin"] == "https://example.org"
+        other = get(server, "/", "OPTIONS", **page | {"Origin": "https://example.com"})
+        assert other[0] == 400 and "Access-Control-Allow-Origin" not in other[1]
+
+
+def test_the_command_says_what_serving_needs(tiny_checkpoint, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "ssp_sam.deployment.endpoint_server")
+    monkeypatch.delattr("ssp_sam.deployment.endpoint_server")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert main(["serve", tiny_checkpoint]) == 2
+    assert (
+        capsys.readouterr().err
+        == "ssp-sam: serving needs uvicorn, which is not installed: pip install ssp-sam[serve]\n"
+    )
 
 
 # ---- many at once ---------------------------------------------------------------------------------------------------
 
 
-def test_fifty_parallel_requests_get_their_own_answers(server):
-    """Pictures and numbers of words differ, so that a mixed-up answer or a shared tokenizer would show."""
+def test_two_hundred_clients_at_once_get_their_own_answers(server):
+    """Images and numbers of words differ, so that a mixed-up answer or a shared tokenizer would show."""
     words = ["a dog", "the red car on the left", "a blue ball", "all apples in the box", "the thing"]
     bodies = []
-    for number in range(50):
-        text = words[number % 5 :][: 1 + number % 3]
+    for number in range(20):
+        text = words[number % 5 :][: 1 + number % 2]
         bodies.append(request(encoded(make_image(20 + number, 30, seed=number)), text, mask_format="rle"))
     expected = [server.handler(json.loads(body)) for body in bodies]
-    start = threading.Barrier(50)
+    start = threading.Barrier(200)
 
     def ask(body):
         start.wait()
         return post(server, body)
 
-    with ThreadPoolExecutor(50) as pool:
-        answers = list(pool.map(ask, bodies))
-    assert [status for status, _ in answers] == [200] * 50
-    for (_, answer), other in zip(answers, expected, strict=True):
+    with ThreadPoolExecutor(200) as pool:
+        answers = list(pool.map(ask, bodies * 10))
+    assert [status for status, _ in answers] == [200] * 200
+    for (_, answer), other in zip(answers, expected * 10, strict=True):
         assert [item["label"] for item in answer] == [item["label"] for item in other]
         for item, single in zip(answer, other, strict=True):
             assert item["score"] == pytest.approx(single["score"], abs=1e-6) and item["mask"] == single["mask"]
+
+
+def test_a_request_too_many_is_sent_away():
+    held = Held()
+    with serving(held, max_waiting=3) as server:
+        waiting = [open_post(server, 1, b"x") for _ in range(3)]
+        wait_for(server, 3)
+        status, answer = post(server, request())
+        assert status == 503 and answer == {"error": "too many requests are waiting; try again later"}
+        held.go.set()
+        assert all(connection.recv(12) == b"HTTP/1.1 200" for connection in waiting)
+        wait_for(server, 0)
+        assert post(server, request()) == (200, "done")
+        for connection in waiting:
+            connection.close()
+
+
+def test_bodies_that_wait_are_limited_together():
+    with serving(str) as server:
+        waiting = [open_post(server, MAX_BODY_BYTES) for _ in range(8)]  # none of them sends its body
+        wait_for(server, 8)
+        assert post(server, request())[0] == 503
+        for connection in waiting:
+            connection.close()
+        wait_for(server, 0)
+        assert post(server, request())[0] == 200
+
+
+def test_a_body_that_never_comes_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(endpoint_server, "BODY_SECONDS", 0.05)
+    with serving(str) as server, open_post(server, 9) as connection:
+        assert connection.recv(4096).startswith(b"HTTP/1.1 408")
+
+
+def test_a_turn_that_never_comes_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(endpoint_server, "WAITING_SECONDS", 0.05)
+    held = Held()
+    with serving(held) as server:
+        first = [open_post(server, 1, b"x") for _ in range(RUNNING)]
+        wait_for(server, RUNNING)
+        status, answer = post(server, request())
+        assert status == 503 and answer == {"error": "other requests took too long; try again later"}
+        held.go.set()
+        for connection in first:
+            connection.close()
+
+
+def test_clients_that_went_away_cost_no_work_and_no_line_of_the_log(log):
+    held = Held()
+    with serving(held) as server:
+        leaving = [open_post(server, 1, b"x") for _ in range(RUNNING)]
+        wait_for(server, RUNNING)
+        leaving += [open_post(server, 1, b"x") for _ in range(20)]
+        leaving += [open_post(server, 2, b"x") for _ in range(20)]  # in the middle of their bodies
+        wait_for(server, RUNNING + 40)
+        for connection in leaving:
+            connection.close()
+        wait_for(server, RUNNING + 20)
+        log.text = ""
+        held.go.set()
+        wait_for(server, 0)
+        assert len(held.seen) == RUNNING
+        assert [line for line in log.text.splitlines() if "/metrics" not in line] == []
+        assert post(server, request()) == (200, "done")
+
+
+def test_requests_under_way_are_answered_before_the_server_ends():
+    held = Held()
+    with serving(held) as server:
+        connection = open_post(server, 1, b"x")
+        wait_for(server, 1)
+        server.shutdown()
+        held.go.set()
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        connection.close()
