@@ -2,6 +2,9 @@
 """`ssp-sam demo`: opens a page on this machine to try a model with the mouse."""
 
 import argparse
+import contextlib
+import os
+import signal
 
 from .files import InputError, one_line, port
 from .model import add_model_options, load_pipeline
@@ -30,18 +33,22 @@ def run(options: argparse.Namespace) -> int:
         import_gradio()
     except ImportError as error:
         raise InputError(str(error)) from error
-    page = build_demo(load_pipeline(options))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, and removes visitors' files
+    umask = os.umask(0o077)  # which are nobody else's meanwhile
     try:
-        address = launch_demo(
-            page, options.host, options.port, inbrowser=options.open, quiet=True, prevent_thread_lock=True
-        )
-    except OSError as error:
-        raise InputError(
-            f"cannot serve on {options.host}:{options.port or '7860 to 7959'}: {one_line(error)}"
-        ) from error
-    print(f"Open {address} in a browser; stop with Ctrl-C", flush=True)
-    try:
-        page.block_thread()
-    except KeyboardInterrupt:
+        page = build_demo(load_pipeline(options))
+        try:
+            address = launch_demo(
+                page, options.host, options.port, inbrowser=options.open, quiet=True, prevent_thread_lock=True
+            )
+        except OSError as error:
+            raise InputError(
+                f"cannot serve on {options.host}:{options.port or '7860 to 7959'}: {one_line(error)}"
+            ) from error
+        print(f"Open {address} in a browser; stop with Ctrl-C", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            page.block_thread()
         page.close(verbose=False)
+    finally:
+        os.umask(umask)
     return 0

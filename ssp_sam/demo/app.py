@@ -1,6 +1,7 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """The page of `ssp-sam demo` and of a Hugging Face Space: image, expressions, masks, clicks to refine them."""
 
+import functools
 import html
 import logging
 import os
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 EXAMPLE_IMAGE = Path(__file__).resolve().parents[2] / "examples" / "scene.png"
 EXAMPLE_SEEDS = (11, 24)
 MAX_FILE_SIZE = "20mb"
+KEPT_SECONDS = (3600, 86400)  # how often files of visitors are looked through, and how old they become
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 FAULT = "Something went wrong on this side; the log of the demo says more."
 INTRODUCTION = """# SSP-SAM: say it, segment it
@@ -46,7 +48,7 @@ def build_demo(pipeline: ReferringSegmentationPipeline):
     """
     gr = import_gradio()
     steps = DemoSteps(gr, DemoSegmenter(pipeline))
-    with gr.Blocks(title="SSP-SAM", analytics_enabled=False) as page:
+    with gr.Blocks(title="SSP-SAM", analytics_enabled=False, delete_cache=KEPT_SECONDS) as page:
         # 1. What is seen.
         state = gr.State(DemoState())
         gr.Markdown(INTRODUCTION, elem_id="introduction")
@@ -56,8 +58,7 @@ def build_demo(pipeline: ReferringSegmentationPipeline):
             with gr.Column(scale=6, min_width=320):
                 tell = _lay_out_prediction(gr)
         shown = [state, tell.drawing, tell.legend, tell.notice, tell.target, tell.refine, tell.undoing]
-        page.example_files = tempfile.TemporaryDirectory(prefix="ssp-sam-demo-")  # removed together with the page
-        examples = find_examples(page.example_files.name)
+        examples = find_examples(visitors_files().name)
         # Not `gr.Examples`, which replaces the components it fills.
         choices = gr.Dataset(
             components=[ask.image, ask.text],
@@ -246,11 +247,18 @@ def import_gradio():
         ImportError: If it is not installed.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = visitors_files().name
     try:
         import gradio
     except ImportError as error:
         raise ImportError("the demo needs gradio, which is not installed: pip install ssp-sam[demo]") from error
     return gradio
+
+
+@functools.cache
+def visitors_files() -> tempfile.TemporaryDirectory:
+    """The folder of what visitors drop and see: no other user can read it, and it is removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="ssp-sam-demo-")
 
 
 def find_examples(folder: str) -> list[list[str]]:
@@ -262,7 +270,7 @@ def find_examples(folder: str) -> list[list[str]]:
     """
     examples = []
     if EXAMPLE_IMAGE.is_file():
-        examples.append([shutil.copy(EXAMPLE_IMAGE, folder), "the red car\nthe dog\nthe penguin"])
+        examples.append([shutil.copyfile(EXAMPLE_IMAGE, f"{folder}/scene.png"), "the red car\nthe dog\nthe penguin"])
     for seed in EXAMPLE_SEEDS:
         scene = generate_scene(seed, split="test", size_hw=(300, 400))
         expressions = [

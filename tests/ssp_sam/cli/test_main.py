@@ -67,8 +67,8 @@ def _any_port(monkeypatch):
     from ssp_sam.deployment import endpoint_server
 
     class Server(endpoint_server.EndpointServer):
-        def __init__(self, address, handler):
-            super().__init__((address[0], 0), handler)
+        def __init__(self, address, *how):
+            super().__init__((address[0], 0), *how)
 
         def serve_forever(self):
             raise KeyboardInterrupt

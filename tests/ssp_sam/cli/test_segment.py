@@ -208,7 +208,7 @@ def test_a_fault_of_the_program_is_one_line_with_its_own_exit_code(run, monkeypa
     def fail(*_, **__):
         raise ZeroDivisionError("so it goes")
 
-    monkeypatch.setattr("ssp_sam.cli.segment.draw_overlay", fail)
+    monkeypatch.setattr("ssp_sam.processing.visualization.overlay.draw_overlay", fail)
     assert run("photo.png", "a dog") == (1, "", "ssp-sam: unexpected ZeroDivisionError: so it goes\n")
 
 

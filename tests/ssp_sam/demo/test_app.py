@@ -1,13 +1,16 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """The page of the demo: its steps without a browser, and in headless Chromium as a visitor uses it."""
 
+import atexit
 import re
 import shutil
 import socket
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,6 +18,7 @@ from PIL import Image
 from ssp_sam.cli.main import main
 from ssp_sam.demo.session import DemoSegmenter, DemoState
 from tests.helpers.models import make_image, make_pipeline
+from tests.helpers.processes import start_processes
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -116,6 +120,38 @@ def test_the_command_names_the_extra_where_gradio_is_missing(tiny_checkpoint, mo
     assert capsys.readouterr().err == (
         "ssp-sam: the demo needs gradio, which is not installed: pip install ssp-sam[demo]\n"
     )
+
+
+def serve_in(words: list[str]):
+    """Runs the command with a folder for temporary files of its own."""
+    tempfile.tempdir = words.pop(0)
+    code = main(["demo", *words])
+    atexit._run_exitfuncs()  # as any process does that was not forked
+    return code
+
+
+def test_files_of_visitors_are_private_and_gone_afterwards(gradio, tiny_checkpoint, image_file, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    words = [scratch, "--model", tiny_checkpoint, "--port", port]
+    demo = start_processes(serve_in, words, tmp_path / "said")
+    try:
+        said = tmp_path / "said" / "0.out"
+        while not (said.is_file() and "Open http" in said.read_text()) and demo.members[0].is_alive():
+            time.sleep(0.1)
+        address = f"http://127.0.0.1:{port}/gradio_api/upload"
+        sent = httpx.post(address, files={"files": ("image.png", Path(image_file).read_bytes())}, timeout=60)
+        assert sent.status_code == 200, demo.said(stream="err")
+        written = list(scratch.rglob("*"))
+        assert Path(sent.json()[0]) in written
+        assert {(path.is_dir(), path.stat().st_mode & 0o777) for path in written} == {(True, 0o700), (False, 0o600)}
+        demo.members[0].terminate()
+        demo.wait()
+        assert list(scratch.iterdir()) == []
+    finally:
+        demo.kill()
 
 
 @pytest.mark.parametrize("port", ["0", "70000", "http"])
