@@ -180,7 +180,7 @@ def test_json_and_raw_images_give_the_same_answer(server):
         (request(text="the \udcff dog"), "application/json", "is no valid Unicode"),
         (b"text=a+dog", "application/x-www-form-urlencoded", "expected a Content-Type of application/json or image/"),
         (b"no image", "image/png", "expected 'text'"),
-        (request(image=b"no image"), "application/json", "got 8 bytes that are none"),
+        (request(image=b"no image"), "application/json", "could not read an image from 8 bytes"),
         (request(text=" "), "application/json", "expected words in expression 1, got ' '"),
         (request(points=[[48.5, 1]]), "application/json", "lies outside its image of width 48 and height 36"),
     ],
