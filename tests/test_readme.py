@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""The README's examples, executed as they are written."""
+"""The examples of the README and of the guide for users, executed as they are written."""
 
 import re
 
@@ -12,7 +12,8 @@ from tests.helpers.readme_examples import ROOT, TEXT, checkout_for_reading, run_
 BLOCK = re.compile(
     r"(?P<note><!-- not run: [^>]+ -->\n)?^```(?P<language>python|bash)\n(?P<code>.*?)^```$", re.M | re.S
 )
-BLOCKS = [match for match in BLOCK.finditer(TEXT) if not match["note"]]
+DOCUMENTS = {name: (ROOT / name).read_text("utf-8") for name in ("README.md", "docs/usage.md")}
+BLOCKS = [(name, match) for name, text in DOCUMENTS.items() for match in BLOCK.finditer(text) if not match["note"]]
 
 needs_checkpoint = pytest.mark.skipif(
     not EMBEDDED_CHECKPOINT.is_dir(), reason="this checkout has no embedded checkpoint"
@@ -27,8 +28,8 @@ def folder(tmp_path_factory):
 
 def blocks(language: str):
     return [
-        pytest.param(match["code"], id=f"line {TEXT[: match.start()].count(chr(10)) + 1}")
-        for match in BLOCKS
+        pytest.param(match["code"], id=f"{name}, line {DOCUMENTS[name][: match.start()].count(chr(10)) + 1}")
+        for name, match in BLOCKS
         if match["language"] == language
     ]
 
@@ -54,12 +55,18 @@ def test_shell_examples_run(code, folder):
 
 
 def test_there_are_examples_of_each_kind():
-    assert {match["language"] for match in BLOCKS} == {"python", "bash"}
+    assert {match["language"] for _, match in BLOCKS} == {"python", "bash"}
 
 
-def test_links_into_the_repository_exist():
-    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)\)", TEXT)
-    assert targets and not [target for target in targets if not (ROOT / target).exists()]
+@pytest.mark.parametrize("document", ["README.md", *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))])
+def test_links_into_the_repository_exist(document):
+    path = ROOT / document
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", path.read_text("utf-8"))
+    assert not [target for target in targets if not (path.parent / target).exists()]
+
+
+def test_the_readme_is_read_in_one_go():
+    assert len(TEXT.splitlines()) <= 200
 
 
 def test_the_dependency_line_is_drawn():

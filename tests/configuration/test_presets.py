@@ -100,7 +100,7 @@ def test_an_unknown_preset_is_refused_with_the_names_there_are():
         SspSamConfig.from_preset("only_lad")
 
 
-def test_the_readme_lists_every_preset_with_its_parameters():
-    text = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+def test_the_guide_lists_every_preset_with_its_parameters():
+    text = (Path(__file__).resolve().parents[2] / "docs/usage.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \|[^|]+\| ([\d.]+) \| ([\d.]+) \|$", text, re.M)
     assert {name: (float(total), float(trained)) for name, total, trained in rows} == PARAMETERS

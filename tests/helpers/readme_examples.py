@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Runs what the README shows from the root of a checkout: in a shell, as a reader would, or sooner in this process."""
+"""Runs what the documents show from the root of a checkout: in a shell, as readers do, or sooner in this process."""
 
 import os
 import runpy
@@ -18,7 +18,7 @@ TEXT = (ROOT / "README.md").read_text("utf-8")
 
 
 def checkout_for_reading(folder: Path) -> Path:
-    """Fills a folder with what the README's commands name; what they write stays out of the real checkout."""
+    """Fills a folder with what the documents' commands name; what they write stays out of the real checkout."""
     shutil.copytree(ROOT / "examples", folder / "examples")  # makes the folder, too
     for name in ("scripts", "training", "ssp_sam"):
         (folder / name).symlink_to(ROOT / name)

@@ -63,7 +63,3 @@ def test_the_table_that_is_shown_is_that_of_the_logs():
         logs = [(DOCS / "ablation" / f"{row}-{seed}.jsonl").read_text().splitlines() for seed in range(3)]
         results[row] = [json.loads(lines[-1])["metrics"]["all"] for lines in logs]
     assert run_ablation.table(results, "").strip() in (DOCS / "ablation.md").read_text()
-    spread = [f"{value} |" for value in ("0.617 (0.011)", "0.585 (0.011)", "0.585 (0.010)", "0.574 (0.007)")]
-    readme = (DOCS.parent / "README.md").read_text()
-    for line, value in zip(run_ablation.table(results, "").splitlines()[-4:], spread, strict=True):
-        assert value in line and value in readme
