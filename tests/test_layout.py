@@ -17,12 +17,12 @@ EXPORTED_LAYERS = LAYERS[:3]
 EXPORTED_LIBRARIES = {"torch", "transformers", "huggingface_hub", "numpy", "PIL"}
 # From left to right: a file imports from its own room and from those before it, never from one beside or after it.
 LINE = (
+    ("training.atomic_files",),  # with it every room writes
     ("configuration",),
     ("processing",),
     ("processing.visualization",),
     ("modeling_ssp_sam",),
     ("modeling_ssp_sam.conversion",),
-    ("training.atomic_files",),  # a file that every room of the training writes with
     ("training.scenes", "training.feature_cache"),
     ("training.data",),
     ("training.preparation.readers",),

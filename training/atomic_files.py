@@ -1,31 +1,62 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """
-Files and folders that are whole or absent: written aside under a name of their own, then renamed.
+Files and folders that are whole or absent, written by one process at a time.
 
-The name aside tells which machine and process writes and what it will become, so that a later run removes what a killed
-one left behind, and nothing of one that still runs.
+What is written lies aside under a name that tells its owner and age until it is renamed, so that a later run removes
+what a killed one left behind, and nothing of one that still runs.
 """
 
 import ctypes
+import errno
 import os
 import platform
 import re
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-_HOST = re.sub(r"\W", "_", platform.node(), flags=re.A)[:32] or "host"
-_ASIDE = re.compile(r"\.(?P<kind>partial|previous)-(?P<host>\w+)-(?P<pid>\d+)-(?P<name>.+)", re.S)
+import psutil
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+
+_HOST = re.sub(r"\W", "_", platform.node(), flags=re.A)[:20] or "host"
+with suppress(OSError):  # containers may share a name, but not their numbers of processes
+    _HOST += "_" + re.sub(r"\D", "", os.readlink("/proc/self/ns/pid"))
+_ASIDE = re.compile(r"\.(?P<kind>partial|previous)-(?P<host>\w+)-(?P<pid>\d+)-(?P<begun>\d+)-(?P<name>.+)", re.S)
 _OTHER_HOST_SECONDS = 24 * 3600  # after which what another machine left is taken for dead
-_LOCK_NAME = ".writing"
+_CLOCK_SECONDS = 60  # by which a clock may have been set
+_LOCK, _LOCK_SECONDS = ".writing", 0.5  # for which a process that has just been killed may still be ending
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 
-class FolderInUseError(RuntimeError):
-    """Another process writes into the same folder."""
+class FolderInUseError(OSError):
+    """Another process writes the same."""
+
+
+class WriteError(OSError):
+    """
+    Something cannot be written, for want of room above all; what had its name before is as it was.
+
+    Args:
+        path: Its final name.
+        reason: What hinders.
+        no_room: Whether room is what it needs.
+    """
+
+    def __init__(self, path: str | Path, reason: str, no_room: bool):
+        self.path, self.reason, self.no_room = path, reason, no_room
+        help_ = "make room and repeat the command: what was finished before is whole" if no_room else "name another"
+        super().__init__(f"cannot write {str(path)!r} ({reason}); {help_}")
+
+    def __reduce__(self):
+        return type(self), (self.path, self.reason, self.no_room)
+
+
+# ---- written aside ---------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -36,55 +67,52 @@ def write_aside(path: str | Path) -> Iterator[Path]:
     What had that name before is replaced. After an error nothing new is left, and what was there before stays.
 
     Args:
-        path: The final name; folders above it are made. Of a link, what it points to is written.
+        path: The final name; folders above it are made. Of a link, what it points to is written, and a device or pipe
+            is written as it is.
+
+    Raises:
+        WriteError: There is no room, or the folder cannot be written.
     """
     path = Path(os.path.realpath(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers_once(path.parent)
-    aside = aside_path(path)
-    _delete(aside)
-    try:
-        yield aside
-        _settle(aside)
-        move_into_place(aside, path)
-    finally:
-        _delete(aside)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        yield path
+        return
+    with telling(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers_once(path.parent)
+        aside = aside_path(path)
+        try:
+            yield aside
+            _settle(aside)
+            move_into_place(aside, path)
+        finally:
+            _delete(aside)
 
 
 @contextmanager
-def claim_folder(folder: str | Path) -> Iterator[None]:
-    """
-    Makes a folder and keeps other processes from claiming it; the claim ends with the process, however that ends.
-
-    Raises:
-        FolderInUseError: Another process has claimed it.
-    """
-    Path(folder).mkdir(parents=True, exist_ok=True)
+def telling(path: str | Path) -> Iterator[None]:
+    """Turns what hinders the writing of `path` into a `WriteError`, whichever library comes upon it."""
+    path = Path(path)
     try:
-        import fcntl
-    except ImportError:  # not on Windows, where nothing is claimed
         yield
-        return
-    path = Path(folder) / _LOCK_NAME
-    with open(path, "w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            lost = os.fstat(stream.fileno()).st_nlink == 0  # its owner has just ended and removed it
-        except OSError:
-            lost = True
-        if lost:
-            raise FolderInUseError(
-                f"another process is writing into {str(folder)!r}; wait until it has ended, or choose another folder"
-            )
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, WriteError):  # of a part of it
+            raise WriteError(path, error.reason, error.no_room) from error
+        number = error.errno if isinstance(error, OSError) else None
+        if isinstance(error, SafetensorError) and (match := re.search(r"os error (\d+)", str(error))):
+            number = int(match[1])
+        named = getattr(error, "filename", None)
+        ours = named is not None and (Path(named) in (path, *path.parents) or f"-{path.name}" in str(named))
+        if number is not None and (ours or (number in _NO_ROOM and named is None)):
+            raise WriteError(path, os.strerror(number), number in _NO_ROOM) from error
+        if "inline_container" in str(error):  # torch.save does not tell why
+            raise WriteError(path, "not all of it could be written", True) from error
+        raise
 
 
 def aside_path(path: Path, kind: str = "partial") -> Path:
-    """Returns the name beside `path` under which this process writes what will become `path`."""
-    return path.with_name(f".{kind}-{_HOST}-{os.getpid()}-{path.name}")
+    """Returns a name beside `path` under which this process writes what will become `path`."""
+    return path.with_name(f".{kind}-{_HOST}-{os.getpid()}-{time.time_ns() // 1_000_000}-{path.name}")
 
 
 def move_into_place(aside: Path, path: Path):
@@ -103,40 +131,134 @@ def move_into_place(aside: Path, path: Path):
 def remove_whole(folder: Path):
     """Deletes a folder, its name before its content, so that a half-deleted one is never found."""
     if folder.exists():
-        os.replace(folder, aside_path(folder))
-        _delete(aside_path(folder))
+        aside = aside_path(folder)
+        os.replace(folder, aside)
+        _delete(aside)
 
 
-def remove_leftovers(folder: str | Path):
-    """Deletes what killed processes were writing in a folder; what one was replacing gets its name back."""
+# ---- one process at a time -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def claim_folder(folder: str | Path, accelerator=None) -> Iterator[None]:
+    """
+    Makes a folder and keeps other processes from claiming it; the claim ends with the process, however that ends.
+
+    What a killed owner was writing directly in it is removed.
+
+    Args:
+        folder: Folder that stays while its content changes.
+        accelerator: That of a run whose processes all call this: the main one claims for all.
+
+    Raises:
+        FolderInUseError: Another process has claimed it; raised in every process of the run.
+        WriteError: The folder cannot be written; likewise.
+    """
+    folder, refusal = Path(folder), None
+    with ExitStack() as claim:
+        if accelerator is None or accelerator.is_main_process:
+            try:
+                claim.enter_context(_locked(folder / _LOCK, folder))
+                remove_leftovers(folder, claimed=True)
+            except OSError as error:
+                refusal = error
+        if accelerator is not None:
+            from accelerate.utils import broadcast_object_list
+
+            refusal = broadcast_object_list([refusal])[0]
+        if refusal is not None:
+            raise refusal
+        yield
+
+
+@contextmanager
+def claim_name(path: str | Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """
+    Keeps other processes from claiming what is written whole under a name, as `claim_folder` does for a folder.
+
+    Args:
+        path: The name; folders above it are made.
+        waiting: Called before the end of another owner is awaited; without it, another owner is an error.
+
+    Raises:
+        FolderInUseError: Another process has claimed it.
+        WriteError: The folder above it cannot be written.
+    """
+    path = Path(path)
+    with _locked(path.with_name(f"{_LOCK}-{path.name}"), path, waiting):
+        remove_leftovers(path.parent, claimed=True, name=path.name)
+        yield
+
+
+@contextmanager
+def _locked(lock_file: Path, what: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Holds a lock that no child inherits and that ends with the process; its file is removed by its last owner."""
+    lock = FileLock(lock_file, mode=0o664)
+    with telling(what):
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=_LOCK_SECONDS)
+        except Timeout:
+            if waiting is None:
+                raise FolderInUseError(
+                    f"another process is writing into {str(what)!r}; wait until it has ended, or choose another folder"
+                ) from None
+            waiting()
+            lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock_file.unlink()
+        lock.release()
+
+
+# ---- what the dead have left -----------------------------------------------------------------------------------------
+
+
+def remove_leftovers(folder: str | Path, *, claimed: bool = False, name: str | None = None):
+    """
+    Deletes what killed processes were writing in a folder; what one was replacing gets its name back.
+
+    Args:
+        folder: Where to look.
+        claimed: Whether the caller's claim tells that no other process writes these, so that all are dead.
+        name: What they were to become; any name when not given.
+    """
     for leftover in Path(folder).glob(".p*-*"):
-        match = _ASIDE.fullmatch(leftover.name)
-        if match is None or not _is_dead(leftover, match["host"], int(match["pid"])):
+        match = inner = _ASIDE.fullmatch(leftover.name)
+        while inner and (further := _ASIDE.fullmatch(inner["name"])):  # a part of something that was aside itself
+            inner = further
+        if not match or name not in (None, inner["name"]) or not (claimed or _is_dead(leftover, match)):
             continue
         final = leftover.with_name(match["name"])
         if match["kind"] == "previous" and not final.exists():
             os.replace(leftover, final)
         else:
             _delete(leftover)
+    for lock_file in Path(folder).glob(f"{_LOCK}-*"):
+        with suppress(OSError), _locked(lock_file, lock_file):
+            pass
 
 
 @cache
 def _remove_leftovers_once(folder: Path):
-    remove_leftovers(folder)
+    with suppress(OSError):  # of another user, or in a folder that cannot be listed
+        remove_leftovers(folder)
 
 
-def _is_dead(leftover: Path, host: str, pid: int) -> bool:
-    if host != _HOST:
+def _is_dead(leftover: Path, owner: re.Match) -> bool:
+    if owner["host"] != _HOST:
         return time.time() - leftover.lstat().st_mtime > _OTHER_HOST_SECONDS
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+    try:  # a process that began after the leftover has the number of one that is gone
+        return psutil.Process(int(owner["pid"])).create_time() > int(owner["begun"]) / 1000 + _CLOCK_SECONDS
+    except psutil.NoSuchProcess:
         return True
-    except OSError:  # it belongs to another user
-        pass
-    return False
+    except psutil.Error:
+        return False
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
 
 
 def _settle(aside: Path):
@@ -148,9 +270,8 @@ def _settle(aside: Path):
     for path in aside.rglob("*") if aside.is_dir() else [aside]:
         if path.is_file() and not path.is_symlink():
             path.chmod(mode)
-    if aside.is_file():
-        with open(aside, "rb") as stream:
-            os.fsync(stream.fileno())
+            with open(path, "rb") as stream:
+                os.fsync(stream.fileno())
 
 
 def _exchange(first: Path, second: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from .atomic_files import write_aside
+from .atomic_files import telling, write_aside
 
 LOG_FILE = "log.jsonl"
 SUMMARY_FILE = "summary.json"
@@ -66,10 +66,9 @@ class RunLog:
         """Saves PIL images as files and hands them to trackers that take images."""
         if not (self.enabled and drawings):
             return
-        folder = self.folder / "drawings"
-        folder.mkdir(exist_ok=True)
         for number, drawing in enumerate(drawings):
-            drawing.save(folder / f"step_{state['step']:07d}_{number}.png")
+            with write_aside(self.folder / "drawings" / f"step_{state['step']:07d}_{number}.png") as aside:
+                drawing.save(aside)
         for tracker in self.accelerator.trackers:
             if hasattr(tracker, "log_images"):
                 images = {f"predictions/{n}": np.asarray(drawing)[None] for n, drawing in enumerate(drawings)}
@@ -91,7 +90,8 @@ class RunLog:
         position = {"step": state["step"], "minutes": round(state["minutes"], 2), "samples": state["samples"]}
         if "epoch" in state:
             position["epoch"] = state["epoch"]
-        with open(self.folder / LOG_FILE, "a", encoding="utf-8") as stream:
+        path = self.folder / LOG_FILE
+        with telling(path), open(path, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(position | _finite(entry), allow_nan=False) + "\n")
         tqdm.write(short_line(position | entry), file=sys.stdout)
         sys.stdout.flush()

@@ -10,11 +10,10 @@ The second form needs no checkout. Every setting of the configurations can be gi
 wins. `docs/training.md` explains them.
 """
 
-import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,11 @@ if __name__ == "__main__":
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
-from accelerate.utils import broadcast_object_list, set_seed
+from accelerate.utils import set_seed
 
 from ssp_sam.modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ssp_sam.training.arguments import OptimizationArguments, ReportArguments
-from ssp_sam.training.atomic_files import FolderInUseError, claim_folder, remove_whole, write_aside
+from ssp_sam.training.atomic_files import claim_folder, remove_whole, write_aside
 from ssp_sam.training.auxiliary_heads import DenseHeads
 from ssp_sam.training.checkpointing import (
     best_checkpoint,
@@ -86,27 +85,6 @@ def build_accelerator(settings: Settings) -> Accelerator:
     skip_unsharded_weights(accelerator)
     set_seed(optimization.seed)
     return accelerator
-
-
-@contextlib.contextmanager
-def claimed(output_dir: str, accelerator: Accelerator) -> Iterator[None]:
-    """
-    Keeps other runs out of a run's folder until the end, or until the main process dies.
-
-    Raises:
-        FolderInUseError: Another run is writing there; raised in every process.
-    """
-    with contextlib.ExitStack() as stack:
-        refusal = [None]
-        try:
-            if accelerator.is_main_process:
-                stack.enter_context(claim_folder(output_dir))
-        except FolderInUseError as error:
-            refusal = [str(error)]
-        refusal = broadcast_object_list(refusal)[0]
-        if refusal is not None:
-            raise FolderInUseError(refusal)
-        yield
 
 
 def open_folder(settings: Settings, accelerator: Accelerator) -> Path | None:
@@ -275,14 +253,14 @@ def train(settings: Settings, publish: Callable[[Path, ReportArguments], None] |
 
     Raises:
         ValueError: A setting, the model or the data cannot be used.
-        FolderInUseError: Another run is writing into `output_dir`.
+        FolderInUseError, WriteError: Another run is writing into `output_dir`, or there is no room.
         FloatingPointError: A loss is not finite.
     """
     if settings.report.push_to_hub and publish is None:
         raise ValueError("push_to_hub (True) needs a way to publish; push the finished model with ssp-sam push")
     check_folders(settings.data)
     accelerator = build_accelerator(settings)
-    with claimed(settings.optimization.output_dir, accelerator):
+    with claim_folder(settings.optimization.output_dir, accelerator):
         # 1. Model and data.
         checkpoint = open_folder(settings, accelerator)
         model, processor = build_model(settings.model, checkpoint)
@@ -337,7 +315,7 @@ def run(argv: list[str] | None = None, publish: Callable[[Path, ReportArguments]
     """Trains; what is wrong with the settings or the data is said in one line on standard error. Returns 0 or 2."""
     try:
         main(argv, publish)
-    except (ValueError, OSError, FloatingPointError, FolderInUseError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("RANK", "0") == "0":  # told once, not by every process
             print(f"train.py: error: {error}", file=sys.stderr)
         return 2

@@ -6,7 +6,6 @@ Weights are mapped from disk and written shard by shard, so that memory holds on
 """
 
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from ...configuration.configuration_ssp_sam import SspSamConfig
 from ...configuration.presets import preset_fields
 from ...processing.processing_ssp_sam import SspSamProcessor
+from ...training.atomic_files import claim_name, write_aside
 from ..modeling_ssp_sam import SspSamModel
 from .checkpoint_files import CheckpointError, read_weights
 from .sizes import Shapes, infer_fields, is_siglip
@@ -123,16 +123,13 @@ def convert_weights(
 
     # 2. Everything a folder needs.
     processor = make_processor(config, tokenizer or clip_model)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
-        folder = Path(scratch) / "model"
+    with claim_name(output), write_aside(output) as folder:
         folder.mkdir()
         config.architectures, config.dtype = ["SspSamModel"], DTYPES[dtype]
         config.save_pretrained(folder)
         if processor is not None:
             processor.save_pretrained(folder)
         files = write_shards(weights.tensors, folder, DTYPES[dtype], max_shard_size)
-        folder.replace(output)
     report(weights, unused, files, output, processor is not None, say)
     return config
 

@@ -17,6 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from safetensors import SafetensorError
 
 from ...configuration.configuration_ssp_sam import SspSamConfig
+from ...training.atomic_files import WriteError
 from .checkpoint_files import CheckpointError
 from .checkpoint_sources import (
     Checkpoint,
@@ -293,5 +294,7 @@ def _check_space(origin: Origin, checkpoint: Checkpoint, commit: str):
 def _told_in_one_sentence():
     try:
         yield
+    except WriteError as error:
+        raise PullError(str(error)) from error
     except (OSError, SafetensorError) as error:
         raise PullError(f"cannot write to {models_folder()} ({reason_of(error)}); nothing was left there") from error

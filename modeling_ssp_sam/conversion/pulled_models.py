@@ -4,21 +4,19 @@
 import hashlib
 import json
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from filelock import FileLock, Timeout
 from huggingface_hub import constants, try_to_load_from_cache
 
+from ...training.atomic_files import claim_name, remove_whole, write_aside
 from .checkpoint_sources import Checkpoint, PullError, SeveralError, Source, choose_checkpoint
 
 RECORD = "pulled.json"
-_ASIDE = ".incomplete"
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def pulled_models() -> list[PulledModel]:
     """Returns the converted models, by source and file, the newest of each first."""
     models = []
     for record in models_folder().glob(f"*/{RECORD}"):
-        if record.parent.suffix == _ASIDE:
+        if record.parent.name.startswith("."):  # not whole
             continue
         try:
             content = json.loads(record.read_text("utf-8"))
@@ -134,19 +132,10 @@ def find_model(origin: Origin) -> PulledModel | None:
     return next((model for model in pulled_models() if model.origin == origin), None)
 
 
-@contextmanager
-def claim(origin: Origin, say: Callable[[str], None]) -> Iterator[None]:
+def claim(origin: Origin, say: Callable[[str], None]) -> AbstractContextManager[None]:
     """Lets one process at a time convert an origin; others wait. The claim of a killed process ends with it."""
-    lock = _lock(origin.name)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say("another process pulls the same model; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    message = "another process pulls the same model; waiting for it"
+    return claim_name(models_folder() / origin.name, waiting=lambda: say(message))
 
 
 def keep_model(
@@ -161,45 +150,17 @@ def keep_model(
         commit, checkpoint_size: Of the record.
     """
     folder = models_folder() / origin.name
-    aside = folder.with_name(f".{origin.name}{_ASIDE}")
-    for leftover in models_folder().glob(f".*{_ASIDE}"):
-        _remove_if_dead(leftover, own=aside)
-    try:
-        write(aside / "model")
-        record = {**asdict(origin), "commit": commit, "checkpoint_size": checkpoint_size, "seconds": time.time()}
-        (aside / "model" / RECORD).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
-        shutil.rmtree(folder, ignore_errors=True)  # none that has a record
-        (aside / "model").rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    record = {**asdict(origin), "commit": commit, "checkpoint_size": checkpoint_size, "seconds": time.time()}
+    with write_aside(folder) as aside:
+        write(aside)
+        (aside / RECORD).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
     return PulledModel(folder, origin, commit, checkpoint_size, record["seconds"], is_new=True)
-
-
-def _lock(name: str) -> FileLock:
-    folder = models_folder() / ".locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{name}.lock", mode=0o664)
-
-
-def _remove_if_dead(leftover: Path, own: Path):
-    # What a killed process was writing; this process holds the claim for its own, whose leftover is dead, too.
-    if leftover == own:
-        shutil.rmtree(leftover, ignore_errors=True)
-        return
-    try:
-        with _lock(leftover.name.removeprefix(".").removesuffix(_ASIDE)).acquire(timeout=0):
-            shutil.rmtree(leftover, ignore_errors=True)
-    except Timeout:
-        pass
 
 
 def remove_model(model: PulledModel) -> int:
     """Deletes a converted model, and the checkpoint it came from where the Hub's cache has it; returns the bytes."""
     freed = model.size
-    hidden = model.folder.with_name(f".{model.folder.name}{_ASIDE}")
-    shutil.rmtree(hidden, ignore_errors=True)
-    model.folder.rename(hidden)  # its name goes first, so that a half-deleted one is never found
-    shutil.rmtree(hidden)
+    remove_whole(model.folder)
     if model.origin is not None and model.commit is not None:
         cached = try_to_load_from_cache(model.origin.source, model.origin.file, revision=model.commit)
         if isinstance(cached, str):

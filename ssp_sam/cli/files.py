@@ -120,9 +120,13 @@ def check_drawing_name(option: str, path: str) -> None:
 
 def write_image(image: "Image.Image", path: str) -> None:
     """Writes an image, and the folders above it where they are missing."""
+    from ..training.atomic_files import WriteError, write_aside
+
     try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        image.save(path)
+        with write_aside(path) as aside:
+            image.save(aside)
+    except WriteError as error:
+        raise InputError(str(error)) from error
     except OSError as error:
         raise InputError(f"cannot write {path!r}: {one_line(error)}") from error
 

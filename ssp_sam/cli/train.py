@@ -30,7 +30,6 @@ def run(options: argparse.Namespace) -> int:
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as a launched training does: it repeats itself bit for bit
     from transformers.utils import logging
 
-    from ..training.atomic_files import FolderInUseError
     from ..training.config_files import make_settings
     from ..training.train import train
 
@@ -40,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         settings = make_settings(given)
         print(f"the same in several processes: accelerate launch -m ssp_sam.training.train {as_words(given)}")
         train(settings, publish_with_push)
-    except (ValueError, OSError, FolderInUseError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         raise InputError(one_line(error)) from error
     return 0
 

@@ -21,7 +21,7 @@ from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from ..modeling_ssp_sam.weight_checksums import file_sha256
 from ..processing.image_processing_ssp_sam import SspSamImageProcessor
 from ..processing.processing_ssp_sam import SspSamProcessor
-from ..training.atomic_files import write_aside
+from ..training.atomic_files import claim_name, write_aside
 from ..training.evaluation.report import model_identity
 from .card import ModelFacts, make_card
 from .results import Evaluation, check_weights
@@ -73,7 +73,7 @@ def export_model(
     facts = ModelFacts() if facts is None else facts
     if facts.name is None:
         facts = dataclasses.replace(facts, name=(facts.repo_id or folder.name).split("/")[-1])
-    with write_aside(folder) as new:
+    with claim_name(folder), write_aside(folder) as new:
         model.save_pretrained(new, max_shard_size=max_shard_size)
         processor.save_pretrained(new)
         digests = [digest for path in (_folder_of(source), new) if (digest := _digest(path, model)) is not None]

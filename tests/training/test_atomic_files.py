@@ -2,16 +2,23 @@
 """Files and folders are whole or absent, and what killed processes leave is cleared."""
 
 import os
+import pickle
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
+from safetensors import SafetensorError
 
 from ssp_sam.training import atomic_files
 from ssp_sam.training.atomic_files import (
     FolderInUseError,
+    WriteError,
+    aside_path,
     claim_folder,
+    claim_name,
     remove_leftovers,
     remove_whole,
     write_aside,
@@ -70,19 +77,24 @@ def dead_process():
 
 def test_only_what_the_dead_left_is_removed(tmp_path):
     host, dead = atomic_files._HOST, dead_process()
-    for name in (f".partial-{host}-{dead}-a", f".partial-{host}-{os.getppid()}-b", ".partial-elsewhere-1-c"):
-        (tmp_path / name).mkdir()
-    (tmp_path / ".partial-elsewhere-1-old").touch()
-    os.utime(tmp_path / ".partial-elsewhere-1-old", (time.time() - 2 * 86400,) * 2)
+    now, years_ago = time.time_ns() // 1_000_000, 1_000_000_000_000
+    alive = [
+        aside_path(tmp_path / "a").name,
+        f".partial-{host}-{os.getppid()}-{now}-b",
+        f".partial-elsewhere-1-{now}-c",
+    ]
+    gone = [f".partial-{host}-{dead}-{now}-d", f".partial-{host}-{os.getpid()}-{years_ago}-e", ".writing-f"]
+    for name in (*alive, *gone):
+        (tmp_path / name).touch()
+    (tmp_path / f".partial-elsewhere-1-{now}-old").touch()
+    os.utime(tmp_path / f".partial-elsewhere-1-{now}-old", (time.time() - 2 * 86400,) * 2)
     (tmp_path / ".partial-of-somebody").touch()
     remove_leftovers(tmp_path)
-    assert names(tmp_path) == sorted(
-        [f".partial-{host}-{os.getppid()}-b", ".partial-elsewhere-1-c", ".partial-of-somebody"]
-    )
+    assert names(tmp_path) == sorted([*alive, ".partial-of-somebody"])
 
 
 def test_a_folder_that_a_killed_process_was_replacing_gets_its_name_back(tmp_path):
-    previous = tmp_path / f".previous-{atomic_files._HOST}-{dead_process()}-model"
+    previous = tmp_path / f".previous-{atomic_files._HOST}-{dead_process()}-1-model"
     previous.mkdir()
     (previous / "weights").touch()
     remove_leftovers(tmp_path)
@@ -111,19 +123,87 @@ def test_a_folder_goes_whole(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_a_folder_is_claimed_once_and_free_again_after_a_kill(tmp_path):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "whatever"), "No space left on device"),
+        (SafetensorError("Error while serializing: I/O error: File too large (os error 27)"), "File too large"),
+        (RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"), "not all of it"),
+    ],
+)
+def test_a_full_disk_is_one_sentence_about_the_final_name(tmp_path, error, reason):
+    with (
+        pytest.raises(WriteError, match=f"^cannot write '.*/run/checkpoint' .{reason}.*; make room and repeat") as told,
+        write_aside(tmp_path / "run" / "checkpoint") as outer,
+    ):
+        outer.mkdir()
+        with write_aside(outer / "model"):
+            raise error
+    assert str(pickle.loads(pickle.dumps(told.value))) == str(told.value) and names(tmp_path / "run") == []
+
+
+def test_what_goes_wrong_elsewhere_keeps_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match="elsewhere"), write_aside(tmp_path / "a.txt"):
+        (tmp_path / "elsewhere").read_bytes()
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="File exists.; name another"), write_aside(tmp_path / "file" / "a.txt"):
+        pass
+
+
+def test_a_device_is_written_as_it_is():
+    with write_aside(os.devnull) as path:
+        assert str(path) == os.devnull
+
+
+@pytest.mark.parametrize("claim", ["claim_folder", "claim_name"])
+def test_what_is_claimed_is_free_again_after_a_kill_whoever_was_forked(tmp_path, claim):
     program = (
-        "import runpy, sys, time\n"
-        "with runpy.run_path(sys.argv[2])['claim_folder'](sys.argv[1]):\n"
-        "    print('claimed', flush=True)\n"
+        "import os, runpy, sys, time\n"
+        "with runpy.run_path(sys.argv[2])[sys.argv[3]](sys.argv[1]):\n"
+        "    if os.fork():\n"
+        "        print('claimed', flush=True)\n"
         "    time.sleep(60)"
     )
-    other = subprocess.Popen([sys.executable, "-c", program, tmp_path, MODULE], stdout=subprocess.PIPE)
-    assert other.stdout.readline() == b"claimed\n"
-    with pytest.raises(FolderInUseError, match="another process is writing into"), claim_folder(tmp_path):
-        pass
-    other.kill()
-    other.wait()
+    path, own = tmp_path / "folder", getattr(atomic_files, claim)
+    lock = path / ".writing" if claim == "claim_folder" else tmp_path / ".writing-folder"
+    words = [sys.executable, "-c", program, path, MODULE, claim]
+    other = subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert other.stdout.readline() == b"claimed\n"
+        with pytest.raises(FolderInUseError, match="another process is writing into"), own(path):
+            pass
+        other.kill()
+        other.wait()
+        with own(path):
+            assert lock.exists()
+        assert not lock.exists()
+    finally:
+        os.killpg(other.pid, signal.SIGKILL)
+
+
+def test_a_claim_clears_what_its_last_owner_was_writing_wherever_that_ran(tmp_path):
+    leftovers = [".partial-elsewhere-1-1-model", ".partial-elsewhere-1-1-.partial-elsewhere-1-1-model"]
+    for name in (*leftovers, ".partial-elsewhere-1-1-other"):
+        (tmp_path / name).mkdir()
+    with claim_name(tmp_path / "model"):
+        assert names(tmp_path) == [".partial-elsewhere-1-1-other", ".writing-model"]
     with claim_folder(tmp_path):
         assert names(tmp_path) == [".writing"]
     assert names(tmp_path) == []
+
+
+def test_who_waits_goes_on_when_the_claim_ends(tmp_path):
+    order = []
+
+    def wait():
+        with claim_name(tmp_path / "model", waiting=lambda: order.append("waits")):
+            order.append("claims")
+
+    with claim_name(tmp_path / "model"):
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        while not order:
+            time.sleep(0.01)
+        order.append("ends")
+    waiter.join()
+    assert order == ["waits", "ends", "claims"] and names(tmp_path) == []

@@ -16,7 +16,7 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from ...processing.visualization.comparison import Case, choose_cases, draw_contact_sheet
-from ..atomic_files import write_aside
+from ..atomic_files import claim_folder, write_aside
 from ..data.masks import decode
 from .metrics import FAMILIES
 from .predictions import SavedPredictions, write_predictions
@@ -188,7 +188,12 @@ class Evaluation:
 
         Raises:
             ValueError: An image, its annotations or its prediction cannot be used.
+            FolderInUseError, WriteError: Another run is writing into the folder, or it cannot be written.
         """
+        with claim_folder(self.options.output, self.accelerator):
+            return self._run(facts)
+
+    def _run(self, facts: Mapping[str, Any]) -> dict[str, Any] | None:
         # 1. Measure.
         start = time.monotonic()
         measured = self._measure_model() if self.saved is None else self._measure_predictions(self.saved)

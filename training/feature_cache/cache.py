@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from ..atomic_files import FolderInUseError, claim_folder, write_aside
+from ..atomic_files import claim_folder, remove_leftovers, write_aside
 from .identity import DTYPES, IDENTITY_NAME, CacheIdentity, FeatureCacheError, encoder_of, feature_identity
 
 
@@ -166,8 +166,11 @@ class FeatureCache:
             FeatureCacheError: They cannot be written.
         """
         tensors = {name: features[name].contiguous() for name in self.identity.features}
-        with _told(self.path(key)), write_aside(self.path(key)) as aside:
-            save_file(tensors, aside, {"identity": self.identity.fingerprint})
+        try:
+            with write_aside(self.path(key)) as aside:
+                save_file(tensors, aside, {"identity": self.identity.fingerprint})
+        except OSError as error:
+            raise FeatureCacheError(str(error)) from error
 
     def has_whole(self, key: str) -> bool:
         """
@@ -220,26 +223,15 @@ def writing_to(folder: str | Path, identity: CacheIdentity) -> Iterator[FeatureC
     """
     path = Path(folder) / IDENTITY_NAME
     with ExitStack() as claim:
-        with _told(path):
+        try:
             claim.enter_context(claim_folder(folder))
+            for below in Path(folder).glob("[0-9a-f][0-9a-f]"):
+                remove_leftovers(below, claimed=True)
             if path.exists():
                 CacheIdentity.load(folder).check_same(folder, identity)
             else:
                 with write_aside(path) as aside:
                     aside.write_text(identity.to_json(), encoding="utf-8")
+        except OSError as error:
+            raise FeatureCacheError(str(error)) from error
         yield FeatureCache(folder, identity)
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turns what hinders the writing of a file into one sentence."""
-    try:
-        yield
-    except FolderInUseError as error:
-        raise FeatureCacheError(str(error)) from error
-    except (OSError, SafetensorError) as error:  # safetensors reports a full disk by an exception of its own
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise FeatureCacheError(
-            f"cannot write {str(path)!r} ({reason}); what was finished before is kept, so run the same command again "
-            f"once there is room"
-        ) from error

@@ -1,13 +1,14 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Prepares a benchmark: opens its files, writes its rows, compares its counts with the published ones."""
 
+import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..atomic_files import FolderInUseError, claim_folder
+from ..atomic_files import FolderInUseError, WriteError, claim_name
 from ..data.prepared import REPORT_NAME, dataset_fingerprint
 from .held_out import find_held_out, read_visual_genome_to_coco
 from .published_counts import TOTAL
@@ -51,71 +52,74 @@ def prepare(
             output, so that repeating the command goes on.
     """
     output = Path(output)
-    staging = output.with_name(f"{output.name}.partial")
-    _check_output(output)
     try:
-        with start_processes(settings.processes) as workers, _claimed(staging):
-            _check_output(output)
-            # 1. The files.
-            annotations = _find_annotations(settings)
-            same_images = read_visual_genome_to_coco(_find_image_data(settings, annotations))
-            held_out = find_held_out(annotations, map(Path, settings.held_out), same_images)
-            benchmark = _open(settings, annotations, held_out, same_images)
-            begin(benchmark.total if settings.splits is None else None)
-
-            # 2. The rows.
-            maker = RowMaker(
-                _image_folder(settings, benchmark), settings.image_bytes, settings.mask_rule, settings.decode_check
-            )
-            options = {"workers": workers, "skip_bad": settings.skip_bad, "progress": progress}
-            parts = write_parts(benchmark, staging, maker, _plan(settings, benchmark), **options)
-
-            # 3. The counts.
-            report = make_report(
-                benchmark.name,
-                parts,
-                settings=settings.told(),
-                complete=settings.splits is None,
-                notes=benchmark.notes,
-                held_out=held_out,
-                visual_genome_to_coco=same_images,
-            )
-            report["format"] = benchmark.format
-            report["held_out"] = {
-                name: {split: len(names) for split, names in of.items()} for name, of in sorted(held_out.items())
-            }
-            report["visual_genome_compared_with_coco"] = bool(same_images)
-            _check_report(report, settings)
-
-            # 4. The folder under its own name.
-            def complete(folder: Path):
-                report["fingerprint"] = dataset_fingerprint(folder)
-                write_card(report, folder)
-                write_report(report, folder, REPORT_NAME)
-
-            finish(staging, output, complete)
-    except FolderInUseError as error:
+        with claim_name(output):
+            return _finished(output, settings) or _prepare(settings, output, begin, progress)
+    except (FolderInUseError, WriteError) as error:
         raise PreparationError(str(error)) from error
-    except OSError as error:  # a full disk, above all
+    except OSError as error:
         name = str(error.filename or output)
         raise PreparationError(f"cannot read or write {name!r} ({error.strerror or error})") from error
+
+
+def _prepare(settings: PreparationSettings, output: Path, begin: Callable, progress: Callable) -> dict[str, Any]:
+    if output.exists():
+        raise PreparationError(f"the output {str(output)!r} exists already; choose another name or delete it")
+    with start_processes(settings.processes) as workers:
+        # 1. The files.
+        annotations = _find_annotations(settings)
+        same_images = read_visual_genome_to_coco(_find_image_data(settings, annotations))
+        held_out = find_held_out(annotations, map(Path, settings.held_out), same_images)
+        benchmark = _open(settings, annotations, held_out, same_images)
+        begin(benchmark.total if settings.splits is None else None)
+
+        # 2. The rows.
+        maker = RowMaker(
+            _image_folder(settings, benchmark), settings.image_bytes, settings.mask_rule, settings.decode_check
+        )
+        options = {"workers": workers, "skip_bad": settings.skip_bad, "progress": progress}
+        parts = write_parts(benchmark, _staging(output), maker, _plan(settings, benchmark), **options)
+
+        # 3. The counts.
+        report = make_report(
+            benchmark.name,
+            parts,
+            settings=settings.told(),
+            complete=settings.splits is None,
+            notes=benchmark.notes,
+            held_out=held_out,
+            visual_genome_to_coco=same_images,
+        )
+        report["format"] = benchmark.format
+        report["held_out"] = {
+            name: {split: len(names) for split, names in of.items()} for name, of in sorted(held_out.items())
+        }
+        report["visual_genome_compared_with_coco"] = bool(same_images)
+        _check_report(report, settings)
+
+        # 4. The folder under its own name.
+        def complete(folder: Path):
+            report["fingerprint"] = dataset_fingerprint(folder)
+            write_card(report, folder)
+            write_report(report, folder, REPORT_NAME)
+
+        finish(_staging(output), output, complete)
     return report
 
 
-@contextmanager
-def _claimed(staging: Path) -> Iterator[None]:
-    """Keeps other processes from the folder of unfinished work, and removes it where nothing was written into it."""
-    try:
-        with claim_folder(staging):
-            yield
-    finally:
-        with suppress(OSError):
-            staging.rmdir()
+def _staging(output: Path) -> Path:
+    return output.with_name(f"{output.name}.partial")
 
 
-def _check_output(output: Path):
-    if output.exists():
-        raise PreparationError(f"the output {str(output)!r} exists already; choose another name or delete it")
+def _finished(output: Path, settings: PreparationSettings) -> dict[str, Any] | None:
+    """The report of a run that was killed when the folder had its name and the unfinished work was still there."""
+    if not _staging(output).is_dir() or not (output / REPORT_NAME).is_file():
+        return None
+    report = json.loads((output / REPORT_NAME).read_text("utf-8"))
+    if report["settings"] != json.loads(json.dumps(settings.told())):
+        return None
+    shutil.rmtree(_staging(output))
+    return report
 
 
 def _check_report(report: dict[str, Any], settings: PreparationSettings):

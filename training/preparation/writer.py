@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -92,13 +93,23 @@ def start_processes(number: int) -> Iterator[Workers]:
         yield Workers(1, None)
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    # An interruption from the keyboard reaches all processes; this one alone answers it.
-    with ProcessPoolExecutor(number, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+    with ProcessPoolExecutor(number, context, _begin_process) as pool:
         list(pool.map(abs, range(number)))  # a pool starts its processes with the first work
         try:
             yield Workers(number, pool)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _begin_process():
+    """Leaves interruptions from the keyboard to the parent, and ends with it: a pool's process would wait for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def end_with_parent():
+        multiprocessing.parent_process().join()  # pyright: ignore[reportOptionalMemberAccess]
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 @dataclass(frozen=True)
@@ -180,7 +191,8 @@ def write_parts(
     """
     folder = staging / "parts"
     folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
+    remove_leftovers(staging, claimed=True)
+    remove_leftovers(folder, claimed=True)
     _check_plan(staging / "plan.json", plan)
     with_images = maker.image_bytes or benchmark.holds_images
     parts: dict[str, list[_Part]] = {}

@@ -25,6 +25,7 @@ from ssp_sam.modeling_ssp_sam.conversion.checkpoint_sources import (
 from ssp_sam.modeling_ssp_sam.conversion.convert import convert
 from ssp_sam.modeling_ssp_sam.conversion.pull import pull, pull_model, pulled_from, resolve_model
 from ssp_sam.modeling_ssp_sam.conversion.pulled_models import models_folder, pulled_models, remove_model
+from ssp_sam.training import atomic_files
 from ssp_sam.training.model_sources import find_model
 from tests.helpers.authors_repository import (
     AUTHORS,
@@ -62,9 +63,9 @@ def fetched(hub) -> list[str]:
 
 
 def left_behind(hf_home: Path) -> list[str]:
-    """What lies in the folder of converted models beside its locks."""
+    """What lies in the folder of converted models."""
     folder = hf_home / "ssp-sam"
-    return sorted(path.name for path in folder.iterdir() if path.name != ".locks") if folder.exists() else []
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
 # ---- from the authors' repository ------------------------------------------------------------------------------------
@@ -417,9 +418,9 @@ def test_a_disk_that_fills_up_leaves_nothing(hub, hf_home, monkeypatch, where):
     if where == "weights":
         monkeypatch.setattr("ssp_sam.modeling_ssp_sam.conversion.convert.save_file", fail)
     else:
-        monkeypatch.setattr(Path, "rename", fail)
+        monkeypatch.setattr(atomic_files, "move_into_place", fail)
     message = refusal(AUTHORS, WHOLE)
-    assert "cannot write to" in message and "No space left on device" in message
+    assert "cannot write '" in message and "No space left on device" in message
     assert left_behind(hf_home) == []
 
 
@@ -441,7 +442,7 @@ def test_two_at_once_convert_once(hub, monkeypatch):
 def test_what_a_killed_process_left_is_cleared(pulled, hf_home):
     first = pulled
     for name in (first.folder.name, "another-model"):
-        leftover = hf_home / "ssp-sam" / f".{name}.incomplete" / "model"
+        leftover = hf_home / "ssp-sam" / f".partial-{atomic_files._HOST}-{2**22 + 1}-1-{name}"
         leftover.mkdir(parents=True)
         (leftover / "config.json").write_text("{")
     (first.folder / "pulled.json").unlink()  # a folder without a record is no model
