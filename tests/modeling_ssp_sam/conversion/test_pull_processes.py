@@ -2,18 +2,15 @@
 """Pulling by several processes, and by processes that are killed: whole or absent, and done once."""
 
 import hashlib
-import random
-import time
 from pathlib import Path
 
 import pytest
 
 from ssp_sam.modeling_ssp_sam.conversion.pulled_models import pulled_models
 from tests.helpers.authors_repository import AUTHORS, WITHOUT_TOWERS
+from tests.helpers.faults import changes_of, end_of, start_in_trouble
 from tests.helpers.processes import start_processes
 from tests.helpers.pulling import pull_in_process
-
-KILLS = 20
 
 
 def files_of(folder: Path) -> dict[str, str]:
@@ -29,14 +26,6 @@ def start(hub, home: Path, folder: Path):
     return start_processes(pull_in_process, [hub.url, home, f"{AUTHORS}:{WITHOUT_TOWERS}"], folder)
 
 
-def start_and_see(hub, home: Path, folder: Path):
-    """Starts a pull and returns when its process has begun."""
-    processes = start(hub, home, folder)
-    while not (folder / "0.err").exists():
-        time.sleep(0.01)
-    return processes
-
-
 def test_two_processes_at_once_fetch_and_convert_once(authors_hub, hf_home, tmp_path):
     both = [start(authors_hub, hf_home, tmp_path / name) for name in ("first", "second")]
     for processes in both:
@@ -48,25 +37,21 @@ def test_two_processes_at_once_fetch_and_convert_once(authors_hub, hf_home, tmp_
     assert len(pulled_models()) == 1
 
 
-@pytest.mark.long
-@pytest.mark.timeout(1800)
-def test_a_pull_killed_at_any_moment_is_whole_or_absent_and_the_next_one_succeeds(authors_hub, hf_home, tmp_path):
-    whole = start_and_see(authors_hub, tmp_path / "undisturbed", tmp_path / "whole")
-    began = time.monotonic()
-    whole.wait()
-    duration = time.monotonic() - began
-    [expected] = [path.parent for path in (tmp_path / "undisturbed" / "ssp-sam").glob("*/pulled.json")]
-    generator, unfinished = random.Random(0), 0
-    for number in range(KILLS):
-        home = tmp_path / f"hf-{number}"
-        processes = start_and_see(authors_hub, home, tmp_path / f"killed-{number}")
-        time.sleep(generator.uniform(0.0, 1.0) * duration)
-        processes.kill()
-        models = home / "ssp-sam"
-        found = [path.parent for path in models.glob("*/pulled.json")] if models.exists() else []
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+def test_a_pull_killed_at_any_change_is_whole_or_absent_and_the_next_one_succeeds(authors_hub, tmp_path, kills):
+    def start_watched(name: str, **trouble):
+        words = [authors_hub.url, tmp_path / name, f"{AUTHORS}:{WITHOUT_TOWERS}"]
+        trouble |= {"watched": tmp_path / name / "ssp-sam"}  # what is fetched is the Hub's library's affair
+        return start_in_trouble(pull_in_process, words, tmp_path / f"{name} said", **trouble)
+
+    changes = changes_of(start_watched("undisturbed"))
+    [expected] = [path.parent for path in (tmp_path / "undisturbed" / "ssp-sam").glob("[!.]*/pulled.json")]
+    for number in range(kills):
+        home, models = f"hf-{number}", tmp_path / f"hf-{number}" / "ssp-sam"
+        died = end_of(start_watched(home, die_at=1 + (number + 1) * (changes - 1) // (kills + 1))) < 0
+        assert died or number > 0
+        found = [path.parent for path in models.glob("[!.]*/pulled.json")]
         assert all(files_of(folder) == files_of(expected) for folder in found)
-        unfinished += not found
-        start(authors_hub, home, tmp_path / f"again-{number}").wait()
+        assert end_of(start_watched(home)) == 0
         assert files_of(models / expected.name) == files_of(expected)
-        assert {path.name for path in models.iterdir()} == {".locks", expected.name}
-    assert unfinished > KILLS // 4  # the moments were not all too late
+        assert [path.name for path in models.iterdir()] == [expected.name]

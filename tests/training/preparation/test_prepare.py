@@ -2,11 +2,13 @@
 """Whole preparations: counts, overlaps, what was stopped and goes on, and the command."""
 
 import json
-import multiprocessing
 import os
 import pickle
 import signal
+import time
+from contextlib import suppress
 
+import psutil
 import pytest
 from datasets import load_dataset
 
@@ -18,6 +20,8 @@ from ssp_sam.training.preparation.prepare import prepare
 from ssp_sam.training.preparation.published_counts import PUBLISHED, PublishedCount, compare
 from ssp_sam.training.preparation.readers.records import PreparationError
 from ssp_sam.training.preparation.settings import PreparationSettings
+from tests.helpers.faults import start_in_trouble
+from tests.helpers.processes import PATIENCE
 from tests.helpers.raw_benchmarks import (
     coco_name,
     instances,
@@ -30,6 +34,7 @@ from tests.helpers.raw_benchmarks import (
     write_phrasecut,
     write_refer,
 )
+from tests.helpers.writers import run_command
 
 
 @pytest.fixture
@@ -226,32 +231,40 @@ def test_several_processes_write_the_same_bytes_as_one(many, tmp_path):
     assert files_of(tmp_path / "by_two") == files_of(tmp_path / "whole")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the run that is killed is forked")
-@pytest.mark.parametrize("references_done", [1, 12, 39])
-def test_a_killed_run_goes_on_and_writes_the_same_bytes(many, tmp_path, references_done):
-    def killed():
-        done = 0
-
-        def count(number):
-            nonlocal done
-            done += number
-            if done >= references_done:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        prepare(PreparationSettings("refcoco", **many), tmp_path / "again", progress=count)
-
-    process = multiprocessing.get_context("fork").Process(target=killed)
-    process.start()
+def test_a_killed_run_leaves_no_process_behind(raw, tmp_path):
+    words = ["prepare", "refcoco", "--annotations", raw["annotations"], "--images", raw["images"], "--processes", "2"]
+    words += ["--output", tmp_path / "out", "--allow-partial"]
+    run = start_in_trouble(run_command, words, tmp_path / "said", watched=tmp_path / "out.partial", die_at=2)
+    [process] = run.members
     process.join()
-    assert process.exitcode == -signal.SIGKILL and not (tmp_path / "again").exists()
-    written = len(list((tmp_path / "again.partial" / "parts").glob("*.parquet")))
+    assert process.exitcode == -signal.SIGKILL
+    deadline = time.monotonic() + PATIENCE
+    while others := alive_in_group(process.pid):
+        assert time.monotonic() < deadline, others
+        time.sleep(0.05)
+
+
+def alive_in_group(group: int) -> list[int]:
+    """Processes of a group that have not ended."""
+    found = []
+    for process in psutil.process_iter(["pid", "status"]):
+        with suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
+
+
+def test_only_missing_parts_are_written_again(many, tmp_path, monkeypatch):
+    def stop(done):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(PreparationSettings("refcoco", **many), tmp_path / "again", progress=stop)
     made = []
     original = prepared_writer.RowMaker.row
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepared_writer.RowMaker, "row", lambda self, item: made.append(item) or original(self, item))
-        prepare(PreparationSettings("refcoco", **many), tmp_path / "again")
-    assert files_of(tmp_path / "again") == files_of(tmp_path / "whole")
-    assert written >= 1 and len(made) < 40 and not (tmp_path / "again.partial").exists()
+    monkeypatch.setattr(prepared_writer.RowMaker, "row", lambda self, item: made.append(item) or original(self, item))
+    prepare(PreparationSettings("refcoco", **many), tmp_path / "again")
+    assert files_of(tmp_path / "again") == files_of(tmp_path / "whole") and len(made) == 37
 
 
 def test_a_run_that_stops_while_it_finishes_goes_on(many, tmp_path, monkeypatch):
@@ -263,6 +276,22 @@ def test_a_run_that_stops_while_it_finishes_goes_on(many, tmp_path, monkeypatch)
         prepare(PreparationSettings("refcoco", **many), tmp_path / "again")
     prepare(PreparationSettings("refcoco", **many), tmp_path / "again")
     assert files_of(tmp_path / "again") == files_of(tmp_path / "whole")
+
+
+def test_a_run_that_stops_when_all_but_the_unfinished_work_is_there_is_done(many, tmp_path, monkeypatch):
+    def stop(folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(prepared_writer.shutil, "rmtree", stop)
+        prepare(PreparationSettings("refcoco", **many), tmp_path / "again")
+    assert (tmp_path / "again").exists() and (tmp_path / "again.partial").exists()
+    with pytest.raises(PreparationError, match="exists already"):
+        prepare(PreparationSettings("refcoco", image_bytes=True, **many), tmp_path / "again")
+    report = prepare(PreparationSettings("refcoco", **many), tmp_path / "again")
+    assert (
+        report["fingerprint"] == dataset_fingerprint(tmp_path / "whole") and not (tmp_path / "again.partial").exists()
+    )
 
 
 def test_of_two_preparations_at_once_the_second_is_refused_and_nothing_is_left_behind(many, tmp_path):
