@@ -95,16 +95,18 @@ def kill_and_repeat(stage: Stage, **trouble) -> bool:
     """Kills the command, looks at what is there, and repeats it; returns whether it died before its end."""
     killed = end_of(stage.start("killed", **trouble)) < 0
     stage.check_whole("killed")
-    if not (stage.writer.made_once and content(stage.folder / "killed") == stage.whole):
+    found = content(stage.folder / "killed")
+    left = {Path(path).parts[0] for path in found.keys() - stage.whole.keys()}
+    if not stage.writer.made_once or stage.whole.keys() - found.keys() or any("partial" in name for name in left):
         stage.repeat("killed")
     shutil.rmtree(stage.folder / "killed")
     return killed
 
 
-def check_sentence(said: str, part: str):
-    """One line tells the fault; progress bars may stand before it."""
+def check_sentence(said: str, *parts: str):
+    """One line tells the fault by one of these words; progress bars may stand before it."""
     lines = [line for line in said.splitlines() if line.startswith("ssp-sam: ") or "Error" in line]
-    assert len(lines) == 1 and part in lines[0], said
+    assert len(lines) == 1 and any(part in lines[0] for part in parts), said
 
 
 def test_a_second_one_is_refused_and_after_a_kill_and_a_full_disk_the_command_goes_on(stage):
@@ -164,8 +166,10 @@ def test_on_a_file_system_that_is_too_small_it_is_one_sentence_and_goes_on_with_
     try:
         shutil.copytree(stage.folder / "before", output, dirs_exist_ok=True)
         processes = stage.start("small")
-        assert end_of(processes) == 2, processes.said(stream="err")
-        check_sentence(processes.said(stream="err"), " need " if stage.writer is WRITERS["cache"] else "cannot write '")
+        code = end_of(processes)
+        assert code in (0, 2) and (code == 2 or fraction > 0.5)  # what is written may be smaller than what lies there
+        if code == 2:  # a cache counts beforehand
+            check_sentence(processes.said(stream="err"), "cannot write '", " need ")
         stage.check_whole("small")
         subprocess.run(["mount", "-o", "remount,size=1g", output], check=True)
         stage.repeat("small")

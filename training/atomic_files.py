@@ -105,7 +105,7 @@ def telling(path: str | Path) -> Iterator[None]:
         ours = named is not None and (Path(named) in (path, *path.parents) or f"-{path.name}" in str(named))
         if number is not None and (ours or (number in _NO_ROOM and named is None)):
             raise WriteError(path, os.strerror(number), number in _NO_ROOM) from error
-        if "inline_container" in str(error):  # torch.save does not tell why
+        if re.search("inline_container|iostream error", str(error)):  # torch.save does not tell why
             raise WriteError(path, "not all of it could be written", True) from error
         raise
 

@@ -183,12 +183,10 @@ class TrainingLoop:
         with self._averaged_weights():
             result, drawings = self._evaluator(self.objective if sharded else self.plain)
         self.objective.train()
-        overall = result.get("all", result)
-        self.state["metrics"] = {name: value for name, value in overall.items() if value is not None}
-        if self.arguments.best_metric not in (None, *self.state["metrics"]):
-            raise ValueError(
-                f"best_metric must be one of {sorted(self.state['metrics'])}, got {self.arguments.best_metric!r}"
-            )
+        self.state["metrics"] = result.get("all", result)
+        measured = sorted(name for name, value in self.state["metrics"].items() if value is not None)
+        if self.arguments.best_metric not in (None, *measured):
+            raise ValueError(f"best_metric must be one of {measured}, got {self.arguments.best_metric!r}")
         if REHEARSAL in result:
             self.state.setdefault("rehearsed", {})["after" if self.state["step"] else "before"] = result[REHEARSAL]
         self.log.evaluation(self.state, result)

@@ -129,6 +129,7 @@ def test_a_folder_goes_whole(tmp_path):
         (OSError(28, "whatever"), "No space left on device"),
         (SafetensorError("Error while serializing: I/O error: File too large (os error 27)"), "File too large"),
         (RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"), "not all of it"),
+        (RuntimeError("basic_ios::clear: iostream error"), "not all of it"),
     ],
 )
 def test_a_full_disk_is_one_sentence_about_the_final_name(tmp_path, error, reason):

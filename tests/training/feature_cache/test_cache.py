@@ -216,7 +216,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # files end here, as on a disk that is full
         try:
             for key in (first, second):
-                with pytest.raises(FeatureCacheError, match="cannot write .*; what was finished before is whole"):
+                with pytest.raises(FeatureCacheError, match="cannot write .*: what was finished before is whole"):
                     cache.write(key, small_features(2))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
