@@ -13,7 +13,8 @@ PICKLES = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 # Readers whose `find_class` gives out nothing but stand-ins and plain types, and a script that writes a pickle.
 READERS = {"training/preparation/readers/plain_pickle.py", "modeling_ssp_sam/conversion/checkpoint_files.py"}
 WRITERS = {"scripts/measure_preparation.py"}
-OF_READERS = {"pickle.Unpickler", "pickle.UnpicklingError"}
+UNPICKLERS = {"pickle.Unpickler", "pickle._Unpickler"}
+OF_READERS = UNPICKLERS | {"pickle.UnpicklingError"}
 # Loads, in a process of its own, what `ssp-sam export` has just written, to see that it works without this package.
 RUNS_OWN_EXPORT = {"ssp_sam/hub/probe.py"}
 UNSAFE = {"yaml.load", "yaml.load_all", "yaml.full_load", "yaml.unsafe_load", "yaml.unsafe_load_all", "os.system"}
@@ -34,7 +35,7 @@ def unsafe_parts(code: str, path: str) -> Iterator[str]:
                 yield f"line {node.lineno}: {ast.unparse(node)}"
         elif isinstance(node, ast.Call):
             yield from (f"line {node.lineno}: {fault}" for fault in _unsafe_call(node, path))
-        elif isinstance(node, ast.ClassDef) and "pickle.Unpickler" in map(ast.unparse, node.bases):
+        elif isinstance(node, ast.ClassDef) and UNPICKLERS & {*map(ast.unparse, node.bases)}:
             methods = [part.name for part in node.body if isinstance(part, ast.FunctionDef)]
             if "find_class" not in methods:
                 yield f"line {node.lineno}: {node.name} finds any class"
