@@ -58,7 +58,53 @@ def start(folder: Path) -> Iterator[Work]:
     yield Work("`ssp-sam segment`, 1800 x 1200, 3 expressions", program(folder, COMMAND, *segment))
 
 
+def image_encoder(size: str) -> Iterator[Work]:
+    """One image through SAM's encoder with random weights: transformers' own layers, and the same weights in ours."""
+    import torch
+    from transformers import SamConfig, SamModel, SamVisionConfig
+
+    from ssp_sam.modeling_ssp_sam.towers import build_sam
+
+    torch.set_num_threads(1)
+    config = SamConfig(vision_config=SamVisionConfig(**ENCODERS[size], initializer_range=0.02))
+    config.vision_config._attn_implementation = "sdpa"
+    stock, ours = SamModel(config).eval().vision_encoder, build_sam(config).eval().vision_encoder
+    ours.load_state_dict(stock.state_dict())
+    pixels = torch.randn(1, 3, config.vision_config.image_size, config.vision_config.image_size)
+
+    def encode(encoder: torch.nn.Module, half: bool) -> Callable[[], object]:
+        @torch.no_grad()
+        def run():
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                return encoder(pixels).last_hidden_state
+
+        return run
+
+    for half, dtype in ((False, "float32"), (True, "bfloat16 by autocast")):
+        yield Work(f"transformers' SAM {size}, {dtype}", encode(stock, half))
+        yield Work(f"this library's SAM {size}, {dtype}", encode(ours, half))
+
+
+# Fields of SAM's image encoders beside the defaults of transformers.
+ENCODERS: dict[str, dict] = {
+    "ViT-B": {},
+    "ViT-L": {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "global_attn_indexes": [5, 11, 17, 23],
+        "mlp_dim": 4096,
+    },
+    "ViT-H": {
+        "hidden_size": 1280,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 16,
+        "global_attn_indexes": [7, 15, 23, 31],
+        "mlp_dim": 5120,
+    },
+}
 GROUPS: dict[str, Callable[[Path], Iterator[Work]]] = {"start": start}
+GROUPS |= {f"sam-{size.lower()}": lambda folder, size=size: image_encoder(size) for size in ENCODERS}
 
 
 def program(folder: Path, code: str, *words: str) -> Callable[[], object]:
