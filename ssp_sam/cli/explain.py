@@ -7,7 +7,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .files import InputError, check_expressions, find_images, one_line, plan_results, unknown_words_note, write_image
+from .files import (
+    InputError,
+    check_expressions,
+    find_images,
+    one_line,
+    plan_results,
+    read_source,
+    unknown_words_note,
+    write_image,
+)
 from .model import add_model_options, load_pipeline
 
 if TYPE_CHECKING:
@@ -22,7 +31,7 @@ def add_parser(commands):
         "weight of each word, and prints predictions and weights.",
         example='ssp-sam explain photo.png "the red car"',
     )
-    parser.add_argument("image", metavar="IMAGE", help="an image file or URL")
+    parser.add_argument("image", metavar="IMAGE", help="an image file or URL, - for standard input")
     parser.add_argument("expressions", nargs="+", metavar="EXPRESSION", help="what to find in it")
     add_model_options(parser)
     parser.add_argument("--output", metavar="FILE", default="explain.png", help="drawing to write (explain.png)")
@@ -33,20 +42,16 @@ def run(options: argparse.Namespace) -> int:
     """Explains the predictions for one image; returns 0."""
     from ..explain import draw_explanation, explain
     from ..familiarity import hint_for
-    from ..processing.image_inputs import read_rgb
 
     if os.path.isdir(options.image):
         raise InputError(f"expected one image, got the folder {options.image!r}")
     check_expressions(options.expressions)
-    source = find_images([options.image])[0]
+    source = find_images([options.image], standard_input=True)[0]
     output = options.output
     if os.path.isdir(output):
         output = os.path.join(output, f"{Path(source.split('?')[0]).stem or 'image'}_explain.png")
     plan_results([source], options.expressions, several=False, output=output, masks_dir=None)
-    try:
-        image, _ = read_rgb(source)
-    except (ValueError, OSError) as error:
-        raise InputError(one_line(error)) from error
+    image = read_source(source)
     segmenter = load_pipeline(options)
     try:
         explanations = explain(segmenter, image, options.expressions)

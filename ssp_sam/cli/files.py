@@ -2,8 +2,12 @@
 """Which files the command `ssp-sam` reads and writes."""
 
 import argparse
+import contextlib
+import itertools
 import os
 import re
+import sys
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,9 +36,12 @@ class ResultFiles:
     masks: list[str] = field(default_factory=list)
 
 
-def find_images(names: list[str], hint: str = "") -> list[str]:
+def find_images(names: list[str], hint: str = "", standard_input: bool = False) -> list[str]:
     """
     Returns files and URLs as they are, and for each folder the images in it by name; nothing twice.
+
+    Args:
+        standard_input: whether `-` stands for what is read from there.
 
     Raises:
         InputError: for a name that is none of these, followed by `hint`, and for a folder without images.
@@ -48,7 +55,7 @@ def find_images(names: list[str], hint: str = "") -> list[str]:
             if not inside:
                 raise InputError(f"no images in the folder {name!r}")
             sources += inside
-        elif os.path.isfile(name) or name.startswith(("http://", "https://")):
+        elif os.path.isfile(name) or name.startswith(("http://", "https://")) or (standard_input and name == "-"):
             sources.append(name)
         else:
             raise InputError(f"no image file or folder at {name!r}{hint}")
@@ -131,6 +138,58 @@ def write_image(image: "Image.Image", path: str) -> None:
         raise InputError(f"cannot write {path!r}: {one_line(error)}") from error
 
 
+def read_source(source: str) -> "Image.Image":
+    """Returns the image of one of the sources that `find_images` returns, upright and in RGB."""
+    from ..processing.image_inputs import read_rgb
+
+    try:
+        return read_rgb(sys.stdin.buffer if source == "-" else source)[0]
+    except (ValueError, OSError) as error:
+        raise InputError(one_line(error)) from error
+
+
+def read_expressions(path: str) -> list[str]:
+    """
+    Returns the expressions in a text file, one in each line that is not empty.
+
+    Raises:
+        InputError: If it cannot be read, is no text in UTF-8, or holds none.
+    """
+    try:
+        lines = Path(path).read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--expressions {path!r} cannot be read: {one_line(error)}") from error
+    expressions = [line.strip() for line in lines if line.strip()]
+    if not expressions:
+        raise InputError(f"--expressions {path!r} holds no expression; write one in each line")
+    return expressions
+
+
+@contextlib.contextmanager
+def shown_while(text: str, quiet: bool = False, after: float = 1.0):
+    """Shows what is under way, from `after` seconds on and until it is done, where standard error is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    done, line = threading.Event(), threading.Thread(target=lambda: _turn(text, done, after), daemon=True)
+    line.start()
+    try:
+        yield
+    finally:
+        done.set()
+        line.join()
+
+
+def _turn(text: str, done: threading.Event, after: float):
+    if done.wait(after):
+        return
+    for sign in itertools.cycle("|/-\\"):
+        print(f"\r{sign} {text}", end="", file=sys.stderr, flush=True)
+        if done.wait(0.1):
+            break
+    print(f"\r{' ' * (len(text) + 2)}\r", end="", file=sys.stderr, flush=True)
+
+
 def unknown_words_note(result: dict) -> str:
     """The words of a result's expression that the model does not know, as the end of a line; nothing without any."""
     return f"; unknown words: {', '.join(result['unknown_words'])}" if result["unknown_words"] else ""
@@ -160,7 +219,7 @@ def _unique_names(sources: list[str]) -> dict[str, str]:
     """A file name without suffix for the results of each image, distinct where images share theirs."""
     names: dict[str, str] = {}
     for source in sources:
-        stem = re.sub(r"[^\w.-]+", "-", Path(source.split("?")[0]).stem) or "image"
+        stem = "image" if source == "-" else re.sub(r"[^\w.-]+", "-", Path(source.split("?")[0]).stem) or "image"
         name, number = stem, 2
         while name in names.values():
             name, number = f"{stem}_{number}", number + 1

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from .. import __version__
-from .files import InputError, one_line
+from .files import InputError, one_line, shown_while
 
 # Subcommands by group, with what each does. The module of `export-onnx` is `export_onnx`; it adds its parser by
 # `add_parser(commands)` and runs by `run(options)`, which returns the exit code. To make the parser it imports the
@@ -98,7 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
-        _register()
+        with shown_while("loading libraries", getattr(options, "quiet", False)):
+            _register()
         return options.run(options)
     except InputError as error:
         print(f"ssp-sam: {error}", file=sys.stderr)

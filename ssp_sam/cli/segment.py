@@ -14,6 +14,9 @@ from .files import (
     find_images,
     one_line,
     plan_results,
+    read_expressions,
+    read_source,
+    shown_while,
     unknown_words_note,
     write_image,
 )
@@ -33,11 +36,12 @@ def add_parser(commands):
         "segment",
         usage=USAGE,
         description="Segments what each expression refers to, draws the masks over the image and prints scores and "
-        "boxes. IMAGE is a file, a URL, or a folder, which stands for all images in it.",
+        "boxes. IMAGE is a file, a URL, - for standard input, or a folder, which stands for all images in it.",
         example='ssp-sam segment photo.png "the red car" "the dog on the left"',
     )
-    segment.add_argument("words", nargs="+", metavar="IMAGE EXPRESSION", help="an image and what to find in it")
+    segment.add_argument("words", nargs="*", metavar="IMAGE EXPRESSION", help="an image and what to find in it")
     segment.add_argument("--images", nargs="+", metavar="IMAGE", help="several images; then all words are expressions")
+    segment.add_argument("--expressions", metavar="FILE", help="a text file with further expressions, one in each line")
     add_model_options(segment)
     segment.add_argument(
         "--output",
@@ -47,6 +51,7 @@ def add_parser(commands):
     )
     segment.add_argument("--masks-dir", metavar="DIR", help="write each mask as black and white PNG into this folder")
     segment.add_argument("--json", action="store_true", help="print one JSON object per image, one per line")
+    segment.add_argument("--quiet", action="store_true", help="print nothing but errors, and what --json asks for")
     segment.add_argument(
         "--point",
         action="append",
@@ -89,26 +94,30 @@ def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     # 1. What is asked for, checked before the model is loaded.
-    words = list(options.words)
+    words = [*options.words, *(read_expressions(options.expressions) if options.expressions else [])]
+    if not (words or options.images):
+        raise InputError("expected an image and at least one expression; see ssp-sam segment --help")
     several = options.images is not None or os.path.isdir(words[0])
     named = options.images if options.images is not None else [words.pop(0)]
     if not words:
-        raise InputError(f"expected an image and at least one expression, got {options.words[0]!r} alone")
+        raise InputError(f"expected an image and at least one expression, got {named[0]!r} alone")
     check_expressions(words)
     if several and (options.point or options.box):
         raise InputError("--point and --box are pixels of one image: give one image file instead of several")
     if options.box and len(options.box) not in (1, len(words)):
         raise InputError(f"expected one --box, or one for each of {len(words)} expressions, got {len(options.box)}")
-    sources = find_images(named, hint="; expressions go before --images" if options.images is not None else "")
+    hint = "; expressions go before --images" if options.images is not None else ""
+    sources = find_images(named, hint, standard_input=True)
     output = options.output
     if output is None and not options.json and options.masks_dir is None:
         output = "overlays" if several else "overlay.png"
     files = plan_results(sources, words, several=several, output=output, masks_dir=options.masks_dir)
-    segmenter = load_pipeline(options)
+    with shown_while("loading the model", options.quiet):
+        segmenter = load_pipeline(options)
 
     # 2. Image by image; in a series, one that cannot be read does not stop the others.
     failures = 0
-    for source in tqdm(sources, unit="image", disable=not several, file=sys.stderr):
+    for source in tqdm(sources, unit="image", disable=not several or options.quiet, file=sys.stderr):
         try:
             record, text = _segment_one(segmenter, source, words, files[source], options)
         except InputError as error:
@@ -119,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
             tqdm.write(f"ssp-sam: {error}", file=sys.stderr)
         if options.json:
             tqdm.write(json.dumps(record, ensure_ascii=False), file=sys.stdout)
-        elif text:
+        elif text and not options.quiet:
             tqdm.write(text, file=sys.stdout)
     if failures:
         print(f"ssp-sam: {failures} of {len(sources)} images could not be segmented", file=sys.stderr)
@@ -134,14 +143,10 @@ def _segment_one(
     from tqdm import tqdm
 
     from ..familiarity import hint_for
-    from ..processing.image_inputs import read_rgb
     from ..processing.visualization.overlay import draw_overlay
     from ..training.data.masks import encode, uncompressed
 
-    try:
-        image, _ = read_rgb(source)
-    except (ValueError, OSError) as error:
-        raise InputError(one_line(error)) from error
+    image = read_source(source)
     try:
         results = segmenter(image, expressions, **_spatial(options, image))
     except (ValueError, TypeError) as error:
@@ -161,7 +166,8 @@ def _segment_one(
     ]
     if (hint := hint_for(segmenter, image, results)) is not None:
         record["hint"] = hint
-        tqdm.write(f"ssp-sam: {hint}", file=sys.stderr)
+        if not options.quiet:
+            tqdm.write(f"ssp-sam: {hint}", file=sys.stderr)
     lines = [f"{source} ({image.width} x {image.height})"]
     lines += [f"  {number}. {result['label']}: {_found(result)}" for number, result in enumerate(results, start=1)]
     lines += [f"  mask {path}" for path in files.masks]

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 from transformers import BertConfig, pipeline
 
 import ssp_sam
+from ssp_sam.cli.files import shown_while
 from ssp_sam.cli.main import main
 from tests.helpers.models import make_image
 
@@ -116,6 +118,54 @@ def test_each_expression_may_have_a_box_of_its_own(run):
     ]
 
 
+def test_an_image_comes_through_standard_input(run, monkeypatch):
+    _, expected, _ = run("photo.png", "a dog", "--json")
+    with open("photo.png", "rb") as stream:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))
+        code, out, err = run("-", "a dog", "--json", "--masks-dir", "masks")
+        assert (code, err) == (0, "") and Path("masks/image_1_a-dog.png").is_file()
+        assert json.loads(out)["results"][0]["score"] == json.loads(expected)["results"][0]["score"]
+
+
+def test_expressions_of_a_file_follow_those_of_the_command(run):
+    Path("wanted.txt").write_bytes("\ufeffthe red car\r\n\r\n  größte Tasse \n".encode())
+    record = json.loads(run("photo.png", "a dog", "--expressions", "wanted.txt", "--json")[1])
+    assert [item["expression"] for item in record["results"]] == ["a dog", "the red car", "größte Tasse"]
+    assert run("--images", "photo.png", "--expressions", "wanted.txt")[0] == 0
+
+
+def test_a_quiet_command_prints_only_what_is_asked_for(run):
+    assert run("photo.png", "a dog", "--quiet") == (0, "", "") and Path("overlay.png").is_file()
+    assert run("photo.png", "a dog", "--quiet", "--json")[1].count("\n") == 1
+    assert run("nothere.png", "a dog", "--quiet")[2].count("\n") == 1
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("terminal", "quiet", "shown"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_a_terminal_shows_what_is_waited_for(monkeypatch, terminal, quiet, shown):
+    monkeypatch.setattr(sys, "stderr", stream := Terminal() if terminal else io.StringIO())
+    with shown_while("loading", quiet, after=0.0):
+        for _ in range(1000):
+            if "/ loading" in stream.getvalue() or not shown:
+                break
+            time.sleep(0.01)
+    assert ("| loading" in stream.getvalue()) is shown
+    assert stream.getvalue().endswith("\r" if shown else "")
+
+
+def test_what_takes_no_time_is_not_shown(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", stream := Terminal())
+    with shown_while("loading", after=60.0):
+        pass
+    assert stream.getvalue() == ""
+
+
 def test_unknown_words_are_told(run):
     _, out, _ = run("photo.png", "the zyzzyva", "the red car", "--output", "o.png")
     first, second = out.splitlines()[1:3]
@@ -162,6 +212,10 @@ def test_a_broken_image_does_not_stop_the_others(run, tmp_path):
     "words, message",
     [
         (["photo.png"], "expected an image and at least one expression, got 'photo.png' alone"),
+        ([], "expected an image and at least one expression; see ssp-sam segment --help"),
+        (["photo.png", "--expressions", "nothere.txt"], "--expressions 'nothere.txt' cannot be read"),
+        (["photo.png", "--expressions", "photo.png"], "--expressions 'photo.png' cannot be read"),
+        (["photo.png", "--expressions", os.devnull], "holds no expression; write one in each line"),
         (["nowhere.png", "a dog"], "no image file or folder at 'nowhere.png'"),
         (["photo.png", "a dog", "  "], "expression 2 is empty, got '  '"),
         (["photo.png", "the \udcff dog"], r"expression 1 is no valid Unicode: character 4 is '\udcff'"),
