@@ -9,8 +9,8 @@ import pyarrow.parquet as parquet
 from ..data.prepared import shards_by_split, split_role
 from .readers.images import shared_image_name
 from .readers.phrasecut import read_image_data
-from .readers.records import PreparationError
-from .readers.refer import SPLIT_BY, find_refs, load_refs
+from .readers.records import SPLIT_BY, PreparationError
+from .readers.refer import find_refs, load_refs
 
 
 def read_visual_genome_to_coco(path: Path | None) -> dict[str, str]:

@@ -17,8 +17,8 @@ from .readers.hub_mirrors import read_hub_mirror
 from .readers.images import ImageFolder
 from .readers.original import fetch_annotations, find_annotations, read_merge, read_original
 from .readers.phrasecut import find_image_data, read_phrasecut
-from .readers.records import PreparationError, RawBenchmark
-from .readers.refer import SPLIT_BY, read_refer
+from .readers.records import SPLIT_BY, PreparationError, RawBenchmark
+from .readers.refer import read_refer
 from .report import deviations, empty_targets, make_report, write_card, write_report
 from .rows import RowMaker
 from .settings import WITHOUT_EFFECT, PreparationSettings

@@ -4,8 +4,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from .readers.records import PreparationError
-from .readers.refer import SPLIT_BY
+from .readers.records import SPLIT_BY, PreparationError
 
 FORMATS = ("metadata", "coco", "labelme", "yolo", "cvat", "masks", "table")  # of custom datasets
 BENCHMARKS = (*SPLIT_BY, "phrasecut", "merge", "original", "hub", "custom", *FORMATS)

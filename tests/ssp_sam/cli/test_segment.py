@@ -243,7 +243,6 @@ def test_a_broken_image_does_not_stop_the_others(run, tmp_path):
         (["photo.png", "a dog", "--device", "toaster"], "cannot use the device 'toaster'"),
         (["photo.png", "a dog", "--dtype", "int8"], "invalid choice: 'int8'"),
         (["text.png", "a dog"], "could not read an image from 'text.png'"),
-        ([], "the following arguments are required"),
     ],
 )
 def test_bad_input_exits_with_2_and_one_line(run, tmp_path, words, message):

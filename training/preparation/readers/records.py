@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ....processing.expressions import check_expression, is_blank
+# The benchmarks in refer's format, and who divided each into splits.
+SPLIT_BY = {
+    "refcoco": ("unc", "google"),
+    "refcoco+": ("unc",),
+    "refcocog": ("umd", "google"),
+    "refclef": ("berkeley", "unc"),
+    "grefcoco": ("unc",),
+}
 
 
 class PreparationError(ValueError):
@@ -293,6 +300,8 @@ def sentences_of(values: Any) -> list[str]:
 
 def with_words(sentences: list[str]) -> list[str]:
     """Returns the sentences that are not blank; raises `BadRecord` where all are, or one is no valid text."""
+    from ....processing.expressions import check_expression, is_blank
+
     try:
         said = [check_expression(text, "a sentence") for text in sentences if not is_blank(text)]
     except ValueError as error:

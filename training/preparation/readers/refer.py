@@ -34,13 +34,6 @@ from .records import (
     take_identifier,
 )
 
-SPLIT_BY = {
-    "refcoco": ("unc", "google"),
-    "refcoco+": ("unc",),
-    "refcocog": ("umd", "google"),
-    "refclef": ("berkeley", "unc"),
-    "grefcoco": ("unc",),
-}
 NO_TARGET = "-1"  # the annotation id of gRefCOCO for "nothing"
 ANNOTATION_LICENCE = "unknown"
 
