@@ -103,6 +103,8 @@ class ForegroundHeads(nn.Module):
         self.grid_size, self.foreground_weight = model.config.grid_size, foreground_weight
         hidden_size = model.config.prompt_hidden_size
         self.scorers = nn.ModuleList(nn.Linear(hidden_size, 1) for _ in range(1 + len(generator.layers)))
+        for parameter in self.scorers.parameters():  # at first they learn, and disturb no trained model
+            nn.init.zeros_(parameter)
         # Patches are normalised over the tokens, so their products with a unit sentence are small.
         self.similarity_scale = nn.Parameter(torch.tensor(3.4))  # a logarithm
         self.similarity_bias = nn.Parameter(torch.tensor(-2.0))

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from ssp_sam.training.auxiliary_heads import ContrastHead
+from ssp_sam.training.auxiliary_heads import ContrastHead, ForegroundHeads
+from tests.helpers.models import tiny_inputs, tiny_labels, tiny_model
 
 
 def contrast(sentences, patches, masks, words, images=None) -> torch.Tensor:
@@ -61,3 +62,15 @@ def test_the_contrast_moves_sentences():
     contrast(sentences, PATCHES, [FIRST, SECOND], [[1], [2]]).backward()
     towards_its_own = sentences.grad[0, 0] - sentences.grad[0, 1]
     assert towards_its_own < 0
+
+
+def test_new_readers_of_the_foreground_learn_before_they_move_the_model():
+    model = tiny_model("single tower")
+    heads = ForegroundHeads(model)
+    inputs = tiny_inputs("single tower")
+    features = model.get_image_features(inputs.pop("pixel_values"))
+    model(image_features=features, predict_masks=False, **inputs)
+    foreground, _ = heads(features.patch_features, tiny_labels()["mask_labels"])
+    foreground.backward()
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in model.parameters())
+    assert all(scorer.weight.grad.any() for scorer in heads.scorers)
