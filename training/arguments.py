@@ -42,6 +42,9 @@ class ModelArguments:
     new_words: Literal["add", "spell"] = field(
         default="spell", metadata={"help": "Give words that the text tower can only spell embeddings, or spell them."}
     )
+    no_target_threshold: float | None = field(
+        default=None, metadata={"help": "Probability above which nothing is meant; the start's when not given."}
+    )
     attn_implementation: str | None = field(
         default=None,
         metadata={"help": "'sdpa' or 'eager'; on CPUs with bf16 units 'eager' is much the faster under bf16."},
@@ -50,6 +53,8 @@ class ModelArguments:
     def __post_init__(self):
         for name in ("model_config", "init_from_towers"):
             vars(self)[name] = _read_mapping(name, getattr(self, name))
+        if self.no_target_threshold is not None and not 0 < self.no_target_threshold < 1:
+            raise ValueError(f"no_target_threshold must lie in (0, 1), got {self.no_target_threshold}")
         if self.preset is not None and self.preset not in PRESETS:
             raise ValueError(f"preset must be one of {list(PRESETS)}, got {self.preset!r}")
         towers: Any = self.init_from_towers
@@ -73,9 +78,7 @@ class DataArguments:
 
     _argument_group_name = "the data"
     # Prepared benchmarks and custom datasets.
-    dataset: str | None = field(
-        default=None, metadata={"help": "Prepared benchmark: a folder that ssp-sam prepare made."}
-    )
+    dataset: str | None = field(default=None, metadata={"help": "Prepared benchmark, as ssp-sam prepare writes it."})
     train_split: str | None = field(default=None, metadata={"help": "Split to train on; train or training by default."})
     eval_dataset: str | None = field(
         default=None, metadata={"help": "Prepared benchmark to validate on; the training one when not given."}
@@ -101,6 +104,9 @@ class DataArguments:
             "help": "References of an image follow each other; those of one batch share its encoding, unless "
             "random_semantic_offset moves them."
         },
+    )
+    absent_fraction: float = field(
+        default=0.0, metadata={"help": "Fraction of training items that ask for what the data calls absent elsewhere."}
     )
     random_semantic_offset: bool = field(
         default=True, metadata={"help": "Lay the image at a random position on the semantic canvas in training."}
@@ -143,7 +149,7 @@ class DataArguments:
         for name in (*counts, "rehearsal_images"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("prompt_probability", "flip_probability"):
+        for name in ("prompt_probability", "flip_probability", "absent_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if not 0 <= self.photometric_strength < 1:
@@ -182,14 +188,10 @@ class OptimizationArguments:
         default="referring",
         metadata={"help": "'towers' trains SAM on clicks, boxes and dense classes; 'referring' the whole model."},
     )
-    box_only: bool = field(
-        default=False, metadata={"help": "Train boxes without masks, as the paper's first stage does."}
-    )
+    box_only: bool = field(default=False, metadata={"help": "Train boxes without masks, as the paper's first stage."})
     # Length and learning rate.
     max_steps: int = field(default=10000, metadata={"help": "Optimiser steps after which the run ends."})
-    num_epochs: float | None = field(
-        default=None, metadata={"help": "Passes over the training data, in place of max_steps."}
-    )
+    num_epochs: float | None = field(default=None, metadata={"help": "Passes over the data, in place of max_steps."})
     min_steps: int = field(default=0, metadata={"help": "Steps to which num_epochs is extended where data is small."})
     max_minutes: float | None = field(
         default=None, metadata={"help": "Wall-clock budget; the schedule ends at whichever comes first."}
@@ -216,9 +218,7 @@ class OptimizationArguments:
         default="adamw",
         metadata={"help": "'muon' moves the matrices of transformer layers by Muon and the rest by AdamW."},
     )
-    weight_decay: float = field(
-        default=0.05, metadata={"help": "Decay of matrices; norms, biases, embeddings have none."}
-    )
+    weight_decay: float = field(default=0.05, metadata={"help": "Decay of matrices; norms, biases, embeddings: none."})
     adam_beta1: float = 0.9
     adam_beta2: float = 0.98
     max_grad_norm: float = field(default=1.0, metadata={"help": "Gradient clipping norm."})

@@ -190,7 +190,8 @@ def _open_one(settings: Settings, model, processor, accelerator) -> RunData:
     if optimization.objective != "referring":
         raise ValueError(f"a prepared benchmark needs the objective 'referring', got {optimization.objective!r}")
     train_rows, eval_rows = open_references(settings, accelerator)
-    train_set = ReferDataset(train_rows, seed=optimization.seed, random_offset=data.random_semantic_offset)
+    offset, absent = data.random_semantic_offset, data.absent_fraction
+    train_set = ReferDataset(train_rows, seed=optimization.seed, random_offset=offset, absent_fraction=absent)
     options = {"box_only": optimization.box_only, "feature_cache": open_features(data, model, processor)}
     return RunData(
         train_set=train_set,

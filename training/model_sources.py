@@ -32,12 +32,16 @@ def build_model(arguments: ModelArguments, checkpoint: Path | None = None) -> tu
         checkpoint: Checkpoint of this run that goes before everything else, if any.
     """
     if checkpoint is not None:
-        return _load(str(checkpoint / "model"), arguments)
-    if arguments.init_from is not None:
-        return _load(find_model(arguments.init_from), arguments)
-    if arguments.init_from_towers is not None:
-        return _build_around_towers(arguments)
-    return _build_new(arguments)
+        model, processor = _load(str(checkpoint / "model"), arguments)
+    elif arguments.init_from is not None:
+        model, processor = _load(find_model(arguments.init_from), arguments)
+    elif arguments.init_from_towers is not None:
+        model, processor = _build_around_towers(arguments)
+    else:
+        model, processor = _build_new(arguments)
+    if arguments.no_target_threshold is not None:
+        processor.no_target_threshold = arguments.no_target_threshold
+    return model, processor
 
 
 def find_model(init_from: str) -> str:

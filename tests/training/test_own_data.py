@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssp_sam.training.arguments import ModelArguments
+from ssp_sam.training.model_sources import build_model
 from ssp_sam.training.train import run
 from tests.helpers.readme_examples import ROOT, TEXT, checkout_for_reading, run_here, run_in_shell
 
@@ -19,6 +21,12 @@ def test_a_folder_without_metadata_is_named(tmp_path, capsys):
     words += ["--init_from", str(ROOT / "ssp_sam/checkpoints/ssp-sam-scenes"), "--output_dir", str(tmp_path / "run")]
     assert run(words) == 2
     assert "there are no annotations in" in capsys.readouterr().err
+
+
+def test_the_threshold_of_no_target_is_that_of_the_run():
+    given = build_model(ModelArguments(init_from="embedded", no_target_threshold=0.37))[1].no_target_threshold
+    kept = build_model(ModelArguments(init_from="embedded"))[1].no_target_threshold
+    assert kept != 0.37 == given
 
 
 @pytest.mark.parametrize("in_shell", [False, pytest.param(True, marks=pytest.mark.long)])

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from ...processing.canvas_geometry import fit_semantic, shifted_offset
 from ..feature_cache.cache import FeatureCache
 from ..feature_cache.image_keys import image_key
+from .absent import absent_expressions
 from .prepared import decode_masks, read_image
 
 TARGET_KINDS = ("none", "one", "many")
@@ -32,15 +33,25 @@ class ReferDataset(Dataset):
         seed: Seed of the draws.
         every_expression: Whether each sentence is an item of its own, as in evaluation, instead of each reference.
         random_offset: Whether items carry a random offset on the semantic canvas.
+        absent_fraction: Fraction of the items that ask for what `absent_expressions` says of their image instead.
 
     Raises:
         ValueError: When an item is asked for: its image is missing or damaged, or its mask is; names it.
     """
 
-    def __init__(self, rows, *, seed: int = 0, every_expression: bool = False, random_offset: bool = False):
+    def __init__(
+        self,
+        rows,
+        *,
+        seed: int = 0,
+        every_expression: bool = False,
+        random_offset: bool = False,
+        absent_fraction: float = 0.0,
+    ):
         # Images are decoded here, where a damaged one becomes one sentence.
         self.rows = rows.cast_column("image", Image(decode=False))
-        self.seed, self.random_offset = seed, random_offset
+        self.seed, self.random_offset, self.absent_fraction = seed, random_offset, absent_fraction
+        self._absent = absent_expressions(rows) if absent_fraction and not every_expression else []
         self._sentences: list[tuple[int, int]] | None = None
         if every_expression:
             counts = [len(sentences) for sentences in rows["expressions"]]
@@ -69,6 +80,9 @@ class ReferDataset(Dataset):
         else:
             position, number = self._sentences[index]
             row = self.rows[position]
+        if self._absent and self._absent[index] and rng.random() < self.absent_fraction:
+            row = row | {"expressions": self._absent[index], "no_target": True}
+            number = int(rng.integers(len(row["expressions"])))
         has_mask = not row["no_target"] and len(row["masks"]) > 0
         return {
             "key": key,
