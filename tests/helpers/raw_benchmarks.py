@@ -1,11 +1,14 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Tiny benchmarks in the raw formats, byte for byte laid out as their authors publish them."""
 
+import io
 import json
 import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet as parquet
 from PIL import Image
 
 from ssp_sam.training.preparation.readers.images import ImageFolder
@@ -150,6 +153,55 @@ def write_phrasecut(root: Path, **splits: list[dict]) -> Path:
     (root / "image_data_split3000.json").write_text(json.dumps(images))
     write_image(root / "VG_100K_2" / "2347567.jpg", (40, 30))
     return root
+
+
+def stored_image(image_id=581857) -> dict:
+    stream = io.BytesIO()
+    Image.new("RGB", IMAGES[image_id], (1, 2, 3)).save(stream, format="JPEG")
+    return {"bytes": stream.getvalue(), "path": None}
+
+
+def write_parquet(folder, name, rows):
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "data" / name)
+    return folder
+
+
+def jxu124_row(**changes) -> dict:
+    annotation, image = instances()["annotations"][0], instances()["images"][0]
+    return {
+        "sent_ids": [0, 1],
+        "file_name": "COCO_train2014_000000581857_16.jpg",
+        "ann_id": 1719310,
+        "ref_id": 0,
+        "image_id": 581857,
+        "split": "train",
+        "sentences": [{"raw": "THE Lady", "sent": "the lady", "sent_id": 0, "tokens": ["the", "lady"]}],
+        "category_id": 1,
+        "raw_anns": json.dumps(annotation),
+        "raw_image_info": json.dumps(image),
+        "raw_sentences": "[]",
+        "image_path": f"coco/train2014/{coco_name(581857)}",
+        "bbox": [2.0, 3.0, 12.0, 13.0],
+        "captions": ["the lady"],
+        "global_image_id": "coco.581857",
+        "anns_id": "refcoco.1719310",
+        **changes,
+    }
+
+
+def lmms_row(**changes) -> dict:
+    return {
+        "question_id": "469306",
+        "image": stored_image(),
+        "question": "Please carefully observe the area circled in the image.",
+        "answer": ["the lady", "left woman"],
+        "segmentation": [float(value) for value in LEFT_SQUARE],
+        "bbox": [2.0, 3.0, 10.0, 10.0],
+        "iscrowd": 0,
+        "file_name": "COCO_train2014_000000581857_16.jpg",
+        **changes,
+    }
 
 
 def write_array(path: Path, mask: np.ndarray) -> Path:

@@ -17,6 +17,7 @@ from .records import (
     shortened,
     shown,
     size_of,
+    take,
 )
 
 MEMBERS = ("images", "annotations", "categories", "licenses")
@@ -151,7 +152,8 @@ class CocoInstances:
         else:
             raise BadRecord(f"it has no id; there are {', '.join(map(str, record)) or 'no fields'}")
         if kind == "categories":
-            self.categories.setdefault(number, set()).add(str(record.get("name", "")))
+            name = take({"name": "", **record}, "name", (str, int), "text")
+            self.categories.setdefault(number, set()).add(str(name))
             self.parents |= {str(record.get("supercategory"))} - {str(record.get("name"))}
         elif kind == "licenses":
             self.licences[number] = str(record.get("name") or record.get("url") or "unknown")

@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ....processing.image_files import exif_orientation, load
@@ -23,22 +23,24 @@ _ROLES = ("images", "labels", "masks", "mask", "JPEGImages", "SegmentationClass"
 _DRIVE = re.compile(r"[A-Za-z]:(?=[\\/])")
 
 
-def coco_paths(image_id: str, file_name: str | None = None) -> tuple[str, ...]:
+def coco_paths(image_id: str, file_name: Any = None) -> tuple[str, ...]:
     """Where an image of COCO may lie: by the names of 2014, then by those of 2017."""
-    names = [file_name] if file_name else []
+    names = [file_name] if isinstance(file_name, str) and file_name else []
     folders = ["", "train2014/", "images/train2014/", "coco/train2014/", "images/"]
     years: tuple[str, ...] = ()
     if image_id.isascii() and image_id.isdecimal():
         number = f"{int(image_id):012d}.jpg"
         names.append(f"COCO_train2014_{number}")
         years = tuple(f"{folder}{number}" for folder in ("", "train2017/", "val2017/", "images/train2017/"))
+    elif not names:
+        names.append(f"{image_id}.jpg")
     return tuple(dict.fromkeys(folder + name for name in names for folder in folders)) + years
 
 
-def saiapr_paths(image_id: str, file_name: str | None = None) -> tuple[str, ...]:
+def saiapr_paths(image_id: str, file_name: Any = None) -> tuple[str, ...]:
     """Where an image of SAIAPR TC-12, the images of ReferIt, may lie."""
     paths = []
-    if file_name:
+    if isinstance(file_name, str) and file_name:
         paths = [file_name, f"saiapr_tc-12/{file_name}", f"images/saiapr_tc-12/{file_name}"]
     if image_id.isascii() and image_id.isdecimal():
         path = f"{int(image_id) // 1000:02d}/images/{image_id}.jpg"

@@ -254,6 +254,8 @@ def _from_coco(instances: CocoInstances, entry: dict, reference: RawReference, b
     """COCO's annotations with that box, or as many as there are categories with that hull."""
     reference.size_hw = instances.size_hw(reference.image_id)
     count = len(as_list(entry.get("cat_id"))) if reference.source.endswith("grefcoco") else 1
+    if not count:
+        raise BadRecord("it has no category, so that the number of objects is unknown")
     annotations = [item for item in instances.objects_of(reference.image_id) if not item.is_crowd or count == 1]
     found = list(itertools.islice(_with_hull(annotations, count, box), 2))  # a second one says that it is unclear
     if len(found) != 1:

@@ -22,6 +22,7 @@ from .records import (
     RawBenchmark,
     RawObject,
     RawReference,
+    as_list,
     box_from_xywh,
     identifier,
     read_each,
@@ -94,7 +95,7 @@ def _reference(
     if not instances or len(instances) != len(boxes):
         raise BadRecord(f"expected one box per instance, got {len(instances)} instances and {len(boxes)} boxes")
     task_id = take_identifier(task, "task_id")
-    ids = [identifier(value) for value in task.get("ann_ids") or []]
+    ids = [identifier(value) for value in as_list(task.get("ann_ids") or [])]
     if len(ids) != len(instances):  # these are Visual Genome's objects, not always the instances drawn
         ids = [f"{task_id}:{number}" for number in range(len(instances))]
     structure = task.get("phrase_structure")
@@ -109,7 +110,7 @@ def _reference(
         category=str(structure.get("name") or "") if isinstance(structure, dict) else "",
         expressions=[take(task, "phrase", str, "text")],
         objects=[
-            RawObject(ann_id=ann_id, segmentation=[_flat(polygon) for polygon in polygons], box_xyxy=box_from_xywh(box))
+            RawObject(ann_id=ann_id, segmentation=_flat(polygons), box_xyxy=box_from_xywh(box))
             for ann_id, polygons, box in zip(ids, instances, boxes)
         ],
         source="phrasecut",
@@ -117,7 +118,9 @@ def _reference(
     )
 
 
-def _flat(polygon: Any) -> list[float]:
-    if not isinstance(polygon, list) or not all(isinstance(point, list) and len(point) == 2 for point in polygon):
-        raise BadRecord(f"a polygon must be a list of [x, y], got {shortened(polygon)}")
-    return [value for point in polygon for value in point]
+def _flat(polygons: Any) -> list[list[float]]:
+    """Polygons as flat lists of numbers."""
+    for polygon in polygons if isinstance(polygons, list) else [polygons]:
+        if not isinstance(polygon, list) or not all(isinstance(point, list) and len(point) == 2 for point in polygon):
+            raise BadRecord(f"a polygon must be a list of [x, y], got {shortened(polygon)}")
+    return [[value for point in polygon for value in point] for polygon in polygons]

@@ -151,7 +151,13 @@ def reading(path: str | Path) -> Iterator[None]:
     except PreparationError:
         raise
     except Exception as error:  # a file may be damaged in more ways than are known
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else _described(error)
+        reason = _described(error)
+        if isinstance(error, BadRecord):
+            reason = error.reason
+        elif isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
+        elif isinstance(error, AttributeError | LookupError | TypeError):
+            reason = "its parts do not fit together"
         raise PreparationError(f"cannot read {str(path)!r} ({reason}); fetch the file again") from error
 
 

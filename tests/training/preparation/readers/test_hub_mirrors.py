@@ -1,63 +1,23 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Copies of the benchmarks on the Hub, from a folder with their parquet files."""
 
-import io
-import json
-
-import pyarrow
-import pyarrow.parquet as parquet
 import pytest
-from PIL import Image
 
 from ssp_sam.training.data.masks import encode
 from ssp_sam.training.data.prepared import decode_masks
 from ssp_sam.training.preparation.readers.hub_mirrors import read_hub_mirror
 from ssp_sam.training.preparation.readers.records import PreparationError
 from tests.helpers.raw_benchmarks import (
-    IMAGES,
-    LEFT_SQUARE,
     bad_records,
     coco_name,
-    instances,
+    jxu124_row,
+    lmms_row,
     rectangle,
     rows_of,
+    stored_image,
     write_coco_images,
+    write_parquet,
 )
-
-
-def stored_picture(image_id=581857) -> dict:
-    stream = io.BytesIO()
-    Image.new("RGB", IMAGES[image_id], (1, 2, 3)).save(stream, format="JPEG")
-    return {"bytes": stream.getvalue(), "path": None}
-
-
-def write_parquet(folder, name, rows):
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "data" / name)
-    return folder
-
-
-def jxu124_row(**changes) -> dict:
-    annotation, image = instances()["annotations"][0], instances()["images"][0]
-    return {
-        "sent_ids": [0, 1],
-        "file_name": "COCO_train2014_000000581857_16.jpg",
-        "ann_id": 1719310,
-        "ref_id": 0,
-        "image_id": 581857,
-        "split": "train",
-        "sentences": [{"raw": "THE Lady", "sent": "the lady", "sent_id": 0, "tokens": ["the", "lady"]}],
-        "category_id": 1,
-        "raw_anns": json.dumps(annotation),
-        "raw_image_info": json.dumps(image),
-        "raw_sentences": "[]",
-        "image_path": f"coco/train2014/{coco_name(581857)}",
-        "bbox": [2.0, 3.0, 12.0, 13.0],
-        "captions": ["the lady"],
-        "global_image_id": "coco.581857",
-        "anns_id": "refcoco.1719310",
-        **changes,
-    }
 
 
 def test_jxu124_has_no_images_and_calls_test_a_test(tmp_path):
@@ -84,24 +44,10 @@ def test_a_copy_in_the_cache_of_the_hub_is_known_by_its_id_and_refcocog_keeps_it
     assert row["split"] == "test" and row["source"] == "jxu124/refcocog"
 
 
-def lmms_row(**changes) -> dict:
-    return {
-        "question_id": "469306",
-        "image": stored_picture(),
-        "question": "Please carefully observe the area circled in the image.",
-        "answer": ["the lady", "left woman"],
-        "segmentation": [float(value) for value in LEFT_SQUARE],
-        "bbox": [2.0, 3.0, 10.0, 10.0],
-        "iscrowd": 0,
-        "file_name": "COCO_train2014_000000581857_16.jpg",
-        **changes,
-    }
-
-
 def test_lmms_lab_stores_images_flat_polygons_and_repeats_ids(tmp_path):
     folder = write_parquet(tmp_path / "RefCOCO", "val-00000-of-00001.parquet", [lmms_row(), lmms_row(answer=["again"])])
     first, second = rows_of(read_hub_mirror(str(folder)))
-    assert first["image"]["bytes"] == stored_picture()["bytes"] and first["image"]["path"] == coco_name(581857)
+    assert first["image"]["bytes"] == stored_image()["bytes"] and first["image"]["path"] == coco_name(581857)
     assert first["image_id"] == "581857" and first["size_hw"] == [30, 40] and first["split"] == "val"
     assert first["expressions"] == ["the lady", "left woman"] and first["box_xyxy"] == [2, 3, 12, 13]
     assert decode_masks(first).sum() == 100 and first["source"] == "lmms-lab/RefCOCO"
@@ -116,7 +62,7 @@ def test_moondream_has_a_row_per_image_and_run_lengths(tmp_path):
         {"id": 2, "image_id": 581857, "category": "dog", "sentences": ["dog", "the dog"], "bbox": [0.0, 0.0, 1.0, 1.0]}
         | {"mask": encode(~mask)},
     ]
-    row = {"image": stored_picture(), "image_id": 581857, "file_name": coco_name(581857), "samples": samples}
+    row = {"image": stored_image(), "image_id": 581857, "file_name": coco_name(581857), "samples": samples}
     folder = write_parquet(tmp_path / "anything", "validation-00000-of-00001.parquet", [row])
     lady, dog = rows_of(read_hub_mirror(str(folder)))
     assert (decode_masks(lady) == mask).all() and (decode_masks(dog) == ~mask).all()

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow
 import pyarrow.parquet as parquet
 
 from ....data import masks as run_lengths
@@ -30,6 +29,7 @@ from ..records import (
     box_from_xyxy,
     identifier,
     read_each,
+    reading,
     sentences_of,
     shortened,
     take,
@@ -84,14 +84,11 @@ def read_tables(source: Source) -> Iterator[RawReference | BadRecord]:
         return _reference(index, record, source, path, source.split_of(path))
 
     for path in source.files:
-        try:
-            table = parquet.ParquetFile(path)
+        with reading(path), parquet.ParquetFile(path) as table:
             columns = _columns(source, path, table.schema_arrow.names)
             batches = table.iter_batches(batch_size=32, columns=list(columns.values()), use_threads=False)
             rows = (row for batch in batches for row in batch.to_pylist())
             yield from read_each(enumerate(rows), make, source.name_of(path))
-        except (OSError, pyarrow.ArrowException) as error:
-            raise PreparationError(f"{str(path)!r} is damaged ({error}); fetch it again") from error
 
 
 def _columns(source: Source, path: Path, there: list[str]) -> dict[str, str]:
