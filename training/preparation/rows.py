@@ -206,7 +206,7 @@ def _check_range(numbers: list[Any], height: int, width: int):
     lowest, highest, beyond = min(numbers), max(numbers), max(height, width)
     if lowest < -beyond or highest > 2 * beyond:
         farthest = lowest if lowest < -beyond else highest
-        raise ValueError(f"it reaches {farthest:g}, far outside the image of {height} x {width}")
+        raise ValueError(f"it reaches {shortened(farthest)}, far outside the image of {height} x {width}")
     if lowest >= 0 and highest <= 1 < beyond and any(value % 1 for value in numbers):
         raise ValueError(
             f"its coordinates lie between {lowest:g} and {highest:g}: fractions of the image? "

@@ -142,6 +142,14 @@ class RawBenchmark:
     holds_images: bool = False
     format: str = ""
 
+    def __post_init__(self):
+        self.references = self._of_files(self.references)
+
+    def _of_files(self, references: Iterable[RawReference | BadRecord]) -> Iterator[RawReference | BadRecord]:
+        """Hands on the references; a fault that is no record's is one of the files."""
+        with reading(self.files[0]):
+            yield from references
+
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:

@@ -44,13 +44,13 @@ def _image(_: int, path: Path, source: Source) -> AnnotatedImage:
     size_hw = size_of({"height": content.get("imageHeight"), "width": content.get("imageWidth")})
     grouped: dict[Any, list[tuple[int, dict]]] = {}
     for index, shape in enumerate(take(content, "shapes", list, "a list of shapes")):
-        kind = shape.get("shape_type") if isinstance(shape, dict) else None
-        if kind in _WITHOUT_AREA:
+        fields = shape if isinstance(shape, dict) else {}
+        if str(fields.get("shape_type")) in _WITHOUT_AREA:
             source.notes["shapes_without_area"] += 1
             continue
-        group = (str(shape.get("label")), shape.get("group_id")) if isinstance(shape, dict) else ("", None)
-        if group[0] not in _NO_OBJECTS:
-            grouped.setdefault(group if group[1] is not None else index, []).append((index, shape))
+        label, group = str(fields.get("label")), fields.get("group_id")
+        if label not in _NO_OBJECTS:
+            grouped.setdefault((label, str(group)) if group is not None else index, []).append((index, shape))
     entries = [(parts[0][0], parts) for parts in grouped.values()]
     annotated = list(read_each(entries, lambda index, parts: _object(index, parts, size_hw, source), origin))
     folders = (source.folder_of(path),)
@@ -82,7 +82,7 @@ def _segmentation(shape: dict, size_hw: tuple[int, int] | None) -> Any:
         raise BadRecord(f"the field 'points' must hold points of x and y, got {shortened(given)}")
     points = numbers([number for point in given for number in point], "points")
     least = {"polygon": 3, "rotation": 3, "rectangle": 2, "circle": 2, "mask": 2}
-    if kind not in least:
+    if not isinstance(kind, str) or kind not in least:
         raise BadRecord(f"the field 'shape_type' must be one of {', '.join([*least, *_WITHOUT_AREA])}, got {kind!r}")
     if len(points) < 2 * least[kind]:
         raise BadRecord(f"the field 'points' of a {kind} needs {least[kind]} points, got {shortened(given)}")

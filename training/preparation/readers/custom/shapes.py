@@ -17,7 +17,7 @@ def numbers(values: Sequence[Any], name: str) -> list[float]:
     """Returns finite numbers; raises `BadRecord` for what is none, naming the field."""
     try:
         found = [float(value) for value in values]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadRecord(f"the field {name!r} must hold numbers, got {values!r:.80}") from error
     if not all(map(math.isfinite, found)):
         raise BadRecord(f"the field {name!r} must hold finite numbers, got {values!r:.80}")

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from ..json_files import beginning_of, open_text
-from ..records import BadRecord, PreparationError, RawObject, read_each, shortened, whole_number
+from ..records import BadRecord, PreparationError, RawObject, read_each, reading, shortened, whole_number
 from .annotated import AnnotatedImage, AnnotatedObject, Source, shown_size
 from .shapes import numbers
 
@@ -60,7 +60,8 @@ def _class_names(root: Path) -> dict[int, str]:
         named = dict(enumerate(names)) if isinstance(names, list) else names
         if not isinstance(named, dict) or not all(isinstance(name, str | int) for name in named.values()):
             raise PreparationError(f"the field 'names' of {str(path)!r} must list names, got {shortened(names)}")
-        return {whole_number(number, "names"): str(name) for number, name in named.items()}
+        with reading(path):
+            return {whole_number(number, "names"): str(name) for number, name in named.items()}
     for path in (root / name for name in NAME_FILES):
         if path.is_file():
             with open_text(path) as stream:
