@@ -17,7 +17,7 @@ from .readers.hub_mirrors import read_hub_mirror
 from .readers.images import ImageFolder
 from .readers.original import fetch_annotations, find_annotations, read_merge, read_original
 from .readers.phrasecut import find_image_data, read_phrasecut
-from .readers.records import SPLIT_BY, PreparationError, RawBenchmark
+from .readers.records import SPLIT_BY, PreparationError, RawBenchmark, reading
 from .readers.refer import read_refer
 from .report import deviations, empty_targets, make_report, write_card, write_report
 from .rows import RowMaker
@@ -70,7 +70,8 @@ def _prepare(settings: PreparationSettings, output: Path, begin: Callable, progr
         annotations = _find_annotations(settings)
         same_images = read_visual_genome_to_coco(_find_image_data(settings, annotations))
         held_out = find_held_out(annotations, map(Path, settings.held_out), same_images)
-        benchmark = _open(settings, annotations, held_out, same_images)
+        with reading(annotations):
+            benchmark = _open(settings, annotations, held_out, same_images)
         begin(benchmark.total if settings.splits is None else None)
 
         # 2. The rows.

@@ -35,6 +35,8 @@ DRAWN = set(
     imageWidth shape_type samples raw_anns raw_image_info img_folder cat_id data_source references group_id flags bytes
     path no_target coco_url category_id name label""".split()
 )
+# Fields of which sentences are made where a dataset has none.
+SAID = {"bbox", "segmentation", "points", "box", "name", "label", "category_id", "shape_type", "group_id"}
 CASES = range(400)
 MANY_CASES = 24_000
 
@@ -245,7 +247,7 @@ def check_rows(what: str, mutation: Mutation, before: Read, found: Read):
             assert row["no_target"] == known["no_target"] and row["box_xyxy"] == known["box_xyxy"], what
     lost = len(before.rows) - len(found.rows)
     in_a_record = len(mutation.path) > 2 and not (mutation.kind == "delete" and isinstance(mutation.path[-1], int))
-    if lost > 0 and in_a_record:
+    if lost > 0 and in_a_record and not mutation.touches(SAID):
         notes = (found.notes or Counter()) - (before.notes or Counter())
         assert found.bad or found.refused or notes, f"{what}: {lost} references are gone without a word"
 
