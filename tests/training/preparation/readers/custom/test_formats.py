@@ -312,7 +312,7 @@ FAULTS = [
     (
         exports.table,
         lambda root: (root / "data/train-00000-of-00001.parquet").write_bytes(b"PAR1"),
-        "train-00000-of-00001.parquet' is damaged",
+        "cannot read .*train-00000-of-00001.parquet'",
     ),
 ]
 
