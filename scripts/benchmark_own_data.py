@@ -141,21 +141,24 @@ def run_once(output: Path, case: str, seed: int, capability: str | None, options
     row = {"case": case, "capability": capability, "seed": seed, "options": options, "minutes": round(seconds / 60, 2)}
     row["notes"] = [line.removeprefix("note: ") for line in done.stdout.splitlines() if line.startswith("note: ")]
     if done.returncode:
-        return row | {"error": done.stderr.strip().splitlines()[-1]}
+        return row | {"error": done.stderr.strip().splitlines()[-1].removeprefix("train.py: error: ")}
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     return row | {"metrics": summary["metrics"], "rehearsed": summary.get("rehearsed"), "steps": summary["step"]}
 
 
 def table(rows: list[dict]) -> str:
     """Returns runs as a Markdown table, with the least and the median of several, and what the runs said."""
-    head = ["seed", *METRICS, "scenes: gIoU", "scenes: N-acc", "minutes"]
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for row in (row for row in rows if "metrics" in row):
+    ended = [row for row in rows if "metrics" in row]
+    lines = []
+    if ended:
+        head = ["seed", *METRICS, "scenes: gIoU", "scenes: N-acc", "minutes"]
+        lines += [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for row in ended:
         cells = [_number(row["metrics"].get(name)) for name in METRICS]
         lines.append(f"| {row['seed']} | {' | '.join(cells + _forgotten(row))} | {row['minutes']:.1f} |")
-    for name, reduce in (("least", min), ("median", statistics.median)):
-        values = [[row["metrics"].get(metric) for row in rows if "metrics" in row] for metric in METRICS]
-        cells = [_number(reduce(column)) if column and None not in column else "" for column in values]
+    for name, reduce in (("least", min), ("median", statistics.median)) if len(ended) > 1 else ():
+        columns = [[row["metrics"].get(metric) for row in ended] for metric in METRICS]
+        cells = ["" if None in column else _number(reduce(column)) for column in columns]
         lines.append(f"| {name} | {' | '.join(cells)} | | | |")
     lines += sorted({f"- error: {row['error']}" for row in rows if "error" in row})
     lines += sorted({f"- note: {note}" for row in rows for note in row["notes"]})
