@@ -13,6 +13,7 @@ import json
 import math
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ THRESHOLD_NAMES = ("mask_threshold", "no_target_threshold", "min_mask_pixels", "
 NAMES = ("image", *TEXT_NAMES, *SPATIAL_NAMES, *THRESHOLD_NAMES, "mask_format")
 MASK_FORMATS = ("png", "rle")
 MAX_SPATIAL_NUMBERS = 10_000
+HELD_MASK_PIXELS = 50_000_000
 
 
 class EndpointHandler:
@@ -72,24 +74,36 @@ class EndpointHandler:
         options = _read_options(given)
         image = read_image(given["image"], self.limits)
         mask_format, threshold = options.pop("mask_format"), options.pop("threshold", 0.0)
+        encode = _png if mask_format == "png" else run_lengths
         try:
-            with self._lock:
-                results = self.pipeline(image, texts, **options)
+            return [
+                {
+                    "label": result["label"],
+                    "score": float(result["score"]),
+                    "mask": encode(result["mask"]),
+                    "box": result["box"],
+                    "no_target": bool(result["no_target"]),
+                    "unknown_words": list(result["unknown_words"]),
+                }
+                for result in self._segment(image, texts, options)
+                if result["score"] >= threshold
+            ]
         except (ValueError, TypeError) as error:
             raise PayloadError(_sentence(error)) from error
-        encode = _png if mask_format == "png" else run_lengths
-        return [
-            {
-                "label": result["label"],
-                "score": float(result["score"]),
-                "mask": encode(result["mask"]),
-                "box": result["box"],
-                "no_target": bool(result["no_target"]),
-                "unknown_words": list(result.get("unknown_words", [])),  # which code of earlier versions does not tell
-            }
-            for result in results
-            if result["score"] >= threshold
-        ]
+
+    def _segment(self, image: Image.Image, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """What the pipeline returns, except that few masks of a large image are held at once."""
+        thresholds = {name: options.pop(name) for name in THRESHOLD_NAMES if name in options}
+        with self._lock:
+            inputs = self.pipeline.preprocess({"image": image, "text": texts, **options})
+            (found,) = self.pipeline.forward(inputs)["images"]
+        number = max(1, HELD_MASK_PIXELS // (image.width * image.height))
+        for part in (slice(start, start + number) for start in range(0, len(texts), number)):
+            own = {name: found[name][part] for name in ("labels", "clicked")}
+            own |= {"outputs": {name: rows[part] for name, rows in found["outputs"].items()}}
+            with self._lock:
+                results = self.pipeline.postprocess({"images": [found | own]}, **thresholds)
+            yield from results
 
 
 def _load_pipeline(path: str, trust_remote_code: bool | None):

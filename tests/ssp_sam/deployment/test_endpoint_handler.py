@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import ssp_sam
+from ssp_sam.deployment import endpoint_handler
 from ssp_sam.deployment.endpoint_handler import EndpointHandler, run_lengths
 from ssp_sam.deployment.endpoint_images import EndpointLimits, PayloadError
 from ssp_sam.deployment.standalone import write_standalone
@@ -59,6 +60,18 @@ def test_the_answer_is_the_pipelines_as_json(handler):
         for key in ("label", "score", "box", "no_target", "unknown_words"):
             assert answer[key] == result[key], key
         assert np.array_equal(decoded(answer["mask"]), np.asarray(result["mask"]) > 0)
+
+
+def test_masks_of_a_large_image_are_made_in_parts(handler, monkeypatch):
+    data = {"inputs": {"image": BASE64, "text": ["the red car", "a dog", "a cup"], "boxes": [None, [1, 2, 9, 9], None]}}
+    at_once, asked = handler(data), []
+    postprocess = handler.pipeline.postprocess
+    monkeypatch.setattr(endpoint_handler, "HELD_MASK_PIXELS", 2 * 48 * 36)
+    monkeypatch.setattr(
+        handler.pipeline, "postprocess", lambda found, **how: asked.append(found) or postprocess(found, **how)
+    )
+    assert handler(data) == at_once
+    assert [found["images"][0]["labels"] for found in asked] == [["the red car", "a dog"], ["a cup"]]
 
 
 @pytest.mark.parametrize(
