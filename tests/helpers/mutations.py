@@ -59,13 +59,13 @@ class Mutation:
 
 def mutate_file(path: Path, generator: random.Random) -> Mutation:
     """Changes a file, its values where its format is known, or its bytes."""
-    content = _load(path) if generator.random() < 0.8 else None
+    content = load_values(path) if generator.random() < 0.8 else None
     if content is None:
         path.write_bytes(data := mutated_bytes(path.read_bytes(), generator))
         return Mutation(path.name, f"bytes, {len(data)} now")
     content, kind, place = mutated_value(content, generator)
     try:
-        _save(path, content)
+        save_values(path, content)
     except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):  # columns of one type hold no such value
         return Mutation(path.name, "nothing")
     return Mutation(path.name, kind, place)
@@ -130,7 +130,7 @@ def _nodes(content: Any, path: tuple):
         yield from _nodes(content[key], (*path, key))
 
 
-def _load(path: Path) -> Any:
+def load_values(path: Path) -> Any:
     """The content of a file whose values can be changed; None of any other."""
     if path.suffix == ".json":
         return json.loads(path.read_bytes())
@@ -152,7 +152,7 @@ class _Json(dict):
     """What is stored as JSON in text."""
 
 
-def _save(path: Path, content: Any):
+def save_values(path: Path, content: Any):
     if path.suffix == ".json":
         path.write_text(json.dumps(content))
     elif path.suffix == ".jsonl":
