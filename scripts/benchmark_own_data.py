@@ -45,15 +45,16 @@ def write_lines(folder: Path, lines: list[dict]):
     (folder / "metadata.jsonl").write_text(text, encoding="utf-8")
 
 
-def textures(folder: Path, count: int = 300, change: Callable[[list[dict]], list[dict]] | None = None) -> list[str]:
-    """Draws textured shapes, training lines changed at will, and 40 images held out; returns a run's options."""
+def textures(
+    folder: Path, count: int = 300, change: Callable[[list[dict]], list[dict]] | None = None, *, both: bool = False
+) -> list[str]:
+    """Draws textured shapes and 40 images held out, lines (of `both`) changed at will; returns a run's options."""
     held_out = folder.with_name("held_out")
-    if not held_out.exists():
-        write_dataset("textures", held_out, 40, seed=1)
-    if not folder.exists():
-        write_dataset("textures", folder, count)
-        if change is not None:
-            write_lines(folder, change(read_lines(folder)))
+    for drawn, images, seed in ((folder, count, 0), (held_out, 40, 1)):
+        if not drawn.exists():
+            write_dataset("textures", drawn, images, seed)
+            if change is not None and (both or drawn == folder):
+                write_lines(drawn, change(read_lines(drawn)))
     return ["--train_dir", str(folder), "--eval_dir", str(held_out)]
 
 
@@ -106,7 +107,7 @@ CASES: dict[str, Callable[[Path], list[str]]] = {
     "textures": textures,
     "screens": screens,
     "twelve_images": lambda folder: textures(folder, 12),
-    "one_class": lambda folder: textures(folder, 60, only_circles),
+    "one_class": lambda folder: textures(folder, 60, only_circles, both=True),
     "no_target_only": lambda folder: textures(folder, 60, lambda lines: [line for line in lines if not line["mask"]]),
     "thousand_expressions": lambda folder: textures(folder, 1, thousand_lines),
     "large_images": large,
