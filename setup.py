@@ -16,6 +16,7 @@ for layer in LAYERS:  # never find_packages("ssp_sam"): it would follow the link
 EXTRAS = {
     "demo": ["gradio>=6"],
     "heic": ["pillow-heif>=0.20"],
+    "lora": ["peft>=0.17"],
     "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "quantization": ["torchao>=0.18"],
     "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
@@ -24,6 +25,7 @@ EXTRAS = {
 # Nothing that the package offers goes untested for want of an extra.
 EXTRAS["test"] = [
     *(requirement for requirements in EXTRAS.values() for requirement in requirements),
+    "parameterized>=0.9",  # read by transformers' own suites
     "pytest>=8",
     "pytest-randomly>=3.16",
     "pytest-xdist>=3.6",

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from .recurrence import SspSamGRU
+
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
     """Attention spelled out; `query` (E, heads, queries, head_dim), `attention_mask` additive or None."""
@@ -109,8 +111,8 @@ class SspSamLinguisticAdapter(nn.Module):
     def __init__(self, *, adapter_dim: int, reads_padding: bool):
         super().__init__()
         self.reads_padding = reads_padding
-        self.forward_gru = nn.GRU(adapter_dim, adapter_dim, batch_first=True)
-        self.backward_gru = nn.GRU(adapter_dim, adapter_dim, batch_first=True)
+        self.forward_gru = SspSamGRU(adapter_dim, adapter_dim)
+        self.backward_gru = SspSamGRU(adapter_dim, adapter_dim)
         self.word_score = nn.Linear(2 * adapter_dim, 1)
 
     def forward(self, word_embeddings: torch.Tensor, word_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -130,16 +132,15 @@ class SspSamLinguisticAdapter(nn.Module):
     def _read_both_ways(self, words: torch.Tensor, word_mask: torch.Tensor) -> torch.Tensor:
         """Runs both GRUs over `(E, L, D)` words; returns their `(E, L, 2D)` states. Padding is read last or not."""
         if self.reads_padding:
-            backward = self.backward_gru(words.flip(1))[0].flip(1)
-            return torch.cat([self.forward_gru(words)[0], backward], dim=-1)
+            return torch.cat([self.forward_gru(words), self.backward_gru(words.flip(1)).flip(1)], dim=-1)
         # A GRU cannot skip positions, so words go first, in either direction, and padding cannot reach them.
         positions = words_first_positions(word_mask)
         columns = torch.arange(words.shape[1], device=words.device).expand(words.shape[:2])
         num_words = (word_mask != 0).sum(dim=1, keepdim=True)
         reverse = torch.where(columns < num_words, num_words - 1 - columns, columns)
         words = torch.zeros_like(words).scatter(1, positions.unsqueeze(-1).expand_as(words), words)
-        backward = take_positions(self.backward_gru(take_positions(words, reverse))[0], reverse)
-        return take_positions(torch.cat([self.forward_gru(words)[0], backward], dim=-1), positions)
+        backward = take_positions(self.backward_gru(take_positions(words, reverse)), reverse)
+        return take_positions(torch.cat([self.forward_gru(words), backward], dim=-1), positions)
 
 
 class SspSamVerification(nn.Module):

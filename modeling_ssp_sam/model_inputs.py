@@ -5,6 +5,7 @@ Shapes: B images, E expressions, L words.
 """
 
 import torch
+from transformers.utils import TransformersKwargs
 
 # (batch) rows, then SAM's (1 object per row), as in SamModel.
 SPATIAL_PROMPT_SHAPES = {
@@ -14,9 +15,21 @@ SPATIAL_PROMPT_SHAPES = {
 }
 
 
-def is_traced() -> bool:
-    """Whether the model is being compiled, exported or traced, where values cannot be looked at."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+class SspSamKwargs(TransformersKwargs, total=False):
+    """
+    Keyword arguments of `SspSamModel.forward` beside those in its signature.
+
+    Args:
+        input_labels (`torch.LongTensor` of shape `(E, 1, points)`, *optional*): 1 inside, 0 outside, -10 padding. Not
+            in the signature, where transformers' `Trainer` takes each name with "label" for one it cannot do without.
+    """
+
+    input_labels: torch.LongTensor | None
+
+
+def can_look(tensor: torch.Tensor) -> bool:
+    """Whether there are values to look at: none on the meta device, or in a model compiled, exported or traced."""
+    return tensor.numel() > 0 and not (tensor.is_meta or torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
 def check_shape(name: str, tensor: torch.Tensor, expected: tuple[int | str, ...]):
@@ -61,7 +74,7 @@ def check_expressions(input_ids: torch.Tensor | None, attention_mask: torch.Tens
         raise ValueError(f"expected 1 to {longest} words in each row of input_ids, got {input_ids.shape[1]}")
     if attention_mask is not None:
         check_shape("attention_mask", attention_mask, tuple(input_ids.shape))
-    if input_ids.device.type == "cpu" and input_ids.shape[0] > 0 and not is_traced():
+    if input_ids.device.type == "cpu" and can_look(input_ids):
         low, high = input_ids.min().item(), input_ids.max().item()
         if low < 0 or high >= text_config.vocab_size:
             raise ValueError(
@@ -113,7 +126,7 @@ def check_image_index(
         )
     if image_index.dtype not in (torch.int64, torch.int32):
         raise ValueError(f"expected image_index of whole numbers (torch.int64), got {image_index.dtype}")
-    if num_expressions > 0 and not is_traced():
+    if can_look(image_index):
         low, high = image_index.min().item(), image_index.max().item()
         if low < 0 or high >= num_images:
             raise ValueError(f"expected image_index between 0 and {num_images - 1}, got {low} to {high}")

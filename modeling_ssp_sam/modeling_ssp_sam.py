@@ -22,7 +22,14 @@ from .attention_adapters import (
 )
 from .losses import ssp_sam_loss
 from .mask_decoding import decode_masks
-from .model_inputs import check_expressions, check_full_length, check_image_index, check_labels, check_shape
+from .model_inputs import (
+    SspSamKwargs,
+    check_expressions,
+    check_full_length,
+    check_image_index,
+    check_labels,
+    check_shape,
+)
 from .model_outputs import SspSamImageFeatures, SspSamOutput, SspSamTextFeatures
 from .pretrained_model import SspSamPreTrainedModel
 from .prompt_generator import SspSamPromptGenerator
@@ -282,9 +289,10 @@ class SspSamModel(SspSamPreTrainedModel):
             word_mask = torch.ones_like(input_ids) if word_mask is None else word_mask
             # The tower counts positions from the first column, so words go there whatever the side of the padding.
             positions = words_first_positions(word_mask)
+            words_first = torch.zeros_like(word_mask).scatter(1, positions, word_mask)
             encoded = self.text_model(
                 input_ids=torch.zeros_like(input_ids).scatter(1, positions, input_ids),
-                attention_mask=torch.zeros_like(word_mask).scatter(1, positions, word_mask),
+                attention_mask=None if word_mask.is_meta else words_first,  # the tower looks at its values
                 return_dict=True,
                 **kwargs,
             )
@@ -314,7 +322,6 @@ class SspSamModel(SspSamPreTrainedModel):
         image_embeddings: torch.Tensor | None = None,
         image_features: SspSamImageFeatures | None = None,
         input_points: torch.Tensor | None = None,
-        input_labels: torch.LongTensor | None = None,
         input_boxes: torch.Tensor | None = None,
         input_masks: torch.Tensor | None = None,
         mask_labels: torch.Tensor | None = None,
@@ -322,7 +329,7 @@ class SspSamModel(SspSamPreTrainedModel):
         no_target_labels: torch.Tensor | None = None,
         predict_masks: bool = True,
         output_attentions: bool | None = None,
-        **kwargs: Unpack[TransformersKwargs],
+        **kwargs: Unpack[SspSamKwargs],
     ) -> SspSamOutput:
         r"""
         Segments what each expression refers to.
@@ -339,7 +346,6 @@ class SspSamModel(SspSamPreTrainedModel):
             image_features ([`SspSamImageFeatures`], *optional*): What [`~SspSamModel.get_image_features`] returned, in
                 place of all pixels.
             input_points (`torch.Tensor` of shape `(E, 1, points, 2)`, *optional*): x, y in pixels of SAM's canvas.
-            input_labels (`torch.LongTensor` of shape `(E, 1, points)`, *optional*): 1 inside, 0 outside, -10 padding.
             input_boxes (`torch.Tensor` of shape `(E, 1, 4)`, *optional*): left, top, right, bottom on SAM's canvas.
             input_masks (`torch.Tensor` of shape `(E, 1, h, w)`, *optional*): Low-resolution mask logits to refine.
             mask_labels (`torch.Tensor` of shape `(E, mask_size, mask_size)`, *optional*): 0 or 1, on SAM's canvas.
@@ -348,6 +354,8 @@ class SspSamModel(SspSamPreTrainedModel):
             predict_masks (`bool`, defaults to `True`): `False` ends after the box head, as box-only training does.
             output_attentions (`bool`, *optional*): Also return the similarity map, the word weights and the
                 verification map. Attention weights need the eager attention implementation.
+            kwargs ([`SspSamKwargs`], *optional*): `input_labels` of shape `(E, 1, points)`: 1 inside, 0 outside, -10
+                padding; and those of every transformers model.
 
         Returns:
             [`SspSamOutput`]
@@ -374,6 +382,7 @@ class SspSamModel(SspSamPreTrainedModel):
         fused_patches, maps = self.encode_semantic_spatial(
             image_features.patch_features[image_index], text.last_hidden_state, text.pooler_output, text.word_mask
         )
+        input_labels = kwargs.pop("input_labels", None)
         reg_token, prompts = self.prompt_generator(fused_patches, **kwargs)
 
         # 3. Heads on the reg token.

@@ -41,7 +41,7 @@ class ReferringSegmentationPipeline(Pipeline):
 
     What is called a request below is an image together with its expressions: a dict with `image`, with `text` (also
     under the names `expressions` or `expression`; a string or a list of strings) and, optionally, with `input_points`,
-    `input_labels` and `input_boxes`.
+    `input_labels` and `input_boxes`. `pipeline(..., compile=True)` compiles the model at its first requests.
     """
 
     model: Any
@@ -54,7 +54,7 @@ class ReferringSegmentationPipeline(Pipeline):
     has_warned = False  # once per process, of what the embedded checkpoint does not know
 
     def __init__(self, *args, **kwargs):
-        asked_dtype = kwargs.get("dtype")
+        asked_dtype, compiled = kwargs.get("dtype"), kwargs.pop("compile", False)
         kwargs.pop("local_files_only", None)
         super().__init__(*args, **kwargs)
         if self.model.config.model_type != "ssp_sam":
@@ -71,6 +71,9 @@ class ReferringSegmentationPipeline(Pipeline):
         elif self.device.type == "cpu" and self.model.dtype == torch.float16 and asked_dtype != torch.float16:
             self.model.float()
         self.model.eval()
+        if compiled:  # what follows the image encoders, and the largest of these
+            self.model.compile()
+            self.model.sam.vision_encoder.compile()
 
     def __call__(self, inputs=None, text=None, **kwargs):
         """

@@ -11,6 +11,7 @@ from transformers.utils.output_capturing import OutputRecorder
 from ..configuration.configuration_ssp_sam import SspSamConfig
 from .attention_adapters import SspSamAttention, SspSamVerification
 from .prompt_generator import SspSamFusionLayer
+from .recurrence import SspSamGRU
 from .weight_checksums import check_weights
 
 
@@ -39,7 +40,7 @@ class SspSamPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         super()._init_weights(module)
-        if isinstance(module, nn.GRU):
+        if isinstance(module, SspSamGRU):
             for name, parameter in module.named_parameters():
                 if name.startswith("weight"):
                     init.normal_(parameter, mean=0.0, std=self.config.initializer_range)
@@ -73,11 +74,25 @@ class SspSamPreTrainedModel(PreTrainedModel):
         return [children[name] for name in self.config.frozen_modules]
 
     def train(self, mode: bool = True):
-        """Sets training mode; frozen towers stay in eval mode, so that their dropout stays off."""
+        """Sets training mode; frozen towers stay in eval mode, so that their dropout stays off, adapters' excepted."""
         super().train(mode)
-        for module in self._frozen_modules():
-            module.eval()
+        for frozen in self._frozen_modules():
+            frozen.eval()
+            for module in frozen.modules():
+                if hasattr(module, "base_layer"):  # what peft has put around a layer
+                    module.train(mode)
+                    module.base_layer.eval()
         return self
+
+    def set_attn_implementation(self, attn_implementation: str | dict, **options):
+        """Sets the attention like every transformers model, and of SAM's image encoder, whose layers choose a class."""
+        super().set_attn_implementation(attn_implementation, **options)
+        encoder = self.sam.vision_encoder
+        if encoder.config._attn_implementation in ("eager", "sdpa"):
+            with torch.device("meta"):
+                chosen = type(type(encoder.layers[0])(encoder.config, encoder.layers[0].window_size).attn)
+            for layer in encoder.layers:
+                layer.attn.__class__ = chosen  # eager or sdpa, of the same parameters
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):

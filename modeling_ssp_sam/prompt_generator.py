@@ -11,9 +11,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .attention_adapters import SspSamAttention, SspSamMLP
 
 
-def look_up_all(embedding: nn.Embedding, device: torch.device) -> torch.Tensor:
-    """Returns all rows of an embedding, in order. A call, unlike a look at its weight, fetches an offloaded one."""
-    return embedding(torch.arange(embedding.num_embeddings, device=device))
+def look_up_all(embedding: nn.Module, num_rows: int, device: torch.device) -> torch.Tensor:
+    """Returns all rows of an embedding. A call, unlike a look at its weight, fetches an offloaded or adapted one."""
+    return embedding(torch.arange(num_rows, device=device))
 
 
 class SspSamFusionLayer(GradientCheckpointingLayer):
@@ -75,13 +75,13 @@ class SspSamPromptGenerator(nn.Module):
         prompt_source: str,
     ):
         super().__init__()
-        self.num_prompt_tokens = num_prompt_tokens
+        self.num_prompt_tokens, self.num_tokens = num_prompt_tokens, 1 + num_prompt_tokens + num_patches
         self.reads_memory = layer_type == "decoder"
         self.prompt_source = prompt_source
         self.reg_token = nn.Embedding(1, hidden_size)
         self.prompt_tokens = nn.Embedding(num_prompt_tokens, hidden_size)
         if not self.reads_memory:
-            self.positions = nn.Embedding(1 + num_prompt_tokens + num_patches, hidden_size)
+            self.positions = nn.Embedding(self.num_tokens, hidden_size)
         self.layers = nn.ModuleList(
             SspSamFusionLayer(
                 config,
@@ -105,14 +105,15 @@ class SspSamPromptGenerator(nn.Module):
         """
         device = fused_patches.device
         # 1. The learned tokens stand first.
-        learned = torch.cat([look_up_all(self.reg_token, device), look_up_all(self.prompt_tokens, device)])
+        prompt_tokens = look_up_all(self.prompt_tokens, self.num_prompt_tokens, device)
+        learned = torch.cat([look_up_all(self.reg_token, 1, device), prompt_tokens])
         tokens = learned.to(fused_patches.dtype).unsqueeze(0).expand(fused_patches.shape[0], -1, -1)
         # 2. Encoder form: patches join the sequence. Decoder form: they are only read.
         if self.reads_memory:
             positions, memory = None, fused_patches
         else:
             tokens = torch.cat([tokens, fused_patches], dim=1)  # (E, 1 + P + N, d)
-            positions, memory = look_up_all(self.positions, device).unsqueeze(0), None
+            positions, memory = look_up_all(self.positions, self.num_tokens, device).unsqueeze(0), None
         for layer in self.layers:
             tokens = layer(tokens, positions, memory, **kwargs)
         tokens = self.norm(tokens)

@@ -18,8 +18,15 @@ _SHORTEST_BASE64 = 40  # no image is shorter; a path may be
 
 
 def flatten_images(images: Any) -> list[Any]:
-    """Returns a flat list of single images from one image, a nested list of them, or a 4-dimensional batch."""
+    """Returns a flat list of single images from one image, a nested list of them, or a 4-dimensional batch.
+
+    Raises:
+        `ValueError`: If a list in the list is empty, so that what follows would belong to another expression.
+    """
     if isinstance(images, list | tuple):
+        if any(isinstance(item, list | tuple) and not item for item in images):
+            counts = [len(item) if isinstance(item, list | tuple) else 1 for item in images]
+            raise ValueError(f"expected an image in each list of images, got {counts} of them")
         return [image for item in images for image in flatten_images(item)]
     if isinstance(images, np.ndarray | torch.Tensor) and images.ndim == 4:
         return list(images)

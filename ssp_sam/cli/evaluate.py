@@ -166,7 +166,7 @@ def _load(options: argparse.Namespace, accelerator) -> tuple[Any, str]:
     """Returns the pipeline, and the folder or Hub id that it was loaded from."""
     from .model import find_model, load_pipeline
 
-    wanted = argparse.Namespace(model=options.model, device=str(accelerator.device), dtype=options.dtype)
+    wanted = argparse.Namespace(model=options.model, device=str(accelerator.device), dtype=options.dtype, compile=False)
     return load_pipeline(wanted), find_model(options.model)
 
 

@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
 
     from ..deployment.onnx_export import COMPONENTS, RUNTIME, export_onnx
 
-    segmenter = load_pipeline(argparse.Namespace(model=options.model, device="cpu", dtype="float32"))
+    segmenter = load_pipeline(argparse.Namespace(model=options.model, device="cpu", dtype="float32", compile=False))
     try:
         folder = export_onnx(segmenter.model, segmenter.processor, options.folder, getattr(torch, options.dtype))
     except (ValueError, ImportError, OSError) as error:

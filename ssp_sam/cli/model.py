@@ -18,10 +18,11 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def add_model_options(parser: argparse.ArgumentParser):
-    """Adds `--model`, `--device` and `--dtype`."""
+    """Adds `--model`, `--device`, `--dtype` and `--compile`."""
     parser.add_argument("--model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--device", metavar="NAME", help="such as cpu, cuda or cuda:1 (default: an accelerator if any)")
     parser.add_argument("--dtype", choices=DTYPES, default="auto", help="precision to compute in")
+    parser.add_argument("--compile", action="store_true", help="compile the model: slow at first, then faster")
 
 
 def find_model(model: str | None) -> str:
@@ -101,6 +102,7 @@ def load_pipeline(options: argparse.Namespace) -> "ReferringSegmentationPipeline
             trust_remote_code=False,  # no question to whoever runs the command, and no code but the installed one
             device=options.device,
             dtype=options.dtype,
+            compile=options.compile,
             pipeline_class=ReferringSegmentationPipeline,
         )
     except (OSError, ValueError, TypeError, RuntimeError, KeyError, ImportError) as error:

@@ -112,7 +112,7 @@ class PointPrompts(nn.Module):
 class OnnxGru(nn.Module):
     """A GRU of one layer as ONNX's own operator; torch would unroll it over a fixed number of words. Float32 inside."""
 
-    def __init__(self, gru: nn.GRU):
+    def __init__(self, gru: nn.Module):
         super().__init__()
         self.hidden_size = gru.hidden_size
         self.register_buffer("weight", self._update_gate_first(gru.weight_ih_l0).unsqueeze(0))

@@ -338,3 +338,14 @@ def test_parts_missing_from_a_checkpoint_are_initialised_like_new_ones(kind, tmp
     assert loaded.verification.sigma.item() == 0.5
     assert loaded.verification.scale.item() == 1
     assert loaded.linguistic_adapter.forward_gru.weight_hh_l0.std() > 0.1
+
+
+def test_attention_can_be_switched_after_loading_also_in_sams_encoder():
+    model, inputs = tiny_model("single tower"), tiny_inputs("single tower")
+    fused = run(model, **inputs)
+    model.set_attn_implementation("eager")
+    features = model.get_image_features(inputs["pixel_values"], output_attentions=True)
+    assert [tuple(weights.shape[-2:]) for weights in features.attentions] == [(16, 16), (64, 64)]
+    assert_same(run(model, **inputs), fused)
+    model.set_attn_implementation("sdpa")
+    assert_same(run(model, **inputs), fused)

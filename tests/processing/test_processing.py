@@ -57,6 +57,11 @@ def test_several_expressions_share_one_image(processor, image):
     assert output.attention_mask.tolist() == [[1] * 5, [1, 1, 1, 0, 0]]
 
 
+def test_an_empty_list_among_lists_of_images_is_refused_since_the_next_image_would_stand_in(processor, image):
+    with pytest.raises(ValueError, match=r"an image in each list of images, got \[0, 2\] of them"):
+        processor([[], [image, image]], ["a dog", "a cat"])
+
+
 def test_as_many_images_as_expressions_pair_up(processor, image):
     assert processor([image, image], ["dog", "car"]).image_index.tolist() == [0, 1]
 

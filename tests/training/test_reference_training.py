@@ -207,7 +207,7 @@ def test_a_compiled_step_is_the_same_step(train, tmp_path):
     compile_counters.clear()
     compiled = log_of(train("compiled", compile_backend="eager", **settings))[0]
     assert compile_counters["stats"]["calls_captured"] > 1000, "next to nothing was traced"
-    assert all("GRU" in reason for reason in compile_counters["graph_break"]), "the one thing that is not traced"
+    assert not compile_counters["graph_break"]
     for name in ("loss", "dice", "l1", "grad_norm"):
         assert compiled[name] == pytest.approx(plain[name], rel=1e-4), name
 
