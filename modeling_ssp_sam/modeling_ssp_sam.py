@@ -162,6 +162,10 @@ class SspSamModel(SspSamPreTrainedModel):
     def set_input_embeddings(self, value: nn.Module):
         self.text_model.set_input_embeddings(value)
 
+    def _from_tower(self, tower: nn.Module, states: torch.Tensor) -> torch.Tensor:
+        """Brings what a tower says to the precision of the rest, where the tower is kept in a lower one."""
+        return states if tower.dtype == self.dtype else states.to(self.dtype)
+
     # ---- encoders -------------------------------------------------------------------------------------------------
 
     @can_return_tuple
@@ -201,10 +205,12 @@ class SspSamModel(SspSamPreTrainedModel):
         if image_embeddings is None:
             size = (vision_config.num_channels, vision_config.image_size, vision_config.image_size)
             check_shape("pixel_values", pixel_values, ("images", *size))
-            encoded = self.sam.vision_encoder(pixel_values.to(self.dtype), return_dict=True, **kwargs)
-            image_embeddings = encoded.last_hidden_state
+            pixels = pixel_values.to(self.sam.vision_encoder.dtype)
+            encoded = self.sam.vision_encoder(pixels, return_dict=True, **kwargs)
+            image_embeddings = self._from_tower(self.sam.vision_encoder, encoded.last_hidden_state)
             if self.config.uses_sam_hq:
-                intermediate_embeddings = encoded.intermediate_embeddings[0]
+                inner = encoded.intermediate_embeddings[0]
+                intermediate_embeddings = self._from_tower(self.sam.vision_encoder, inner)
         elif self.config.uses_sam_hq:
             raise ValueError("expected pixel_values, since SAM-HQ's mask decoder reads more than image_embeddings")
         else:
@@ -237,14 +243,15 @@ class SspSamModel(SspSamPreTrainedModel):
         vision_config = self.config.vision_config
         size = (vision_config.num_channels, vision_config.image_size, vision_config.image_size)
         check_shape("semantic_pixel_values", semantic_pixel_values, ("images", *size))
-        pixels = semantic_pixel_values.to(self.dtype)
+        pixels = semantic_pixel_values.to(self.vision_model.dtype)
         if self.config.uses_siglip_vision:
             encoded = self.vision_model(pixels, return_dict=True, **kwargs)
-            tokens = self.patch_projection(encoded.last_hidden_state)
+            tokens = self.patch_projection(self._from_tower(self.vision_model, encoded.last_hidden_state))
             return encoded, normalise_over_tokens(tokens), None
         num_layers = self.config.num_surgery_layers
         encoded = encode_image_with_surgery(self.vision_model, pixels, num_layers, return_dict=True, **kwargs)
-        tokens = self.vision_model.visual_projection(encoded.last_hidden_state)  # (B, 1 + N, C)
+        tokens = self.vision_model.visual_projection(encoded.last_hidden_state)
+        tokens = self._from_tower(self.vision_model, tokens)  # (B, 1 + N, C)
         return encoded, normalise_over_tokens(tokens)[:, 1:], tokens[:, 0]
 
     @can_return_tuple
@@ -284,7 +291,7 @@ class SspSamModel(SspSamPreTrainedModel):
             word_mask = (input_ids != text_config.pad_token_id).long() if word_mask is None else word_mask
             encoded = self.text_model(input_ids=input_ids, return_dict=True, **kwargs)
             word_states = encoded.last_hidden_state
-            sentence = self.sentence_projection(encoded.pooler_output)
+            sentence = self.sentence_projection(self._from_tower(self.text_model, encoded.pooler_output))
         else:
             word_mask = torch.ones_like(input_ids) if word_mask is None else word_mask
             # The tower counts positions from the first column, so words go there whatever the side of the padding.
@@ -296,8 +303,9 @@ class SspSamModel(SspSamPreTrainedModel):
                 return_dict=True,
                 **kwargs,
             )
-            sentence = self.sentence_projection(encoded.last_hidden_state[:, 0])
+            sentence = self.sentence_projection(self._from_tower(self.text_model, encoded.last_hidden_state[:, 0]))
             word_states = take_positions(encoded.last_hidden_state, positions)
+        word_states = self._from_tower(self.text_model, word_states)
         sentence = nn.functional.normalize(sentence.float(), dim=-1).to(word_states.dtype)
         return SspSamTextFeatures(
             last_hidden_state=word_states,

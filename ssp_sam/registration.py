@@ -16,6 +16,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from . import EMBEDDED_CHECKPOINT
 from .configuration.configuration_ssp_sam import SspSamConfig
 from .modeling_ssp_sam.modeling_ssp_sam import SspSamModel, SspSamOutput
+from .modeling_ssp_sam.other_tasks import register_other_tasks
 from .modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from .processing.image_processing_ssp_sam import SspSamImageProcessor
 from .processing.processing_ssp_sam import SspSamProcessor
@@ -40,6 +41,7 @@ AutoConfig.register(SspSamConfig.model_type, SspSamConfig, exist_ok=True)
 AutoModel.register(SspSamConfig, SspSamModel, exist_ok=True)
 AutoProcessor.register(SspSamConfig, SspSamProcessor, exist_ok=True)
 AutoImageProcessor.register(SspSamConfig, image_processor_classes={"pil": SspSamImageProcessor}, exist_ok=True)
+register_other_tasks()
 PIPELINE_REGISTRY.register_pipeline(
     "referring-segmentation",
     pipeline_class=ReferringSegmentationPipeline,

@@ -11,10 +11,11 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import yaml
 
 from ..configuration.presets import merge_fields
+from .adapter_arguments import AdapterArguments
 from .arguments import DataArguments, ModelArguments, OptimizationArguments, ReportArguments
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
-KINDS: tuple = (ModelArguments, DataArguments, OptimizationArguments, ReportArguments)
+KINDS: tuple = (ModelArguments, DataArguments, OptimizationArguments, ReportArguments, AdapterArguments)
 
 
 class Settings(NamedTuple):
@@ -24,6 +25,7 @@ class Settings(NamedTuple):
     data: DataArguments
     optimization: OptimizationArguments
     report: ReportArguments
+    adapters: AdapterArguments = AdapterArguments()
 
     def as_dict(self) -> dict[str, Any]:
         """Returns every setting by its name."""
@@ -128,7 +130,14 @@ def make_settings(given: dict[str, Any]) -> Settings:
     names = {item.name for kind in KINDS for item in fields(kind)}
     values |= {name: value for name, value in given.items() if name in names}
     parts = [kind(**{item.name: values[item.name] for item in fields(kind) if item.name in values}) for kind in KINDS]
-    return Settings(*parts)
+    settings = Settings(*parts)
+    rank, source, objective = settings.adapters.lora_rank, settings.model.init_from, settings.optimization.objective
+    if rank and (source is None or objective == "towers"):
+        raise ValueError(
+            f"lora_rank ({rank}) needs init_from, a model that the adapters are for, and the objective 'referring'; "
+            f"got {source!r} and {objective!r}"
+        )
+    return settings
 
 
 def config_names() -> list[str]:

@@ -15,6 +15,8 @@ from ..modeling_ssp_sam.conversion.checkpoint_sources import list_folder
 from ..modeling_ssp_sam.conversion.pull import resolve_model
 from ..modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ..processing.processing_ssp_sam import SspSamProcessor
+from .adapter_arguments import AdapterArguments
+from .adapters import adapt
 from .arguments import ModelArguments
 from .scenes.tokenizer import build_word_tokenizer
 from .scenes.words import VOCABULARY_WORDS
@@ -23,14 +25,21 @@ EMBEDDED = Path(str(files("ssp_sam"))) / "checkpoints" / "ssp-sam-scenes"
 FUSION_GAIN = 6.0
 
 
-def build_model(arguments: ModelArguments, checkpoint: Path | None = None) -> tuple[SspSamModel, SspSamProcessor]:
+def build_model(
+    arguments: ModelArguments, checkpoint: Path | None = None, adapters: AdapterArguments | None = None
+) -> tuple[SspSamModel, SspSamProcessor]:
     """
     Loads or makes the model of a run, in float32, with its processor.
 
     Args:
         arguments: Where the model comes from.
         checkpoint: Checkpoint of this run that goes before everything else, if any.
+        adapters: Settings of adapters, which are put into the model where their rank is not 0.
     """
+    if adapters is not None and adapters.lora_rank and arguments.init_from is not None:
+        model, processor = _load(find_model(arguments.init_from), arguments)
+        adapt(model, adapters, checkpoint)
+        return model, processor
     if checkpoint is not None:
         model, processor = _load(str(checkpoint / "model"), arguments)
     elif arguments.init_from is not None:

@@ -263,7 +263,7 @@ def train(settings: Settings, publish: Callable[[Path, ReportArguments], None] |
     with claim_folder(settings.optimization.output_dir, accelerator):
         # 1. Model and data.
         checkpoint = open_folder(settings, accelerator)
-        model, processor = build_model(settings.model, checkpoint)
+        model, processor = build_model(settings.model, checkpoint, settings.adapters)
         data = open_data(settings, model, processor, accelerator)
         if checkpoint is None and not settings.data.uses_scenes:
             introduce(settings, model, processor, data, accelerator)

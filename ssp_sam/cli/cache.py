@@ -5,7 +5,7 @@ import argparse
 import shlex
 
 from .files import InputError, find_images, one_line
-from .model import MODEL_HELP, find_model
+from .model import add_model_option, find_model
 
 EXAMPLE = "ssp-sam cache --images photo.png --output features"
 DEFAULTS = {"dtype": "float16", "batch_size": 1, "workers": 0, "threads": 0}
@@ -19,7 +19,7 @@ def add_parser(commands):
         "it from disk. May be stopped at any moment and repeated: what is finished is kept.",
         example=EXAMPLE,
     )
-    parser.add_argument("--model", metavar="MODEL", help=MODEL_HELP)
+    add_model_option(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the cache")
     images = parser.add_argument_group("images; at least one of")
     images.add_argument("--data", nargs="+", default=[], metavar="DIR", help="prepared benchmarks")
@@ -41,7 +41,7 @@ def add_parser(commands):
 def run(options: argparse.Namespace) -> int:
     """Fills or verifies a cache; returns 0, or 2 where images could not be read."""
     _check(options)
-    model, files = find_model(options.model), find_images(options.images)
+    model, files = find_model(options.model, options.adapter), find_images(options.images)
 
     import torch
 

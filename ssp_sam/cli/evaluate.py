@@ -34,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser):
         metavar="MODEL",
         help="Hub id, owner/name:FILE, folder or .pth of a model (default: the embedded one)",
     )
+    parser.add_argument("--adapter", metavar="DIR", help="low-rank adapters by peft to add to the model")
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="precision (default: float32)"
     )
@@ -166,8 +167,10 @@ def _load(options: argparse.Namespace, accelerator) -> tuple[Any, str]:
     """Returns the pipeline, and the folder or Hub id that it was loaded from."""
     from .model import find_model, load_pipeline
 
-    wanted = argparse.Namespace(model=options.model, device=str(accelerator.device), dtype=options.dtype, compile=False)
-    return load_pipeline(wanted), find_model(options.model)
+    source = find_model(options.model, options.adapter)
+    device = str(accelerator.device)
+    wanted = argparse.Namespace(model=source, adapter=None, device=device, dtype=options.dtype, compile=False)
+    return load_pipeline(wanted), source
 
 
 def command_line(options: argparse.Namespace) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import EMBEDDED_CHECKPOINT
 from .files import InputError, one_line
-from .model import MODEL_HELP, find_model, read_config
+from .model import add_model_option, find_model, read_config
 
 if TYPE_CHECKING:
     from ..hub.card import ModelFacts
@@ -35,7 +35,8 @@ def add_parser(commands):
 
 def add_export_options(parser: argparse.ArgumentParser):
     """Adds the options that say what is exported."""
-    parser.add_argument("--model", metavar="MODEL", help=MODEL_HELP)
+    add_model_option(parser)
+    parser.add_argument("--merge", action="store_true", help="export the sum of the model and the --adapter")
     parser.add_argument(
         "--facts",
         metavar="FILE",
@@ -93,7 +94,9 @@ def export_arguments(options: argparse.Namespace, scratch: Path) -> dict[str, An
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    source = find_model(options.model)
+    if options.adapter is not None and not options.merge:
+        raise InputError(f"an exported repository holds whole weights; add --merge to those of {options.adapter!r}")
+    source = find_model(options.model, options.adapter)
     arguments = {
         "source": source,
         "samples": _samples(options.sample, source, scratch),

@@ -4,7 +4,7 @@
 import argparse
 
 from .files import InputError, one_line
-from .model import MODEL_HELP, load_pipeline
+from .model import add_model_option, load_pipeline
 
 
 def add_parser(commands):
@@ -16,7 +16,7 @@ def add_parser(commands):
         example="ssp-sam export-onnx onnx",
     )
     export.add_argument("folder", metavar="DIR", help="folder to write into")
-    export.add_argument("--model", metavar="MODEL", help=MODEL_HELP)
+    add_model_option(export)
     export.add_argument(
         "--dtype", choices=("float32", "float16"), default="float32", help="precision of the graphs; float16 for GPUs"
     )
@@ -29,7 +29,9 @@ def run(options: argparse.Namespace) -> int:
 
     from ..deployment.onnx_export import COMPONENTS, RUNTIME, export_onnx
 
-    segmenter = load_pipeline(argparse.Namespace(model=options.model, device="cpu", dtype="float32", compile=False))
+    segmenter = load_pipeline(
+        argparse.Namespace(model=options.model, adapter=options.adapter, device="cpu", dtype="float32", compile=False)
+    )
     try:
         folder = export_onnx(segmenter.model, segmenter.processor, options.folder, getattr(torch, options.dtype))
     except (ValueError, ImportError, OSError) as error:

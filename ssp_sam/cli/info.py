@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .. import EMBEDDED_CHECKPOINT, __version__
-from .model import MODEL_HELP, find_model, read_config
+from .model import add_model_option, find_model, read_config
 
 # What ssp-sam needs, and what its extras add.
 LIBRARIES = ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "datasets", "evaluate", "numpy")
@@ -24,7 +24,7 @@ def add_parser(commands):
         "Nothing is sent anywhere.",
         example="ssp-sam info",
     )
-    parser.add_argument("--model", metavar="MODEL", help=MODEL_HELP)
+    add_model_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         "python": f"{platform.python_version()} on {platform.platform()}",
         **{name: _version(name) for name in (*LIBRARIES, *OPTIONAL)},
         "devices": ", ".join(_devices()),
-        **_model(find_model(options.model)),
+        **_model(find_model(options.model, options.adapter)),
     }
     if options.json:
         print(json.dumps(facts, ensure_ascii=False))

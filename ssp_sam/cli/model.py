@@ -2,8 +2,11 @@
 """The model that a subcommand of `ssp-sam` works with."""
 
 import argparse
+import atexit
 import sys
+import tempfile
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import EMBEDDED_CHECKPOINT
@@ -14,24 +17,36 @@ if TYPE_CHECKING:
     from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 
 MODEL_HELP = "Hub id, owner/name:FILE, folder or .pth of a model (default: the embedded one)"
+ADAPTER_HELP = "low-rank adapters by peft to add to the model; without --model, to the one they were trained for"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def add_model_options(parser: argparse.ArgumentParser):
-    """Adds `--model`, `--device`, `--dtype` and `--compile`."""
-    parser.add_argument("--model", metavar="MODEL", help=MODEL_HELP)
+    """Adds `--model`, `--adapter`, `--device`, `--dtype` and `--compile`."""
+    add_model_option(parser)
     parser.add_argument("--device", metavar="NAME", help="such as cpu, cuda or cuda:1 (default: an accelerator if any)")
     parser.add_argument("--dtype", choices=DTYPES, default="auto", help="precision to compute in")
     parser.add_argument("--compile", action="store_true", help="compile the model: slow at first, then faster")
 
 
-def find_model(model: str | None) -> str:
+def add_model_option(parser: argparse.ArgumentParser):
+    """Adds `--model` and `--adapter`."""
+    parser.add_argument("--model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("--adapter", metavar="DIR", help=ADAPTER_HELP)
+
+
+def find_model(model: str | None, adapter: str | None = None) -> str:
     """
     Returns the folder or Hub id of a model, the embedded one where none is named; pulls it where that is needed.
 
+    With an adapter it is a temporary folder, removed at the end, with the adapter's sum with the model; so it is where
+    an adapter is named in place of a model.
+
     Raises:
-        InputError: If there is no such model, or several are meant.
+        InputError: If there is no such model or adapter, or several are meant.
     """
+    if adapter is not None:
+        return _merged(model, adapter)
     if model is None:
         if not EMBEDDED_CHECKPOINT.is_dir():
             missing = str(EMBEDDED_CHECKPOINT)
@@ -39,13 +54,37 @@ def find_model(model: str | None) -> str:
         return str(EMBEDDED_CHECKPOINT)
     from ..modeling_ssp_sam.conversion.checkpoint_sources import SeveralError
     from ..modeling_ssp_sam.conversion.pull import resolve_model
+    from ..training.adapters import ADAPTER_CONFIG
 
+    if Path(model, ADAPTER_CONFIG).is_file() and not Path(model, "config.json").is_file():
+        return _merged(None, model)
     try:
         return resolve_model(model, say=lambda line: print(f"ssp-sam: {line}", file=sys.stderr))
     except SeveralError as error:
         raise InputError(f"--model {model} is not one model: {one_line(error)}; see ssp-sam pull {model}") from error
     except ValueError as error:
         raise InputError(f"--model {model} cannot be used: {one_line(error)}") from error
+
+
+def _merged(model: str | None, adapter: str) -> str:
+    """Writes the sum of a model and an adapter into a temporary folder."""
+    from ..modeling_ssp_sam.modeling_ssp_sam import SspSamModel
+    from ..processing.processing_ssp_sam import SspSamProcessor
+    from ..training.adapters import ADAPTER_CONFIG, find_base, merge_adapter
+
+    try:
+        base = find_base(adapter)
+        if base is None:
+            raise InputError(f"expected the folder of an adapter (with {ADAPTER_CONFIG}) at {adapter!r}")
+        source = find_model(base if model is None else model)
+        folder = tempfile.TemporaryDirectory(prefix="ssp-sam-")
+        atexit.register(folder.cleanup)
+        whole = merge_adapter(SspSamModel.from_pretrained(source, dtype="auto"), adapter)
+        whole.save_pretrained(folder.name)
+        SspSamProcessor.from_pretrained(source).save_pretrained(folder.name)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise InputError(f"cannot use the adapter {adapter!r}: {one_line(error)}") from error
+    return folder.name
 
 
 def read_config(model: str) -> "SspSamConfig":
@@ -87,7 +126,7 @@ def load_pipeline(options: argparse.Namespace) -> "ReferringSegmentationPipeline
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     warnings.simplefilter("ignore", EmbeddedModelWarning)  # told in a line of the command's own
-    model = find_model(options.model)
+    model = find_model(options.model, options.adapter)
     if options.device is not None:
         try:
             torch.zeros(1, device=options.device)

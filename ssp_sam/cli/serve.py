@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from .files import InputError, one_line, port
-from .model import find_model, read_config
+from .model import ADAPTER_HELP, find_model, read_config
 
 
 def add_parser(commands):
@@ -18,6 +18,7 @@ def add_parser(commands):
         example="ssp-sam serve --port 8080",
     )
     parser.add_argument("model", nargs="?", metavar="DIR", help="folder of a model (default: the embedded one)")
+    parser.add_argument("--adapter", metavar="DIR", help=ADAPTER_HELP)
     parser.add_argument(
         "--trust-remote-code",
         action="store_true",
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         from ..deployment.endpoint_server import EndpointServer, load_handler
     except ModuleNotFoundError as error:
         raise InputError(f"serving needs {error.name}, which is not installed: pip install ssp-sam[serve]") from error
-    folder = find_model(options.model)
+    folder = find_model(options.model, options.adapter)
     if not (Path(folder) / "config.json").is_file():
         raise InputError(f"expected the folder of a model, got {folder!r}, which has no config.json")
     if not options.trust_remote_code:

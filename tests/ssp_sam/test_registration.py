@@ -4,7 +4,14 @@
 import importlib
 
 import pytest
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForMaskGeneration,
+    AutoProcessor,
+    pipeline,
+)
 from transformers.pipelines import PIPELINE_REGISTRY
 
 import ssp_sam
@@ -56,3 +63,14 @@ def test_the_embedded_checkpoint_is_complete_and_small():
     names = {path.name for path in EMBEDDED_CHECKPOINT.iterdir()}
     assert {"config.json", "processor_config.json", "tokenizer.json", "model.safetensors"} <= names
     assert (EMBEDDED_CHECKPOINT / "model.safetensors").stat().st_size <= 16 * 2**20
+
+
+@pytest.mark.parametrize("task", ["image-segmentation", "mask-generation"])
+def test_the_pipeline_of_another_task_names_the_right_one(task, tiny_checkpoint):
+    with pytest.raises(LookupError, match=r"use pipeline\('referring-segmentation', model=\.\.\.\)"):
+        pipeline(task, model=tiny_checkpoint)
+
+
+def test_the_class_of_another_task_names_the_right_one(tiny_checkpoint):
+    with pytest.raises(LookupError, match=r"or AutoModel\.from_pretrained"):
+        AutoModelForMaskGeneration.from_pretrained(tiny_checkpoint)

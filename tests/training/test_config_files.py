@@ -72,7 +72,7 @@ def test_the_dense_loss_fades_linearly():
 
 
 def test_the_command_line_wins_over_the_file(config):
-    model, data, training, _ = parse_settings(["--config", str(config), "--max_steps", "7", "--seed=3"])
+    model, data, training, *_ = parse_settings(["--config", str(config), "--max_steps", "7", "--seed=3"])
     assert (training.max_steps, training.seed, training.learning_rate) == (7, 3, 1e-3)
     assert data.images_per_device == 2
     assert model.model_config["mask_size"] == 32
@@ -84,7 +84,7 @@ STAGES = ["box_pretraining", "refcoco", "refcoco_plus", "refcocog_umd", "refcoco
 
 @pytest.mark.parametrize("name", SCENE_CONFIGS)
 def test_the_configurations_of_the_embedded_checkpoint_are_valid(name):
-    model, data, training, _ = parse_settings(["--config", str(ROOT / "training/configs" / name)])
+    model, data, training, *_ = parse_settings(["--config", str(ROOT / "training/configs" / name)])
     assert training.objective == ("towers" if "towers" in name else "referring")
     assert (model.init_from is None) == ("towers" in name)
     assert data.uses_scenes and training.num_epochs is None
@@ -95,7 +95,7 @@ def test_the_configurations_of_the_embedded_checkpoint_are_valid(name):
 def test_every_stage_has_the_papers_values_with_every_model(stage, model_name):
     folder = ROOT / "training/configs"
     words = ["--config", str(folder / f"{stage}.yaml"), str(folder / f"{model_name}.yaml")]
-    model, data, training, _ = parse_settings(words)
+    model, data, training, *_ = parse_settings(words)
     boxes = stage == "box_pretraining"
     assert training.num_epochs == (20 if boxes else 100 if stage == "grefcoco" else 80)
     assert (training.box_only, training.mask_decoder_frozen_epochs) == (boxes, 0 if boxes else 20)
@@ -116,7 +116,7 @@ def test_a_file_stands_on_the_one_it_extends_and_later_files_on_earlier_ones(tmp
     }
     for name, content in files.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
-    model, _, training, _ = parse_settings(
+    model, _, training, *_ = parse_settings(
         ["--config", *(str(tmp_path / f"{name}.yaml") for name in ("stage", "model"))]
     )
     assert (training.seed, training.max_steps) == (2, 700)
