@@ -125,8 +125,8 @@ class OnnxGru(nn.Module):
         reset, update, new = parameter.detach().float().split(self.hidden_size)
         return torch.cat([update, reset, new])
 
-    def forward(self, words: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """Reads `(E, L, hidden)` words; returns as many states, and no last one."""
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        """Reads `(E, L, hidden)` words; returns as many states."""
         sequence = words.float().transpose(0, 1)  # (L, E, hidden)
         states = torch.onnx.ops.symbolic(
             "GRU",
@@ -135,7 +135,7 @@ class OnnxGru(nn.Module):
             dtype=torch.float32,
             shape=(sequence.shape[0], 1, sequence.shape[1], self.hidden_size),
         )
-        return states.squeeze(1).transpose(0, 1).to(words.dtype), None
+        return states.squeeze(1).transpose(0, 1).to(words.dtype)
 
 
 def export_onnx(
