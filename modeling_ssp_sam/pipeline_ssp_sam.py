@@ -71,9 +71,8 @@ class ReferringSegmentationPipeline(Pipeline):
         elif self.device.type == "cpu" and self.model.dtype == torch.float16 and asked_dtype != torch.float16:
             self.model.float()
         self.model.eval()
-        if compiled:  # what follows the image encoders, and the largest of these
+        if compiled:  # what follows the image encoders
             self.model.compile()
-            self.model.sam.vision_encoder.compile()
 
     def __call__(self, inputs=None, text=None, **kwargs):
         """

@@ -36,9 +36,14 @@ class _QuickLayer:
         Returns:
             `torch.Tensor`: New patches of that shape.
         """
-        learns = torch.is_grad_enabled() and (hidden_states.requires_grad or self.attn.qkv.weight.requires_grad)
+        learns = hidden_states.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
         gives_weights = "Sdpa" not in type(self.attn).__name__
-        if learns or gives_weights or not self.attn.use_rel_pos or torch.compiler.is_compiling():
+        if (
+            (learns and torch.is_grad_enabled())
+            or gives_weights
+            or not self.attn.use_rel_pos
+            or torch.compiler.is_compiling()
+        ):
             return super().forward(hidden_states)
         # Patches come with their channels apart in memory, an order that all later sums and norms would inherit.
         hidden_states = hidden_states.contiguous()
