@@ -19,7 +19,7 @@ from .readers.original import fetch_annotations, find_annotations, read_merge, r
 from .readers.phrasecut import find_image_data, read_phrasecut
 from .readers.records import SPLIT_BY, PreparationError, RawBenchmark, reading
 from .readers.refer import read_refer
-from .report import deviations, empty_targets, make_report, write_card, write_report
+from .report import deviations, empty_targets, make_report, write_card
 from .rows import RowMaker
 from .settings import WITHOUT_EFFECT, PreparationSettings
 from .writer import finish, start_processes, write_parts
@@ -82,27 +82,15 @@ def _prepare(settings: PreparationSettings, output: Path, begin: Callable, progr
         parts = write_parts(benchmark, _staging(output), maker, _plan(settings, benchmark), **options)
 
         # 3. The counts.
-        report = make_report(
-            benchmark.name,
-            parts,
-            settings=settings.told(),
-            complete=settings.splits is None,
-            notes=benchmark.notes,
-            held_out=held_out,
-            visual_genome_to_coco=same_images,
-        )
-        report["format"] = benchmark.format
-        report["held_out"] = {
-            name: {split: len(names) for split, names in of.items()} for name, of in sorted(held_out.items())
-        }
-        report["visual_genome_compared_with_coco"] = bool(same_images)
+        report = make_report(benchmark, parts, settings, held_out, same_images)
         _check_report(report, settings)
 
         # 4. The folder under its own name.
         def complete(folder: Path):
             report["fingerprint"] = dataset_fingerprint(folder)
             write_card(report, folder)
-            write_report(report, folder, REPORT_NAME)
+            text = json.dumps(report, indent=2, ensure_ascii=False, default=str)
+            (folder / REPORT_NAME).write_text(text + "\n", encoding="utf-8")
 
         finish(_staging(output), output, complete)
     return report

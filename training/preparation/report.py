@@ -2,7 +2,6 @@
 """What a preparation found: counts against the published ones, images in two splits, labels that look wrong."""
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,8 @@ from ..data.prepared import FEATURES, split_role
 from .plausibility import EMPTY, KINDS, TOUCHES_BORDER
 from .published_counts import TOTAL, compare
 from .readers.images import shared_image_name
+from .readers.records import RawBenchmark
+from .settings import PreparationSettings
 from .writer import PartCounts
 
 COUNTED = (
@@ -33,12 +34,9 @@ ROLES = ("train", "validation", "test", None)  # the order of splits
 
 
 def make_report(
-    name: str,
+    benchmark: RawBenchmark,
     parts: Mapping[str, list[PartCounts]],
-    *,
-    settings: dict[str, Any],
-    complete: bool,
-    notes: Counter,
+    settings: PreparationSettings,
     held_out: Mapping[str, Mapping[str, set[str]]],
     visual_genome_to_coco: dict[str, str],
 ) -> dict[str, Any]:
@@ -46,15 +44,13 @@ def make_report(
     Returns the report, ready for JSON.
 
     Args:
-        name: Benchmark and version.
+        benchmark: What was read, with the notes of its reader.
         parts: What `writer.write_parts` counted.
         settings: What was asked for.
-        complete: Whether all splits were asked for.
-        notes: What the reader left out.
         held_out: Images held out by other benchmarks, from `held_out.find_held_out`.
         visual_genome_to_coco: See `images.shared_image_name`.
     """
-    notes, bad = Counter(notes), []
+    name, notes, bad = benchmark.name, Counter(benchmark.notes), []
     images: dict[str, dict[str, str]] = {}
     suspicious: dict[str, dict[str, list[str]]] = {}
     counts: dict[str, dict[str, int]] = {}
@@ -78,14 +74,17 @@ def make_report(
     border = notes.pop(TOUCHES_BORDER, 0)
     return {
         "benchmark": name,
+        "format": benchmark.format,
         "counts": counts,
-        "published": compare(name, as_published, complete),
+        "published": compare(name, as_published, complete=settings.splits is None),
         "overlaps": _overlaps(name, images, held_out, visual_genome_to_coco),
         "copies": _copies(images),
         "plausibility": _plausibility(suspicious, border),
         "notes": {key: notes[key] for key in sorted(notes) if notes[key]},
         "bad_records": {"skipped": len(bad), "first": bad[:MAX_NAMED]},
-        "settings": settings,
+        "settings": settings.told(),
+        "held_out": {key: {split: len(of[split]) for split in of} for key, of in sorted(held_out.items())},
+        "visual_genome_compared_with_coco": bool(visual_genome_to_coco),
     }
 
 
@@ -160,7 +159,7 @@ def describe(report: Mapping[str, Any]) -> str:
     titles = ["split", *(what.replace("_", " ") for what in names)]
     rows = [[split, *(f"{numbers[what]:,}" for what in names)] for split, numbers in report["counts"].items()]
     widths = [max(len(row[column]) for row in [titles, *rows]) for column in range(len(titles))]
-    lines = [f"format: {report['format']}"] if report.get("format") else []
+    lines = [f"format: {report['format']}"] if report["format"] else []
     lines += [
         "  ".join(
             text.ljust(width) if column == 0 else text.rjust(width)
@@ -200,12 +199,6 @@ def _describe_labels(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"records left out: {report['bad_records']['skipped']:,}")
         lines += [f"  {reason}" for reason in report["bad_records"]["first"][:MAX_SHOWN]]
     return lines
-
-
-def write_report(report: Mapping[str, Any], folder: Path, name: str):
-    """Writes the report as JSON into a folder."""
-    text = json.dumps(report, indent=2, ensure_ascii=False, default=str)
-    (folder / name).write_text(text + "\n", encoding="utf-8")
 
 
 def write_card(report: Mapping[str, Any], folder: Path):
