@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ..json_files import beginning_of
-from ..records import BadRecord, PreparationError, RawObject, read_each, size_of, whole_number
+from ..records import BadRecord, PreparationError, RawObject, read_each, reading, size_of, whole_number
 from .annotated import AnnotatedImage, AnnotatedObject, Source, said_in, words_of_attributes
 from .shapes import ellipse, numbers, placed
 
@@ -38,7 +38,7 @@ def read(source: Source) -> Iterator[AnnotatedImage | BadRecord]:
     """
     for path in source.files:
         origin, index = source.name_of(path), 0
-        try:
+        with reading(path):
             for _, element in ElementTree.iterparse(path):
                 if element.tag == "track":
                     raise PreparationError(
@@ -50,8 +50,6 @@ def read(source: Source) -> Iterator[AnnotatedImage | BadRecord]:
                     yield from read_each([(index, element)], partial(_image, path=path, source=source), origin)
                     index += 1
                     element.clear()
-        except (ElementTree.ParseError, OSError, ValueError) as error:
-            raise PreparationError(f"{str(path)!r} is damaged ({error}); export it again") from error
 
 
 def _image(index: int, image: ElementTree.Element, path: Path, source: Source) -> AnnotatedImage | None:

@@ -83,7 +83,8 @@ def _segmentation(shape: dict, size_hw: tuple[int, int] | None) -> Any:
     points = numbers([number for point in given for number in point], "points")
     least = {"polygon": 3, "rotation": 3, "rectangle": 2, "circle": 2, "mask": 2}
     if not isinstance(kind, str) or kind not in least:
-        raise BadRecord(f"the field 'shape_type' must be one of {', '.join([*least, *_WITHOUT_AREA])}, got {kind!r}")
+        known = ", ".join([*least, *_WITHOUT_AREA])
+        raise BadRecord(f"the field 'shape_type' must be one of {known}, got {shortened(kind)}")
     if len(points) < 2 * least[kind]:
         raise BadRecord(f"the field 'points' of a {kind} needs {least[kind]} points, got {shortened(given)}")
     if kind == "rectangle":
