@@ -108,8 +108,11 @@ def _references(
         if NO_TARGET in ann_ids and len(ann_ids) > 1:
             raise BadRecord(f"annotation -1, nothing, stands beside others: {shortened(ref['ann_id'])}")
         ann_ids = [] if ann_ids == [NO_TARGET] else ann_ids
-        if not ann_ids and ref.get("no_target") is False:
-            raise BadRecord(f"it says that there is a target, but its annotation is {shortened(ref['ann_id'])}")
+        if not ann_ids and not is_general:
+            raise BadRecord(f"something is meant in every reference of this benchmark, got {shortened(ref['ann_id'])}")
+        if ref.get("no_target") not in (None, not ann_ids):
+            says, given = shortened(ref["no_target"]), shortened(ref["ann_id"])
+            raise BadRecord(f"the field 'no_target' is {says}, but its annotation is {given}")
         objects = [instances.object(ann_id, image_id) for ann_id in ann_ids]
         for item in objects:
             if item.segmentation is None:

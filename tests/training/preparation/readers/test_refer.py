@@ -154,6 +154,8 @@ def test_references_without_sentences_of_the_published_grefcoco_are_left_out_and
         ({"ann_id": 5}, "instances.json has no annotation 5"),
         ({"ann_id": [[5]]}, "an id must be"),
         ({"ann_id": [-1, 1719310]}, "nothing, stands beside others"),
+        ({"ann_id": -1}, "something is meant in every reference of this benchmark, got -1"),
+        ({"ann_id": []}, "something is meant in every reference of this benchmark, got []"),
         ({"image_id": 123}, "belongs to image 581857, the reference to 123"),
         ({"image_id": {}}, "'image_id' must be a whole number or text"),
         ({"split": None}, "'split' must be text"),
@@ -167,6 +169,16 @@ def test_a_ref_that_cannot_be_used_is_named_with_its_index(tmp_path, images, cha
     root = write_refer(tmp_path, content=broken_ref(**changes))
     (found,) = bad_records(read_refer(root, "refcoco", "unc"), images)
     assert found.startswith("1: ") and reason in found
+
+
+@pytest.mark.parametrize("says", [True, "no", 2])
+def test_a_ref_that_says_nothing_is_meant_and_means_something_is_refused(tmp_path, images, says):
+    root = write_grefcoco(tmp_path)
+    path = root / "grefcoco" / "grefs(unc).json"
+    first, *others = json.loads(path.read_text())
+    path.write_text(json.dumps([{**first, "no_target": says}, *others]))
+    (found,) = bad_records(read_refer(root, "grefcoco", "unc"), images)
+    assert found == f"0: the field 'no_target' is {says!r}, but its annotation is [1719310, 1719311]"
 
 
 def test_a_ref_without_a_field_or_that_is_none_is_named(tmp_path, images):
