@@ -15,12 +15,22 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
 from ..configuration.hub_fields import IS_REMOTE_CODE, add_pipeline
+from ..processing.prediction_settings import check_settings
 from .embedded_model import EmbeddedModelWarning, embedded_hint, is_embedded
-from .segmentation_requests import SPATIAL_KEYS, as_request, given, is_text, texts_per_image
+from .segmentation_requests import (
+    SPATIAL_KEYS,
+    TEXT_KEYS,
+    as_request,
+    is_text,
+    only_known,
+    take_one,
+    texts_per_image,
+)
 
 OUTPUT_KEYS = ("pred_masks", "pred_boxes", "iou_scores", "no_target_logits")
 UNUSED_BOX = [0.0, 0.0, 1.0, 1.0]
 PAD_LABEL = -10
+SETTINGS = ("mask_threshold", "no_target_threshold", "min_mask_pixels", "expression_batch_size")
 SINGLE_IMAGE_TYPES = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image, np.ndarray, torch.Tensor)
 
 
@@ -86,7 +96,7 @@ class ReferringSegmentationPipeline(Pipeline):
                   which then is looked for in every image);
                 - a request, or a list of requests;
                 - a dataset, a generator or another iterable of requests or, with one `text` for all, of images.
-            text (`str`, `list[str]` or `list[list[str]]`, *optional*): Expressions; see above.
+            text (`str`, `list[str]` or `list[list[str]]`, *optional*): Expressions; see above. At most 1,000 an image.
             input_points (*optional*): Clicks beside the words, x and y in pixels of the image: a list of points that
                 all expressions of the image share, or one such list per expression. For several images, put it into
                 the requests; so also the next two.
@@ -117,26 +127,17 @@ class ReferringSegmentationPipeline(Pipeline):
         Raises:
             ValueError, TypeError: If inputs are missing or do not fit each other; before anything is computed.
         """
-        for name in ("image", "images"):
-            inputs = kwargs.pop(name, inputs)
-        for name in ("expressions", "expression"):
-            text = kwargs.pop(name, text)
+        inputs = take_one(kwargs, "inputs", inputs, ("image", "images"))
+        text = take_one(kwargs, "text", text, TEXT_KEYS)
+        check_settings(**{name: kwargs[name] for name in ("batch_size", "num_workers") if name in kwargs})
         spatial = {name: kwargs.pop(name) for name in SPATIAL_KEYS if kwargs.get(name) is not None}
         requests = self.check_inputs(inputs, text, **spatial)
-        if isinstance(requests, list) and not requests:
-            return []
-        return super().__call__(requests, **kwargs)
+        return [] if isinstance(requests, list) and not requests else super().__call__(requests, **kwargs)
 
-    def _sanitize_parameters(
-        self, mask_threshold=None, no_target_threshold=None, min_mask_pixels=None, expression_batch_size=None
-    ):
-        postprocess = {
-            "mask_threshold": mask_threshold,
-            "no_target_threshold": no_target_threshold,
-            "min_mask_pixels": min_mask_pixels,
-        }
-        forward = {"expression_batch_size": expression_batch_size}
-        return {}, given(forward), given(postprocess)
+    def _sanitize_parameters(self, **options):
+        options = check_settings(**only_known(options, SETTINGS, (*SPATIAL_KEYS, "batch_size", "num_workers")))
+        forward = {name: options.pop(name) for name in SETTINGS[-1:] if name in options}
+        return {}, forward, options
 
     # ---- inputs ---------------------------------------------------------------------------------------------------
 

@@ -5,10 +5,24 @@ A request is an image together with its expressions: a dict with `image`, `text`
 `input_points`, `input_labels` and `input_boxes`, each a list with one entry (or None) per expression.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-TEXT_KEYS = ("text", "expressions", "expression")
+# The last of them are what other pipelines call it.
+TEXT_KEYS = ("text", "expressions", "expression", "candidate_labels", "labels", "prompt", "question")
+# Of other pipelines, and what to give here in their place.
+FOREIGN_NAMES = {
+    "threshold": "mask_threshold (of a pixel) or no_target_threshold, or leave out results of a low score",
+    "top_k": "as many expressions as you want masks, each of which gets one",
+    "timeout": "the bytes of an image that takes long to load",
+    "points": "input_points",
+    "point_labels": "input_labels",
+    "boxes": "input_boxes",
+    "box": "input_boxes",
+    "mask_format": "nothing, since masks are PIL images",
+    "subtask": "nothing, since there is one task",
+}
 SPATIAL_KEYS = ("input_points", "input_labels", "input_boxes")
 # Levels of lists in what belongs to one expression: [[x, y], ...], [label, ...] and [xmin, ymin, xmax, ymax].
 DEPTHS = {"input_points": 2, "input_labels": 1, "input_boxes": 1}
@@ -62,6 +76,24 @@ def texts_per_image(text, num_images: int) -> list:
     return list(text)
 
 
+def take_one(options: dict[str, Any], name: str, value: Any, others: Sequence[str]) -> Any:
+    """Takes what came as `name`, or under another of its names, out of the options; a `ValueError` if it came twice."""
+    found = given({name: value, **{other: options.pop(other) for other in others if other in options}})
+    if len(found) > 1:
+        raise ValueError(f"expected one of {' and '.join(found)}, which mean the same, got both")
+    return next(iter(found.values()), None)
+
+
+def only_known(options: dict[str, Any], known: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
+    """Returns options as they are; a `TypeError` for one that is not known says what to give, `others` among it."""
+    for name in options:
+        if name not in known:
+            like = difflib.get_close_matches(name, (*known, *others), n=1)
+            instead = FOREIGN_NAMES.get(name) or (like[0] if like else f"one of {', '.join((*known, *others))}")
+            raise TypeError(f"the pipeline has no argument {name[:60]!r}; give {instead}")
+    return options
+
+
 def is_text(value) -> bool:
     return isinstance(value, str) or (
         isinstance(value, (list, tuple)) and all(isinstance(expression, str) for expression in value)
@@ -70,7 +102,10 @@ def is_text(value) -> bool:
 
 def _one_per_expression(name: str, value, num_expressions: int) -> list:
     """Gives every expression its own entry: `value` itself where it belongs to all, else its entries in order."""
-    value = value.tolist() if hasattr(value, "tolist") else list(value)
+    try:
+        value = value.tolist() if hasattr(value, "tolist") else list(value)
+    except (TypeError, RuntimeError) as error:  # RuntimeError: of tensors without values
+        raise ValueError(f"expected {name} as lists of numbers, got {value!r:.80}") from error
     depth, levels, inner = DEPTHS[name], 0, value
     while isinstance(inner, (list, tuple)):
         levels, inner = levels + 1, next((item for item in inner if item is not None), None)

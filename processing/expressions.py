@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 MAX_CHARACTERS = 10_000  # of one expression; far more than any tokenizer's limit
+MAX_EXPRESSIONS = 1_000  # of one image, each of which becomes a mask of its size
 _BLANK = ("Zs", "Zl", "Zp", "Cc", "Cf")  # Unicode's categories of spaces, controls and marks of format
 
 
@@ -74,17 +75,24 @@ def count_per_image(text: Any, n_images: int) -> list[int]:
     """Returns how many expressions each image has; a single image takes all expressions of a flat list.
 
     Raises:
-        `ValueError`: If `text` has not one entry per image.
+        `ValueError`: If `text` has not one entry per image, or an image more than `MAX_EXPRESSIONS`.
     """
     if isinstance(text, str):
         counts = [1]
     elif n_images == 1 and all(isinstance(item, str) for item in text):
         counts = [len(text)]
     else:
-        counts = [1 if isinstance(item, str) else len(item) for item in text]
+        entries = [[item] if isinstance(item, str) else item for item in text]
+        if not all(isinstance(expression, str) for entry in entries for expression in entry):
+            raise ValueError(f"expected one list of strings per image as text, got {_shortened(text)}")
+        counts = [len(entry) for entry in entries]
     if len(counts) != n_images:
         raise ValueError(
             f"expected one expression (or list of expressions) per image, got {len(counts)} for {n_images} images"
+        )
+    if max(counts, default=0) > MAX_EXPRESSIONS:
+        raise ValueError(
+            f"expected at most {MAX_EXPRESSIONS} expressions for one image, got {max(counts)}; ask in several calls"
         )
     return counts
 

@@ -20,6 +20,7 @@ from .expressions import align, count_per_image, flatten_text, is_spelled, stack
 from .image_inputs import flatten_images
 from .image_processing_ssp_sam import SspSamImageProcessor, SspSamImageProcessorKwargs
 from .post_processing import image_of_each, read_prediction, size_rows, upsample_logits
+from .prediction_settings import check_settings
 from .processor_defaults import image_defaults, text_defaults
 
 logger = logging.get_logger(__name__)
@@ -75,6 +76,13 @@ class SspSamProcessor(ProcessorMixin):
     ):
         if expression_template.count("{}") != 1:
             raise ValueError(f"expression_template must contain {{}} once, got {expression_template!r}")
+        check_settings(
+            mask_threshold=mask_threshold,
+            no_target_threshold=no_target_threshold,
+            min_mask_pixels=min_mask_pixels,
+            score_temperature=score_temperature,
+            score_bias=score_bias,
+        )
         self.expression_template = expression_template
         self.max_expression_length = max_expression_length
         self.lowercase = lowercase
@@ -172,18 +180,18 @@ class SspSamProcessor(ProcessorMixin):
         data: dict[str, Any] = {}
 
         # 2. Expressions.
+        images = None if images is None else flatten_images(images)
         if text is not None:
             expressions = flatten_text(text)
             if not expressions:
                 raise ValueError(f"expected at least one expression, got {text!r}")
+            counts = [] if images is None else count_per_image(text, len(images))
             data.update(self._tokenize(expressions, **merged["text_kwargs"]))
 
         # 3. Images and labels.
         if images is not None:
-            images = flatten_images(images)
             labels = {"segmentation_maps": segmentation_maps, "boxes": boxes}
             if text is not None:
-                counts = count_per_image(text, len(images))
                 data["image_index"] = np.repeat(np.arange(len(images)), counts)
                 labels = {name: align(values, text, name) for name, values in labels.items() if values is not None}
             data.update(
@@ -295,7 +303,7 @@ class SspSamProcessor(ProcessorMixin):
             no target; `no_target` bool.
 
         Raises:
-            `ValueError`: If there are no masks, or sizes, `clicked` and expressions do not match.
+            `ValueError`: If there are no masks, sizes, `clicked` and expressions do not match, or a threshold is none.
         """
         outputs = outputs if isinstance(outputs, Mapping) else vars(outputs)
         pred_masks, pred_boxes = outputs.get("pred_masks"), outputs.get("pred_boxes")
@@ -313,6 +321,7 @@ class SspSamProcessor(ProcessorMixin):
             "score_temperature": self.score_temperature,
             "score_bias": self.score_bias,
         }
+        settings = check_settings(**settings)
         no_target = outputs.get("no_target_logits")
         no_target = None if no_target is None else no_target.detach().float().sigmoid().flatten().tolist()
         boxes = None if pred_boxes is None else pred_boxes.detach().float().tolist()

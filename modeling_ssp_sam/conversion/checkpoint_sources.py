@@ -99,6 +99,8 @@ def parse_source(source: str | os.PathLike, file: str | None = None, revision: s
         found = Source(Path(text).expanduser())
     elif text.startswith(("http://", "https://")):
         found = _parse_address(text)
+    elif text.startswith((".", "/", "~")):
+        raise PullError(f"there is no file or folder at {text!r}")
     else:
         repo_id, _, named = text.partition(":")
         if HUB_ID.fullmatch(repo_id) is None or (not named and is_checkpoint_name(repo_id)):

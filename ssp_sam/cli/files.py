@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
+MAX_WEBP_SIDE = 16383
 DRAWING_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
@@ -50,12 +51,16 @@ def find_images(names: list[str], hint: str = "", standard_input: bool = False) 
 
     sources: list[str] = []
     for name in names:
+        if "\0" in name:
+            raise InputError(f"no file has the name {name!r}, which holds a NUL")
         if os.path.isdir(name):
             inside = [str(path) for path in list_images(name)]
             if not inside:
                 raise InputError(f"no images in the folder {name!r}")
             sources += inside
-        elif os.path.isfile(name) or name.startswith(("http://", "https://")) or (standard_input and name == "-"):
+        elif (
+            os.path.isfile(name) or name.lower().startswith(("http://", "https://")) or (standard_input and name == "-")
+        ):
             sources.append(name)
         else:
             raise InputError(f"no image file or folder at {name!r}{hint}")
@@ -93,10 +98,10 @@ def plan_results(
                 for number, expression in enumerate(expressions, start=1)
             ]
         plan[source] = files
-    inputs = {os.path.realpath(source) for source in sources}
+    inputs = {_file_number(source) for source in sources} - {None}
     for files in plan.values():
         for path in (files.overlay, *files.masks):
-            if path is not None and os.path.realpath(path) in inputs:
+            if path is not None and _file_number(path) in inputs:
                 raise InputError(f"the result {path!r} is an input image and would be lost; choose another name")
     return plan
 
@@ -129,12 +134,15 @@ def write_image(image: "Image.Image", path: str) -> None:
     """Writes an image, and the folders above it where they are missing."""
     from ..training.atomic_files import WriteError, write_aside
 
+    if path.lower().endswith(".webp") and max(image.size) > MAX_WEBP_SIDE:
+        size = f"{image.width} x {image.height}"
+        raise InputError(f"cannot write {path!r}: WebP has at most {MAX_WEBP_SIDE} pixels a side, got {size}; use PNG")
     try:
         with write_aside(path) as aside:
             image.save(aside)
     except WriteError as error:
         raise InputError(str(error)) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"cannot write {path!r}: {one_line(error)}") from error
 
 
@@ -204,11 +212,25 @@ def one_line(error: BaseException) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
+def shortened(line: str, limit: int = 400) -> str:
+    """Returns a line, without the middle where it is longer than `limit` characters, as names of files may be."""
+    return line if len(line) <= limit else f"{line[: limit - 120]} … {line[-110:]}"
+
+
 def port(text: str) -> int:
     """Reads a port to listen on from the command line."""
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise argparse.ArgumentTypeError(f"expected a port from 1 to 65535, got {text!r}")
     return int(text)
+
+
+def _file_number(path: str) -> tuple[int, int] | None:
+    """What is the same for all names of one file, hard links among them; None where there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _is_drawing_name(path: str) -> bool:

@@ -5,11 +5,12 @@ import argparse
 import difflib
 import importlib
 import io
+import os
 import sys
 from collections.abc import Iterable, Sequence
 
 from .. import __version__
-from .files import InputError, one_line, shown_while
+from .files import InputError, one_line, shortened, shown_while
 
 # Subcommands by group, with what each does. The module of `export-onnx` is `export_onnx`; it adds its parser by
 # `add_parser(commands)` and runs by `run(options)`, which returns the exit code. To make the parser it imports the
@@ -54,7 +55,7 @@ class _Parser(argparse.ArgumentParser):
         self.example = example
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {shortened(message)}; see {self.prog} --help\n")
 
     def parse_known_args(self, args=None, namespace=None):
         namespace, unknown = super().parse_known_args(args, namespace)
@@ -98,18 +99,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
+        _check_working_folder()
         with shown_while("loading libraries", getattr(options, "quiet", False)):
             _register()
         return options.run(options)
     except InputError as error:
-        print(f"ssp-sam: {error}", file=sys.stderr)
+        print(shortened(f"ssp-sam: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("ssp-sam: interrupted", file=sys.stderr)
         return 130
     except Exception as error:  # a fault of the program; the user still gets one line
-        print(f"ssp-sam: unexpected {type(error).__name__}: {one_line(error)}", file=sys.stderr)
+        print(shortened(f"ssp-sam: unexpected {type(error).__name__}: {one_line(error)}"), file=sys.stderr)
         return 1
+
+
+def _check_working_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise InputError("the working folder is gone; change into another one") from error
 
 
 def _register():

@@ -16,6 +16,7 @@ from .files import (
     plan_results,
     read_expressions,
     read_source,
+    shortened,
     shown_while,
     unknown_words_note,
     write_image,
@@ -125,7 +126,7 @@ def run(options: argparse.Namespace) -> int:
                 raise
             failures += 1
             record, text = {"image": source, "error": str(error)}, None
-            tqdm.write(f"ssp-sam: {error}", file=sys.stderr)
+            tqdm.write(shortened(f"ssp-sam: {error}"), file=sys.stderr)
         if options.json:
             tqdm.write(json.dumps(record, ensure_ascii=False), file=sys.stdout)
         elif text and not options.quiet:

@@ -64,5 +64,5 @@ def test_robust_expressions(rows, doors, door, tmp_path):
     make_image().save(tmp_path / "photo.png")
     ask = doors.onnx if door == "ONNX script" else getattr(doors, door)
     image = str(tmp_path / "photo.png") if door == "demo" else make_image()
-    for name, text, expected in TEXTS:
+    for name, text, expected in TEXTS[:: 3 if door == "explain" else 1]:  # which draws each
         rows.add(door, f"expression: {name}", attempt(lambda text=text: ask(image, text)), expected)

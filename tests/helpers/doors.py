@@ -34,6 +34,7 @@ class Doors:
         self.handler_limits = self.handler_of_strangers.limits
         self.demo_session = DemoSegmenter(pipeline)
         self.numpy_processor = NumpyProcessor(folder)
+        self.drawn: set[str] = set()
 
     def processor(self, image: Any, text: Any, **settings: Any) -> str:
         """Prepares, predicts and reads the prediction, each by its own class."""
@@ -65,10 +66,12 @@ class Doors:
         return described([tuple(self._size(result)) for result in results])
 
     def demo(self, image: Any, text: str) -> str:
-        """The demo's session, with the drawing and the legend of its page."""
+        """The demo's session, with the legend of its page, and the drawing where words are new."""
         state = self.demo_session.segment(self.demo_session.open(image), text)
-        draw_state(state)
         describe_state(state)
+        if text not in self.drawn:
+            self.drawn.add(text)
+            draw_state(state)
         return described_results(state.results)
 
     def onnx(self, image: Any, text: Any, **settings: Any) -> str:
@@ -81,7 +84,7 @@ class Doors:
 
     def segment(self, image: str, *words: str) -> str:
         """`ssp-sam segment`, in this process."""
-        return self._command("segment", image, *words)
+        return self._command("segment", image, *words, "--masks-dir", "masks")
 
     def explain_command(self, image: str, *words: str) -> str:
         """`ssp-sam explain`, in this process."""

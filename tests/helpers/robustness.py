@@ -154,6 +154,7 @@ class Rows:
 
     def _shown(self, text: str) -> str:
         text = text.replace(str(self.folder), "…")
+        text = re.sub(re.escape(str(self.folder.parents[1])) + "[^' ]*", "…", text)  # a path that was cut off
         text = re.sub(r"127\.0\.0\.1:\d{4,}", "127.0.0.1:PORT", text)
         return cell(re.sub(r"\b0x[0-9a-f]{6,}", "0x…", text))
 

@@ -223,6 +223,7 @@ def test_a_broken_image_does_not_stop_the_others(run, tmp_path):
         (["photo.png", "a", "b", "c", *BOXES], "expected one --box, or one for each of 3 expressions, got 2"),
         (["photo.png", "a dog", "--model", "foreign"], "'foreign' is another kind of model, which brings code of its"),
         (["photo.png", "a dog", "--model", "no/such/model"], "'no/such/model' is no file or folder"),
+        (["photo.png", "a dog", "--model", "./nothere"], "there is no file or folder at './nothere'"),
         (["photo.png", "a dog", "--model", "."], "--model . cannot be used: . holds no config.json and"),
         (["photo.png", "a dog", "--output", "photo.png"], "'photo.png' is an input image and would be lost"),
         (["photo.png", "a dog", "--output", "./photo.png"], "is an input image and would be lost"),
@@ -269,6 +270,35 @@ def test_results_never_replace_an_input(run, tmp_path):
     make_image(20, 20).save("photo_1_a-dog.png")
     code, _, err = run("a dog", "--masks-dir", ".", "--images", "photo.png", "photo_1_a-dog.png")
     assert code == 2 and "is an input image and would be lost" in err
+
+
+def test_a_hard_link_of_the_input_is_not_overwritten(run, tmp_path):
+    os.link("photo.png", "copy.png")
+    before = (tmp_path / "photo.png").read_bytes()
+    code, _, err = run("photo.png", "a dog", "--output", "copy.png")
+    assert code == 2 and "the result 'copy.png' is an input image" in err
+    assert (tmp_path / "photo.png").read_bytes() == before
+
+
+def test_webp_of_too_many_pixels_is_one_sentence(run, monkeypatch):
+    monkeypatch.setattr("ssp_sam.cli.files.MAX_WEBP_SIDE", 500)
+    code, _, err = run("photo.png", "a dog", "--output", "wide.webp")
+    assert code == 2 and "WebP has at most 500 pixels a side, got 512 x" in err and not Path("wide.webp").exists()
+
+
+def test_a_working_folder_that_is_gone_is_one_sentence(run, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code, _, err = run("photo.png", "a dog")
+    monkeypatch.chdir(tmp_path)
+    assert (code, err) == (2, "ssp-sam: the working folder is gone; change into another one\n")
+
+
+@pytest.mark.parametrize("words", [["x" * 5000, "a dog"], ["photo.png", "a dog", "--dtype", "y" * 5000]])
+def test_long_names_are_told_in_one_short_line(run, words):
+    code, _, err = run(*words)
+    assert code == 2 and len(err) < 500 and err.count("\n") == 1
 
 
 def test_an_expression_may_be_long_or_unknown_or_not_latin(run):
