@@ -45,7 +45,7 @@ def _compiled_gru(
     bias_ih: torch.Tensor,
     bias_hh: torch.Tensor,
 ) -> torch.Tensor:
-    return _gru(words, weight_ih, weight_hh, bias_ih, bias_hh)
+    return _gru(words, weight_ih, weight_hh, bias_ih, bias_hh).contiguous()  # words come first inside
 
 
 @_compiled_gru.register_fake
@@ -87,8 +87,8 @@ def _compiled_gru_backward(
     states = torch.stack([step[0] for step in steps], dim=1)
     return (
         at_words @ weight_ih,
-        torch.einsum("elg,eld->gd", at_words, words),
-        torch.einsum("elg,eld->gd", at_states, states),
+        torch.einsum("elg,eld->gd", at_words, words).contiguous(),
+        torch.einsum("elg,eld->gd", at_states, states).contiguous(),
         at_words.sum((0, 1)),
         at_states.sum((0, 1)),
     )
@@ -96,7 +96,7 @@ def _compiled_gru_backward(
 
 @_compiled_gru_backward.register_fake
 def _(gradient, words, *weights):
-    return tuple(torch.empty_like(tensor) for tensor in (words, *weights))
+    return tuple(tensor.new_empty(tensor.shape) for tensor in (words, *weights))
 
 
 def _keep_inputs(ctx, inputs, output):

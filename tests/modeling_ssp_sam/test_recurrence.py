@@ -17,4 +17,5 @@ def test_the_operator_of_compiled_models_has_its_derivatives():
     gru = SspSamGRU(3, 2).double()
     words = torch.randn(2, 4, 3, dtype=torch.double, requires_grad=True)
     torch.testing.assert_close(_compiled_gru(words, *gru.parameters()), gru(words))
+    torch.library.opcheck(_compiled_gru, (words, *gru.parameters()))
     assert torch.autograd.gradcheck(_compiled_gru, (words, *gru.parameters()))
