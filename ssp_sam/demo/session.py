@@ -15,10 +15,11 @@ from PIL import Image, ImageDraw
 from ..explain import draw_explanation, explain
 from ..familiarity import hint_for
 from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
-from ..processing.image_inputs import read_rgb
+from ..processing.image_files import as_rgb, load, open_file
 from ..processing.visualization.painting import choose_colours, paint_results, scaled_size
 
 MAX_EXPRESSIONS = 20
+MAX_MEGAPIXELS = 50
 CACHED_IMAGES = 8
 # The long side of the image in the page, in pixels: lines stay readable on small ones, large ones load fast.
 MIN_SHOWN, MAX_SHOWN = 640, 1280
@@ -90,10 +91,11 @@ class DemoSegmenter:
         if path is None:
             return DemoState()
         try:
-            image, _ = read_rgb(path)
+            image, _ = as_rgb(load(open_file(path, max_pixels=MAX_MEGAPIXELS * 1e6)))
         except ValueError as error:
             raise ValueError(
-                "This file cannot be read as an image; choose another one, such as PNG or JPEG."
+                f"This file cannot be read as an image of at most {MAX_MEGAPIXELS} megapixels; choose another one, "
+                f"such as PNG or JPEG."
             ) from error
         return DemoState(image=image, source=path)
 

@@ -3,6 +3,7 @@
 
 import pytest
 
+from ssp_sam.processing.visualization.overlay import draw_overlay
 from tests.helpers.doors import Doors
 from tests.helpers.models import make_image, make_pipeline
 from tests.helpers.robustness import attempt
@@ -66,3 +67,13 @@ def test_robust_expressions(rows, doors, door, tmp_path):
     image = str(tmp_path / "photo.png") if door == "demo" else make_image()
     for name, text, expected in TEXTS[:: 3 if door == "explain" else 1]:  # which draws each
         rows.add(door, f"expression: {name}", attempt(lambda text=text: ask(image, text)), expected)
+
+
+def test_robust_words_of_an_overlay(rows):
+    image = make_image()
+    for name, text, _ in TEXTS:  # a caller's own results may hold anything
+        result = {"mask": image.convert("L"), "score": 0.5, "box": None, "label": text, "no_target": False}
+        outcome = attempt(
+            lambda result=result: draw_overlay(image, [result]), lambda drawing: f"{drawing.width} pixels wide"
+        )
+        rows.add("overlay", f"words: {name}", outcome, RESULT)

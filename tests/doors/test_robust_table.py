@@ -3,7 +3,7 @@
 
 import pytest
 
-from tests.helpers.robustness import Outcome, Rows, attempt, read_rows
+from tests.helpers.robustness import DOCUMENT, Outcome, Rows, attempt, read_rows
 
 
 def fail(error: BaseException):
@@ -62,3 +62,11 @@ def test_a_result_or_a_sentence_may_be_required(tmp_path):
     rows.add("a", "x", Outcome("a mask"), expected="sentence")
     with pytest.raises(AssertionError, match="a \\| x: a sentence was expected \\| a mask"):
         rows.finish()
+
+
+def test_the_document_has_many_rows_of_every_door():
+    rows = read_rows(DOCUMENT)
+    doors = {door for door, _ in rows}
+    assert len(rows) >= 800
+    assert doors >= {"processor", "pipeline", "explain", "handler", "demo", "ONNX script", "ssp-sam segment", "overlay"}
+    assert all(bool(returned) != bool(said) for returned, said in rows.values())
