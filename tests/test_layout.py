@@ -126,6 +126,13 @@ def test_no_files_import_each_other_in_a_circle():
         pytest.fail(" <- ".join(error.args[1]))
 
 
+@pytest.mark.parametrize("path, module", SOURCES)
+def test_files_that_a_user_names_are_opened_as_images_in_one_file(path, module):
+    own_assets = ("training.scenes.", "training.run_report")  # which read what the project wrote
+    if module != "processing.image_files" and not module.startswith(own_assets):
+        assert "Image.open(" not in path.read_text("utf-8"), "processing/image_files.py knows formats and limits"
+
+
 @pytest.mark.parametrize("path, module", EXPORTED)
 def test_exported_files_import_modules_and_few_libraries(path, module):
     for node in imports_of(path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..processing.image_files import load, open_file
 from ..training.scenes.generator import draw_referrals, generate_scene
 
 # Scenes of the generator's test split, which no training has seen; one of the expressions means nothing there.
@@ -58,11 +59,10 @@ def write_samples(folder: Path, samples: Sequence[Sample]):
     Copies images into a repository.
 
     Raises:
-        OSError: If a file is no image.
+        ValueError: If a file is no image.
     """
     for sample in samples:
-        with Image.open(sample.image) as image:
-            image.verify()
+        load(open_file(sample.image))  # as it is for those who read the repository
         target = folder / sample.path
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(sample.image, target)

@@ -27,8 +27,12 @@ def doors(tiny_checkpoint) -> Doors:
 
 @pytest.fixture(autouse=True)
 def away(tmp_path, monkeypatch):
-    """Commands write beside them."""
+    """Commands write beside them; Ghostscript, which Pillow starts for PostScript, is never asked for."""
     monkeypatch.chdir(tmp_path)
+    started = []
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: started.append("Ghostscript"))
+    yield
+    assert not started
 
 
 def asker(doors: Doors, door: str):

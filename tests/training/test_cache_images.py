@@ -197,7 +197,7 @@ def test_an_unreadable_image_is_told_and_the_others_are_kept(tmp_path, cache_aga
     rows = [image_row("good", encoded(five_images[0])), image_row("bad", b"not an image")]
     assert cache_again(tmp_path / "cache", data=write_benchmark(tmp_path / "data", {"train": rows})) == 2
     printed = capsys.readouterr()
-    assert "unreadable: fixture/bad: cannot read an image from 12 bytes" in printed.out
+    assert "unreadable: fixture/bad: could not read an image from 12 bytes" in printed.out
     assert "without a readable image, which are not in the cache: 1" in printed.err
     assert list(open_cache(tmp_path / "cache", two_towers)) == [image_key(five_images[0])]
 

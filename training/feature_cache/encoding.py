@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from .cache import FeatureCache
 from .identity import DTYPES, FeatureCacheError
-from .image_keys import image_key, open_image
+from .image_keys import image_key
 
 
 @dataclass
@@ -169,7 +169,7 @@ class _Canvases(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         key, row = self.keys_and_rows[index]
         name, image = self.source[row]
-        canvases = self.image_processor(images=open_image(image), return_tensors="pt", **self.options)
+        canvases = self.image_processor(images=[image], return_tensors="pt", **self.options)
         return {"key": key, "name": name} | {
             name: canvases[name][0] for name in canvases if name.endswith("pixel_values")
         }

@@ -2,10 +2,7 @@
 """Names for images by what is in them: the pixels that the model sees."""
 
 import hashlib
-from io import BytesIO
 from typing import Any
-
-from PIL import Image, UnidentifiedImageError
 
 from ...processing.image_inputs import read_rgb
 
@@ -27,25 +24,7 @@ def image_key(image: Any) -> str:
     Raises:
         ValueError: It is no image, or is damaged.
     """
-    rgb, _ = read_rgb(open_image(image))
+    rgb, _ = read_rgb(image)
     digest = hashlib.sha256(f"{rgb.height} {rgb.width} RGB ".encode())
     digest.update(rgb.tobytes())
     return digest.hexdigest()[:32]
-
-
-def open_image(image: Any) -> Any:
-    """
-    Returns what `read_rgb` takes: bytes and undecoded images of a dataset are opened, all else is returned as it is.
-
-    Raises:
-        ValueError: The bytes are no image.
-    """
-    if isinstance(image, dict):
-        content = image.get("bytes")
-        image = image.get("path") if content is None else content
-    if not isinstance(image, bytes | bytearray | memoryview):
-        return image
-    try:
-        return Image.open(BytesIO(image))
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot read an image from {len(image)} bytes ({error}); replace the file") from error

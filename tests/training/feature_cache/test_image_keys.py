@@ -49,5 +49,5 @@ def test_one_pixel_and_the_shape_change_the_key(image):
 
 
 def test_bytes_that_are_no_image_are_refused():
-    with pytest.raises(ValueError, match="cannot read an image from 5 bytes"):
+    with pytest.raises(ValueError, match="could not read an image from 5 bytes"):
         image_key(b"hello")
