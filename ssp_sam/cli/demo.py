@@ -33,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
         import_gradio()
     except ImportError as error:
         raise InputError(str(error)) from error
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, and removes visitors' files
+    # A request to end is heard as Ctrl-C is, which removes visitors' files.
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     umask = os.umask(0o077)  # which are nobody else's meanwhile
     try:
         page = build_demo(load_pipeline(options))
@@ -51,4 +52,5 @@ def run(options: argparse.Namespace) -> int:
         page.close(verbose=False)
     finally:
         os.umask(umask)
+        signal.signal(signal.SIGTERM, handler)
     return 0
