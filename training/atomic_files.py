@@ -144,7 +144,7 @@ def claim_folder(folder: str | Path, accelerator=None) -> Iterator[None]:
     """
     Makes a folder and keeps other processes from claiming it; the claim ends with the process, however that ends.
 
-    What a killed owner was writing directly in it is removed.
+    What a killed owner was writing directly in it is removed, and at the end the folder itself if it is new and empty.
 
     Args:
         folder: Folder that stays while its content changes.
@@ -157,6 +157,8 @@ def claim_folder(folder: str | Path, accelerator=None) -> Iterator[None]:
     folder, refusal = Path(folder), None
     with ExitStack() as claim:
         if accelerator is None or accelerator.is_main_process:
+            if not folder.exists():
+                claim.callback(_remove_if_empty, folder)
             try:
                 claim.enter_context(_locked(folder / _LOCK, folder))
                 remove_leftovers(folder, claimed=True)
@@ -169,6 +171,11 @@ def claim_folder(folder: str | Path, accelerator=None) -> Iterator[None]:
         if refusal is not None:
             raise refusal
         yield
+
+
+def _remove_if_empty(folder: Path):
+    with suppress(OSError):
+        folder.rmdir()
 
 
 @contextmanager
@@ -191,13 +198,15 @@ def claim_name(path: str | Path, waiting: Callable[[], None] | None = None) -> I
 
 
 @contextmanager
-def _locked(lock_file: Path, what: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+def _locked(
+    lock_file: Path, what: Path, waiting: Callable[[], None] | None = None, seconds: float = _LOCK_SECONDS
+) -> Iterator[None]:
     """Holds a lock that no child inherits and that ends with the process; its file is removed by its last owner."""
     lock = FileLock(lock_file, mode=0o664)
     with telling(what):
         lock_file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(timeout=_LOCK_SECONDS)
+            lock.acquire(timeout=seconds)
         except Timeout:
             if waiting is None:
                 raise FolderInUseError(
@@ -237,7 +246,7 @@ def remove_leftovers(folder: str | Path, *, claimed: bool = False, name: str | N
         else:
             _delete(leftover)
     for lock_file in Path(folder).glob(f"{_LOCK}-*"):
-        with suppress(OSError), _locked(lock_file, lock_file):
+        with suppress(OSError), _locked(lock_file, lock_file, seconds=0):
             pass
 
 

@@ -61,7 +61,8 @@ def test_a_model_on_the_meta_device_takes_no_memory_until_it_is_initialised(kind
 # ---- compiled -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["paper", pytest.param("default", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["paper", "default"])
 def test_one_graph_serves_any_number_of_expressions_and_words(kind):
     model, graphs = tiny_model(kind), CompileCounter()
     inputs = tiny_inputs(kind)

@@ -19,7 +19,7 @@ def test_it_trains_as_the_line_that_it_prints_would(tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     words = ["--config", "own_data", "--dataset", str(tiny_benchmark(tmp_path / "data", num_train=4, num_eval=2))]
     words += ["--init_from", str(tiny_model_folder(tmp_path / "a model", single_tower=True)), "--best_metric", "N-acc"]
-    words += ["--num_epochs", "0.1", "--output_dir", "run", "--group_by_image", "false"]
+    words += ["--num_epochs", "0.1", "--min_steps", "1", "--output_dir", "run", "--group_by_image", "false"]
     assert main(["train", *words]) == 0, capsys.readouterr().err
     line = re.search(r"accelerate launch -m ssp_sam\.training\.train (.*)", capsys.readouterr().out)[1]
     used = json.loads((tmp_path / "run" / "settings.json").read_text())

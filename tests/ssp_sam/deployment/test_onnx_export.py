@@ -167,6 +167,7 @@ def test_the_folder_segments_in_a_process_without_torch_and_transformers(exporte
         assert overlay.width == 512 and overlay.height > 279  # enlarged, with a legend below, as ssp-sam segment has it
 
 
+@pytest.mark.long
 @NEEDS_ONNX
 def test_patches_may_be_pooled_to_a_grid_that_does_not_divide_the_canvas():
     import onnx_ir
