@@ -25,6 +25,7 @@ EXTRAS = {
 # Nothing that the package offers goes untested for want of an extra.
 EXTRAS["test"] = [
     *(requirement for requirements in EXTRAS.values() for requirement in requirements),
+    "hypothesis>=6.100",
     "parameterized>=0.9",  # read by transformers' own suites
     "pytest>=8",
     "pytest-randomly>=3.16",
