@@ -51,7 +51,8 @@ def start(folder: Path) -> Iterator[Work]:
     """How long a command takes until it works, beside the import of what no model can do without."""
     write_photograph(folder / "photo.jpg", 1800, 1200)
     segment = ["segment", "photo.jpg", "the red car", "the dog", "everything"]
-    yield Work("import of torch and transformers' SamModel", program(folder, "import torch\nfrom transformers import SamModel"))
+    least = "import torch; from transformers import SamModel"
+    yield Work("import of torch and transformers' SamModel", program(folder, least))
     yield Work("`import ssp_sam`", program(folder, "import ssp_sam"))
     for words in (["--version"], ["--help"], ["segment", "--help"], ["train", "--help"]):
         yield Work(f"`ssp-sam {' '.join(words)}`", program(folder, COMMAND, *words))

@@ -86,12 +86,17 @@ def shown_label(value: int | np.integer) -> str:
 
 
 def _read_array(path: str) -> np.ndarray:
-    content = np.load(path, allow_pickle=False)
-    if isinstance(content, np.lib.npyio.NpzFile):
-        with content:
-            if len(content.files) != 1:
-                raise BadRecord(f"the mask {path!r} must hold one array, got {', '.join(content.files) or 'none'}")
-            content = content[content.files[0]]
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.lib.npyio.NpzFile):
+            with content:
+                if len(content.files) != 1:
+                    raise BadRecord(f"the mask {path!r} must hold one array, got {', '.join(content.files) or 'none'}")
+                content = content[content.files[0]]
+    except BadRecord:
+        raise
+    except Exception as error:  # of a damaged header numpy tells whatever its parts run into, tokenizer errors too
+        raise ValueError("it is no whole array of numpy") from error
     array = np.asarray(content)
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[-1]):
         array = array.squeeze(0 if array.shape[0] == 1 else -1)
