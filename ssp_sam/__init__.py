@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 EMBEDDED_CHECKPOINT = Path(__file__).resolve().parent / "checkpoints" / "ssp-sam-scenes"
 
 # The command `ssp-sam` reads its words first, and imports torch and transformers when it knows that they are needed.
-if Path(sys.argv[0]).name not in ("ssp-sam", "ssp-sam.exe"):
+if Path(*sys.argv[:1]).name not in ("ssp-sam", "ssp-sam.exe"):
     from .registration import (
         ReferringSegmentationPipeline,
         SspSamConfig,
