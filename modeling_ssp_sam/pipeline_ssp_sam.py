@@ -16,11 +16,14 @@ from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
 from ..configuration.hub_fields import IS_REMOTE_CODE, add_pipeline
 from ..processing.prediction_settings import check_settings
+from ..processing.segmentation_results import as_result
 from .embedded_model import EmbeddedModelWarning, embedded_hint, is_embedded
 from .segmentation_requests import (
     SPATIAL_KEYS,
     TEXT_KEYS,
+    as_list,
     as_request,
+    as_texts,
     is_text,
     only_known,
     take_one,
@@ -92,11 +95,13 @@ class ReferringSegmentationPipeline(Pipeline):
             inputs:
                 - an image: PIL, a path, a URL, the bytes of a file, an open file, an undecoded image of a dataset, or
                   an array (height, width[, channels]); with `text`;
-                - a list of images, with one expression or one list of expressions per image as `text` (or one string,
-                  which then is looked for in every image);
+                - a list of images, an array (N, height, width, channels) or a column of a table, with one expression
+                  or one list of expressions per image as `text` (or one string, which then is looked for in every
+                  image);
                 - a request, or a list of requests;
                 - a dataset, a generator or another iterable of requests or, with one `text` for all, of images.
             text (`str`, `list[str]` or `list[list[str]]`, *optional*): Expressions; see above. At most 1,000 an image.
+                Columns of strings of numpy, pandas and datasets are lists, too.
             input_points (*optional*): Clicks beside the words, x and y in pixels of the image: a list of points that
                 all expressions of the image share, or one such list per expression. For several images, put it into
                 the requests; so also the next two.
@@ -114,7 +119,8 @@ class ReferringSegmentationPipeline(Pipeline):
 
         Returns:
             For one image: a list of dicts, one per expression, in order. For a list: a list of such lists. For a
-            dataset or an iterable: an iterator over such lists, computed as it is read. The dicts have
+            dataset or an iterable: an iterator over such lists, computed as it is read. The dicts are of the class
+            [`SegmentationResult`], so that `result.mask` is `result["mask"]`, and have
 
             - `mask` (`PIL.Image.Image`): mode "L", size of the image, 255 inside and 0 outside; all 0 for no target;
             - `score` (`float`): see [`~SspSamProcessor.post_process_referring_segmentation`];
@@ -150,6 +156,7 @@ class ReferringSegmentationPipeline(Pipeline):
         """
         if inputs is None:
             raise ValueError("expected an image or requests as first argument, got None")
+        inputs, text = as_list(inputs), as_texts(text)
         if isinstance(inputs, (Mapping, *SINGLE_IMAGE_TYPES)) or hasattr(inputs, "read"):
             return as_request(inputs, text, **spatial)
         if spatial:
@@ -334,17 +341,4 @@ def _groups(
             yield group, inputs
 
 
-def as_result(prediction: dict[str, Any], label: str, unknown_words: list[str]) -> dict[str, Any]:
-    """Turns one of `SspSamProcessor.post_process_referring_segmentation` into what the pipeline returns."""
-    box = prediction["box_xyxy"]
-    return {
-        "mask": Image.fromarray(np.asarray(prediction["mask"].cpu()).astype(np.uint8) * 255),
-        "score": float(prediction["score"]),
-        "box": box if box is None else dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(float(v)) for v in box))),
-        "label": label,
-        "no_target": bool(prediction["no_target"]),
-        "unknown_words": unknown_words,
-    }
-
-
-__all__ = ["ReferringSegmentationPipeline", "as_result"]
+__all__ = ["ReferringSegmentationPipeline"]

@@ -9,6 +9,9 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import torch
+
 # The last of them are what other pipelines call it.
 TEXT_KEYS = ("text", "expressions", "expression", "candidate_labels", "labels", "prompt", "question")
 # Of other pipelines, and what to give here in their place.
@@ -44,8 +47,8 @@ def as_request(item, text=None, where: str = "", **spatial) -> dict[str, Any]:
     request = dict(item) if isinstance(item, Mapping) and not _is_undecoded(item) else {"image": item}
     if request.get("image") is None:
         raise ValueError(f"expected a dict with 'image' and 'text'{where}, got the keys {sorted(map(str, request))}")
-    texts = [request[key] for key in TEXT_KEYS if request.get(key) is not None]
-    texts += [] if text is None else [text]
+    texts = [as_texts(request[key]) for key in TEXT_KEYS if request.get(key) is not None]
+    texts += [] if text is None else [as_texts(text)]
     if len(texts) != 1:
         raise ValueError(f"expected expressions{where} once, as text=... or in the dict, got them {len(texts)} times")
     if not is_text(texts[0]):
@@ -61,6 +64,22 @@ def as_request(item, text=None, where: str = "", **spatial) -> dict[str, Any]:
         raise ValueError(f"expected input_points beside input_labels{where}, got None")
     prompts = {name: _one_per_expression(name, value, len(expressions)) for name, value in prompts.items()}
     return {"image": request["image"], "text": expressions, **prompts}
+
+
+def as_list(values: Any) -> Any:
+    """Returns a batch of images in one array, or a column of numpy or pandas, as a list; anything else as it is."""
+    if isinstance(values, (np.ndarray, torch.Tensor)):
+        if values.ndim == 4:
+            return list(values)
+        is_column = values.ndim == 1 and isinstance(values, np.ndarray) and values.dtype.kind in "OUT"
+        return values.tolist() if is_column else values
+    is_bytes = isinstance(values, (bytes, bytearray, memoryview))
+    return values.tolist() if hasattr(values, "tolist") and not is_bytes else values
+
+
+def as_texts(text: Any) -> Any:
+    """Returns expressions in a sequence of any kind, or in a column of a table, as a list; a string as it is."""
+    return list(text) if isinstance(text, Sequence) and not isinstance(text, (str, bytes)) else as_list(text)
 
 
 def texts_per_image(text, num_images: int) -> list:

@@ -17,6 +17,7 @@ EMBEDDED_CHECKPOINT = Path(__file__).resolve().parent / "checkpoints" / "ssp-sam
 if Path(*sys.argv[:1]).name not in ("ssp-sam", "ssp-sam.exe"):
     from .registration import (
         ReferringSegmentationPipeline,
+        SegmentationResult,
         SspSamConfig,
         SspSamImageProcessor,
         SspSamModel,
@@ -24,6 +25,7 @@ if Path(*sys.argv[:1]).name not in ("ssp-sam", "ssp-sam.exe"):
         SspSamPipeline,
         SspSamProcessor,
         pipeline,
+        segment,
     )
 
 
@@ -37,6 +39,7 @@ def __getattr__(name: str):
 __all__ = [
     "EMBEDDED_CHECKPOINT",
     "ReferringSegmentationPipeline",
+    "SegmentationResult",
     "SspSamConfig",
     "SspSamImageProcessor",
     "SspSamModel",
@@ -45,4 +48,5 @@ __all__ = [
     "SspSamProcessor",
     "pipeline",
     "pull",
+    "segment",
 ]

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .modeling_ssp_sam.pipeline_ssp_sam import as_result
 from .processing.canvas_geometry import CanvasPlacement
 from .processing.image_inputs import read_rgb
 from .processing.processing_ssp_sam import SspSamProcessor
+from .processing.segmentation_results import as_result
 from .processing.visualization.explanation_panels import (
     DIVIDER,
     draw_map,

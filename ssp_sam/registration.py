@@ -1,6 +1,7 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """The public classes as transformers knows them: by `AutoModel` and the like, and by `pipeline`."""
 
+import functools
 import logging
 import os
 
@@ -20,12 +21,14 @@ from .modeling_ssp_sam.other_tasks import register_other_tasks
 from .modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from .processing.image_processing_ssp_sam import SspSamImageProcessor
 from .processing.processing_ssp_sam import SspSamProcessor
+from .processing.segmentation_results import SegmentationResult
 
 for _name, _level in _LEVELS.items():
     logging.getLogger(_name).setLevel(_level)
 
 __all__ = [
     "ReferringSegmentationPipeline",
+    "SegmentationResult",
     "SspSamConfig",
     "SspSamImageProcessor",
     "SspSamModel",
@@ -33,6 +36,7 @@ __all__ = [
     "SspSamPipeline",
     "SspSamProcessor",
     "pipeline",
+    "segment",
 ]
 
 SspSamPipeline = ReferringSegmentationPipeline
@@ -68,3 +72,28 @@ def pipeline(model=None, **options) -> ReferringSegmentationPipeline:
 
         model = resolve_model(model)
     return transformers_pipeline("referring-segmentation", model=model, **options)  # pyright: ignore
+
+
+def segment(image, text, model=None, **options):
+    """
+    Segments what expressions refer to, by a pipeline that is made once for each model and kept.
+
+    Args:
+        image: One image, in any form that the pipeline takes.
+        text (`str` or `list[str]`): One expression, or several.
+        model (`str` or `os.PathLike`, *optional*): As `pipeline` takes it; the embedded checkpoint when not given.
+        options: Further arguments of the pipeline's call, such as `input_points` and `mask_threshold`.
+
+    Returns:
+        `SegmentationResult` for a string, a list of them for several expressions.
+
+    Raises:
+        ValueError, TypeError: In one sentence, if the image, the expressions or the model cannot be used.
+    """
+    results = _kept_pipeline(None if model is None else os.fspath(model))(image, text=text, **options)
+    return results[0] if isinstance(text, str) else results
+
+
+@functools.lru_cache(maxsize=2)
+def _kept_pipeline(model: str | None) -> ReferringSegmentationPipeline:
+    return pipeline(model)

@@ -140,12 +140,11 @@ def _segment_one(
     segmenter, source: str, expressions: list[str], files: ResultFiles, options: argparse.Namespace
 ) -> tuple[dict[str, Any], str]:
     """Segments one image and writes its files; returns the record for `--json` and the lines for a reader."""
-    import numpy as np
     from tqdm import tqdm
 
     from ..familiarity import hint_for
+    from ..processing.segmentation_results import run_lengths
     from ..processing.visualization.overlay import draw_overlay
-    from ..training.data.masks import encode, uncompressed
 
     image = read_source(source)
     try:
@@ -158,9 +157,7 @@ def _segment_one(
         write_image(draw_overlay(image, results), files.overlay)
 
     record = {"image": source, "width": image.width, "height": image.height, "overlay": files.overlay}
-    masks = [{"file": path} for path in files.masks] or [
-        uncompressed(encode(np.asarray(result["mask"]) > 0)) for result in results
-    ]
+    masks = [{"file": path} for path in files.masks] or [run_lengths(result.inside) for result in results]
     record["results"] = [
         {"expression": result["label"], **{key: result[key] for key in RESULT_KEYS}, "mask": mask}
         for result, mask in zip(results, masks)

@@ -22,7 +22,10 @@ from ssp_sam import (
     SspSamImageProcessor,
     SspSamModel,
     SspSamProcessor,
+    registration,
 )
+from tests.helpers.comparison import results_agree
+from tests.helpers.models import make_image
 from tests.helpers.processes import run_in_processes
 
 
@@ -74,3 +77,17 @@ def test_the_pipeline_of_another_task_names_the_right_one(task, tiny_checkpoint)
 def test_the_class_of_another_task_names_the_right_one(tiny_checkpoint):
     with pytest.raises(LookupError, match=r"or AutoModel\.from_pretrained"):
         AutoModelForMaskGeneration.from_pretrained(tiny_checkpoint)
+
+
+def test_one_line_segments_and_keeps_the_model(tiny_checkpoint):
+    image = make_image(40, 30)
+    [expected] = ssp_sam.pipeline(tiny_checkpoint)(image, "a dog")
+    result = ssp_sam.segment(image, "a dog", model=tiny_checkpoint)
+    assert results_agree([result], [expected]) and result.mask.size == image.size
+    assert [one.label for one in ssp_sam.segment(image, ["a dog", "a cat"], model=tiny_checkpoint)] == [
+        "a dog",
+        "a cat",
+    ]
+    before = registration._kept_pipeline.cache_info().misses
+    ssp_sam.segment(image, "a cat", model=tiny_checkpoint, mask_threshold=0.3)
+    assert registration._kept_pipeline.cache_info().misses == before
