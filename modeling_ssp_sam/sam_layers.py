@@ -42,7 +42,8 @@ class _QuickLayer:
             (learns and torch.is_grad_enabled())
             or gives_weights
             or not self.attn.use_rel_pos
-            or torch.compiler.is_compiling()
+            or torch.compiler.is_exporting()
+            or (torch.compiler.is_compiling() and _in_blocks(hidden_states))
         ):
             return super().forward(hidden_states)
         # Patches come with their channels apart in memory, an order that all later sums and norms would inherit.
@@ -74,8 +75,7 @@ class _QuickLayer:
         rows = torch.einsum("nhwc,hkc->nhwk", grid, of_rows).flatten(1, 2)
         columns = torch.einsum("nhwc,wkc->nhwk", grid, of_columns).flatten(1, 2)
         # 4. Attend within each sequence, and put the windows together again.
-        in_blocks = query.device.type == "cpu" and query.dtype == torch.float32
-        attend = _attend_in_blocks if in_blocks else _attend_at_once
+        attend = _attend_in_blocks if _in_blocks(query) else _attend_at_once
         new = attend(query * attention.scale, key, value, rows, columns)
         new = new.reshape(batch_size, num_rows, num_columns, attention.num_attention_heads, *window, -1)
         new = new.permute(0, 1, 4, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4).flatten(1, 2)
@@ -88,6 +88,11 @@ class SspSamVisionLayer(_QuickLayer, SamVisionLayer):
 
 class SspSamHQVisionLayer(_QuickLayer, SamHQVisionLayer):
     """A layer of SAM-HQ's image encoder."""
+
+
+def _in_blocks(states: torch.Tensor) -> bool:
+    """Whether attention takes turns here, which the compiler would unroll: it gets transformers' layers instead."""
+    return states.device.type == "cpu" and states.dtype == torch.float32
 
 
 def _attend_at_once(query, key, value, rows, columns) -> torch.Tensor:

@@ -1,0 +1,163 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""From an image and expressions to masks, in this library and beside others; weights are random."""
+
+from collections.abc import Iterator
+
+import torch
+from PIL import Image
+from transformers import (
+    CLIPSegConfig,
+    CLIPSegForImageSegmentation,
+    GroundingDinoConfig,
+    GroundingDinoForObjectDetection,
+    Sam3Config,
+    Sam3Model,
+    SamConfig,
+    SamModel,
+    SamVisionConfig,
+    pipeline,
+)
+
+from ssp_sam.modeling_ssp_sam.towers import build_sam
+
+from .works import (
+    ROOT,
+    Work,
+    about_one_image,
+    compiled,
+    default_model,
+    default_pixels,
+    half,
+    many,
+    without_gradients,
+    words,
+)
+
+# Fields of SAM's image encoders beside the defaults of transformers.
+ENCODERS: dict[str, dict] = {
+    "ViT-B": {},
+    "ViT-L": {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "global_attn_indexes": [5, 11, 17, 23],
+        "mlp_dim": 4096,
+    },
+    "ViT-H": {
+        "hidden_size": 1280,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 16,
+        "global_attn_indexes": [7, 15, 23, 31],
+        "mlp_dim": 5120,
+    },
+}
+
+
+def _sam_config(size: str) -> SamConfig:
+    config = SamConfig(vision_config=SamVisionConfig(**ENCODERS[size], initializer_range=0.02))
+    config.vision_config._attn_implementation = "sdpa"
+    return config
+
+
+def image_encoder(device: str, size: str) -> Iterator[Work]:
+    """One image through SAM's encoder: transformers' own layers, and the same weights in this library's."""
+    config = _sam_config(size)
+    with torch.device(device):
+        stock, own = SamModel(config).eval().vision_encoder, build_sam(config).eval().vision_encoder
+        pixels = torch.randn(1, 3, 1024, 1024)
+    own.load_state_dict(stock.state_dict())
+    encoders = {"transformers'": stock, "this library's": own}
+    for whose, encoder in encoders.items():
+        yield Work(f"{whose} SAM {size}, float32", without_gradients(encoder, pixels))
+    for whose, encoder in encoders.items():
+        mixed = torch.autocast(device, torch.bfloat16)(encoder.forward)
+        yield Work(f"{whose} SAM {size}, bfloat16 by autocast", without_gradients(mixed, pixels))
+    for whose, encoder in encoders.items():
+        yield Work(f"{whose} SAM {size}, bfloat16", without_gradients(half(encoder), pixels.bfloat16()))
+
+
+def expressions(device: str) -> Iterator[Work]:
+    """Expressions on an image that is encoded already, at the default size; CLIPSeg encodes it for each of them."""
+    with torch.device(device):
+        clipseg = CLIPSegForImageSegmentation(CLIPSegConfig()).eval()
+    for count in (1, 16):
+        copies = {"pixel_values": torch.randn(count, 3, 352, 352, device=device), **words(count, device)}
+        yield Work(f"CLIPSeg, float32, {many(count)}", without_gradients(clipseg, **copies))
+    single = default_model(device)
+    for dtype, model in (("float32", single), ("bfloat16", half(single))):
+        with torch.no_grad():
+            features = model.get_image_features(**default_pixels(model))
+        for count in (1, 16, 64):
+            inputs = {"image_features": features, **about_one_image(count, device)}
+            yield Work(f"this library, {dtype}, {many(count)}", without_gradients(model, **inputs))
+
+
+def graphs(device: str) -> Iterator[Work]:
+    """In bfloat16 and compiled: expressions on an image that is encoded already, and SAM's encoder."""
+    model = half(default_model(device))
+    with torch.no_grad():
+        features = model.get_image_features(**default_pixels(model))
+    ways = {"eager": model, "compiled": compiled(model), "CUDA graph": compiled(model, "reduce-overhead")}
+    for count in (1, 16):
+        inputs = {"image_features": features, **about_one_image(count, device)}
+        for way, run in ways.items():
+            if device == "cuda" or way != "CUDA graph":
+                yield Work(f"{way}, {many(count)}", without_gradients(run, **inputs))
+    stock = half(SamModel(_sam_config("ViT-B"))).to(device).eval().vision_encoder
+    pixels = default_pixels(model)["pixel_values"]
+    for whose, encoder in {"transformers'": stock, "this library's": model.sam.vision_encoder}.items():
+        yield Work(f"{whose} SAM ViT-B, eager", without_gradients(encoder, pixels))
+        yield Work(f"{whose} SAM ViT-B, compiled", without_gradients(compiled(encoder), pixels))
+
+
+def peers(device: str) -> Iterator[Work]:
+    """From prepared tensors to masks: this library and peers at their default sizes."""
+    model = default_model(device)
+    with torch.device(device):
+        clipseg = CLIPSegForImageSegmentation(CLIPSegConfig()).eval()
+        dino = GroundingDinoForObjectDetection(GroundingDinoConfig()).eval()
+        sam, sam3 = SamModel(SamConfig()).eval(), Sam3Model(Sam3Config()).eval()
+        # 640 x 480 on the canvas of each.
+        for_clipseg, for_dino, for_sam, for_sam3 = (
+            torch.randn(1, 3, height, width) for height, width in ((352, 352), (800, 1066), (1024, 1024), (1008, 1008))
+        )
+
+    def dino_and_sam(count: int):
+        """Finds a box for each phrase of one sentence, and masks for the boxes."""
+        sentence = words(1, device, 4 * count + 2)["input_ids"]
+        boxes = dino(pixel_values=for_dino, input_ids=sentence).pred_boxes[:, :count]
+        return sam(pixel_values=for_sam, input_boxes=1024 * boxes, multimask_output=False)
+
+    def sam3_one_by_one(count: int):
+        """Encodes the image once, and reads it for one expression after another."""
+        features = sam3.get_vision_features(pixel_values=for_sam3)
+        return [sam3(vision_embeds=features, **words(1, device)) for _ in range(count)]
+
+    def clipseg_in_one_batch(count: int):
+        return clipseg(pixel_values=for_clipseg.expand(count, -1, -1, -1), **words(count, device))
+
+    for count in (1, 16):
+        inputs = {**default_pixels(model), **about_one_image(count, device)}
+        yield Work(f"this library, default size, {many(count)}", without_gradients(model, **inputs))
+        yield Work(f"CLIPSeg, {many(count)}", without_gradients(clipseg_in_one_batch, count))
+        yield Work(f"GroundingDINO-tiny and SAM ViT-B, {many(count)}", without_gradients(dino_and_sam, count))
+        yield Work(f"SAM 3, {many(count)}", without_gradients(sam3_one_by_one, count))
+
+
+def whole_answer(device: str) -> Iterator[Work]:
+    """From prepared tensors to masks at the default size, in single and in half precision."""
+    single = default_model(device)
+    for dtype, model in (("float32", single), ("bfloat16", half(single))):
+        for count in (1, 16):
+            inputs = {**default_pixels(model), **about_one_image(count, device)}
+            yield Work(f"{dtype}, {many(count)}", without_gradients(model, **inputs))
+
+
+def embedded(device: str) -> Iterator[Work]:
+    """The embedded checkpoint's pipeline, from a decoded image of 640 x 480 to masks of that size."""
+    image = Image.open(ROOT / "examples" / "scene.png").convert("RGB").resize((640, 480))
+    texts = [f"the {colour} {kind}" for colour in ("red", "blue", "green", "grey") for kind in ("car", "dog", "ball")]
+    segment = pipeline("referring-segmentation", device=device)
+    for count in (1, 16, 64):
+        own = (texts * 6)[:count]
+        yield Work(f"embedded checkpoint, {many(count)}", lambda own=own: segment(image, own))
