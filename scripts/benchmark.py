@@ -13,6 +13,7 @@ Ratios are those of one run and never compared across runs.
 """
 
 import argparse
+import ctypes
 import gc
 import platform
 import resource
@@ -35,6 +36,7 @@ from scripts.speed.works import Work, program, write_photograph
 
 # Where Linux says how much memory this process holds and has held at most, and where that is forgotten.
 STATUS, CLEAR_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+LIBC = ctypes.CDLL(None)
 COMMAND = "import sys; sys.argv[0] = 'ssp-sam'; from ssp_sam.cli.main import main; sys.exit(main())"
 
 
@@ -115,6 +117,8 @@ def held_megabytes(device: str) -> float:
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated() / 2**20
+    if hasattr(LIBC, "malloc_trim"):
+        LIBC.malloc_trim(0)  # what was freed is not held
     if CLEAR_PEAK.exists():
         CLEAR_PEAK.write_text("5")
     return most_megabytes(device)
