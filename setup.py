@@ -14,6 +14,7 @@ for layer in LAYERS:  # never find_packages("ssp_sam"): it would follow the link
     PACKAGES += [f"ssp_sam.{layer}", *(f"ssp_sam.{layer}.{room}" for room in find_packages(str(ROOT / layer)))]
 
 EXTRAS = {
+    "completion": ["argcomplete>=3.5"],
     "demo": ["gradio>=6"],
     "heic": ["pillow-heif>=0.20"],
     "lora": ["peft>=0.17"],

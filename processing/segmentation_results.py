@@ -1,7 +1,9 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """What the pipeline returns for an expression: a dict that knows how to become what other tools read."""
 
+import base64
 import importlib
+import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -105,21 +107,22 @@ class SegmentationResult(dict):
         cut.putalpha(self["mask"])
         return cut.crop(self["mask"].getbbox() or (0, 0, 1, 1)) if crop else cut
 
-    def plot(self, image: Any = None) -> Image.Image:
+    def plot(self, image: Any = None, style: str = "masks") -> Image.Image:
         """
         Returns a drawing of the mask with the expression and its score.
 
         Args:
             image: The image that was segmented, in any form that the pipeline takes; black when not given.
+            style: "masks", "boxes", "outline" or "cutout", as of `ssp-sam segment --style`.
 
         Raises:
             ImportError: If ssp-sam is not installed, as beside a model that brings its own code from the Hub.
-            ValueError: If the image is of another size than the mask.
+            ValueError: If the image is of another size than the mask, or there is no such style.
         """
         name = "ssp_sam.processing.visualization.overlay"
         overlay = _import(name, "plot draws with ssp-sam, which is not installed: pip install ssp-sam")
         rgb = Image.new("RGB", self["mask"].size) if image is None else self._upright(image)
-        return overlay.draw_overlay(rgb, [self])
+        return overlay.draw_overlay(rgb, [self], style=style, legend=False)
 
     def _upright(self, image: Any) -> Image.Image:
         rgb, _ = read_rgb(image)
@@ -166,6 +169,29 @@ def to_coco(images: Iterable[tuple[str, Sequence[SegmentationResult]]]) -> dict[
     return dataset
 
 
+def to_labelme(file_name: str, results: Sequence[SegmentationResult]) -> dict[str, Any]:
+    """
+    Returns the results of one image as labelme keeps them, each as a shape of the type "mask".
+
+    Args:
+        file_name: Of the image, as seen from the file that this goes into.
+        results: At least one, since their masks tell the image's size; what refers to nothing has no shape.
+    """
+    width, height = results[0]["mask"].size
+    shapes = []
+    for result in results:
+        if result["no_target"]:
+            continue
+        left, top, right, bottom = result["mask"].getbbox()
+        buffer = io.BytesIO()
+        result["mask"].crop((left, top, right, bottom)).convert("1").save(buffer, "PNG")
+        shape = {"label": result["label"], "shape_type": "mask", "points": [[left, top], [right - 1, bottom - 1]]}
+        shape |= {"mask": base64.b64encode(buffer.getvalue()).decode("ascii")}
+        shapes.append({**shape, "group_id": None, "flags": {}, "description": f"score {result['score']:.3f}"})
+    size = {"imageHeight": height, "imageWidth": width}
+    return {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": file_name, "imageData": None, **size}
+
+
 def run_lengths(inside: np.ndarray) -> dict[str, list[int]]:
     """Returns COCO's uncompressed run lengths of a mask, (height, width) bool: column by column, zeros first."""
     column_major = inside.T.ravel()
@@ -181,4 +207,4 @@ def _import(name: str, hint: str) -> Any:
         raise ImportError(hint) from error
 
 
-__all__ = ["SegmentationResult", "as_result", "run_lengths", "to_coco"]
+__all__ = ["SegmentationResult", "as_result", "run_lengths", "to_coco", "to_labelme"]

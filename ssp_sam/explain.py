@@ -164,7 +164,7 @@ def draw_explanation(explanations: Explanation | Sequence[Explanation]) -> Image
     rows = []
     for explanation in explanations:
         image = fit_in_panel(explanation.image)
-        panels = [draw_prediction(image, explanation.image.size, explanation.result)]
+        panels = [draw_prediction(image, explanation.result)]
         for title, grid in (("similarity", explanation.similarity_map), ("verification", explanation.verification_map)):
             values = None if grid is None else explanation.over_image(grid, image.size)
             panels.append(draw_map(image, title, values))

@@ -11,19 +11,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .lettering import font_of
 from .painting import (
+    COLOURS,
     PANEL_BACKGROUND,
     PANEL_MUTED,
     PANEL_TEXT,
     as_image,
     fit_text,
-    font_of,
     scaled_size,
     tint,
     wrap_text,
 )
 
-RIGHT, WRONG, MISSED = (30, 190, 90), (235, 60, 60), (60, 120, 255)
+RIGHT, WRONG, MISSED = COLOURS[0], COLOURS[1], COLOURS[3]
 OPACITY = 0.7
 IMAGE_WIDTH, IMAGE_HEIGHT, GAP = 210, 190, 14
 TILE_WIDTH = 2 * IMAGE_WIDTH + 4
@@ -114,11 +115,11 @@ def draw_contact_sheet(rows: dict[str, list[Case]], title: str) -> Image.Image:
     width = GAP + max(columns, 2) * (TILE_WIDTH + GAP)
     sheet = Image.new("RGB", (width, top + len(rows) * row_height), PANEL_BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    draw.text((GAP, GAP // 2), fit_text(title, FONT, width - 2 * GAP), font=FONT, fill=PANEL_TEXT)
+    FONT.write(draw, (GAP, GAP // 2), fit_text(title, FONT, width - 2 * GAP), PANEL_TEXT)
     _draw_legend(draw, (GAP, GAP // 2 + LINE_HEIGHT))
     for number, (name, cases) in enumerate(rows.items()):
         y = top + number * row_height
-        draw.text((GAP, y), name, font=FONT, fill=PANEL_MUTED)
+        FONT.write(draw, (GAP, y), name, PANEL_MUTED)
         for column, case in enumerate(cases):
             sheet.paste(draw_case(case), (GAP + column * (TILE_WIDTH + GAP), y + LINE_HEIGHT))
     return sheet
@@ -142,7 +143,7 @@ def draw_case(case: Case) -> Image.Image:
         (case.note, NOTE_LINES, PANEL_MUTED),
     ):
         for line in wrap_text(text, FONT, TILE_WIDTH, limit):
-            draw.text((0, y), line, font=FONT, fill=colour)
+            FONT.write(draw, (0, y), line, colour)
             y += LINE_HEIGHT
     return tile
 
@@ -201,7 +202,7 @@ def draw_before_and_after(pairs: Sequence[tuple[Image.Image, Image.Image]]) -> I
     _draw_legend(draw, (GAP, GAP // 2))
     for column, name in enumerate(("before", "after")):
         x = GAP + column * (TILE_WIDTH + GAP)
-        draw.text((x, top), name, font=FONT, fill=PANEL_MUTED)
+        FONT.write(draw, (x, top), name, PANEL_MUTED)
         for row, pair in enumerate(pairs):
             sheet.paste(pair[column], (x, top + LINE_HEIGHT + row * (TILE_HEIGHT + GAP)))
     return sheet
@@ -211,5 +212,5 @@ def _draw_legend(draw: ImageDraw.ImageDraw, corner: tuple[int, int]):
     x, y = corner
     for colour, name in ((RIGHT, "right"), (WRONG, "wrong"), (MISSED, "missed")):
         draw.rectangle([x, y + 3, x + 12, y + 15], fill=colour)
-        draw.text((x + 18, y), name, font=FONT, fill=PANEL_MUTED)
-        x += 18 + int(draw.textlength(name, font=FONT)) + 20
+        FONT.write(draw, (x + 18, y), name, PANEL_MUTED)
+        x += 18 + int(FONT.getlength(name)) + 20

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw
 
-from .painting import COLOURS, PANEL_BACKGROUND, PANEL_MUTED, PANEL_TEXT, fit_text, font_of
+from .lettering import font_of
+from .painting import COLOURS, PANEL_BACKGROUND, PANEL_MUTED, PANEL_TEXT, fit_text
 
 PANEL_WIDTH, PANEL_HEIGHT, COLUMNS = 480, 290, 2
 LEFT, RIGHT, TOP, BOTTOM = 66, 16, 34, 92  # margins around the plotted area of a panel; the legend is below it
-GRID = (54, 54, 60)
+GRID = (224, 224, 230)
 FONT, SMALL = font_of(15), font_of(12)
 
 Curve = Sequence[tuple[float, float]]  # (step, value), in the order of steps
@@ -35,7 +36,7 @@ def draw_curves(panels: Mapping[str, Mapping[str, Curve]], title: str) -> Image.
         raise ValueError("expected at least one curve with a value, got none")
     rows = math.ceil(len(panels) / COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * PANEL_WIDTH, rows * PANEL_HEIGHT + 32), PANEL_BACKGROUND)
-    ImageDraw.Draw(sheet).text((16, 9), fit_text(title, FONT, sheet.width - 32), font=FONT, fill=PANEL_TEXT)
+    FONT.write(ImageDraw.Draw(sheet), (16, 9), fit_text(title, FONT, sheet.width - 32), PANEL_TEXT)
     for number, (name, curves) in enumerate(panels.items()):
         corner = (number % COLUMNS * PANEL_WIDTH, 32 + number // COLUMNS * PANEL_HEIGHT)
         sheet.paste(_draw_panel(name, curves, (min(steps), max(steps))), corner)
@@ -45,7 +46,7 @@ def draw_curves(panels: Mapping[str, Mapping[str, Curve]], title: str) -> Image.
 def _draw_panel(name: str, curves: Mapping[str, Curve], span: tuple[float, float]) -> Image.Image:
     panel = Image.new("RGB", (PANEL_WIDTH, PANEL_HEIGHT), PANEL_BACKGROUND)
     draw = ImageDraw.Draw(panel)
-    draw.text((LEFT, 8), fit_text(name, FONT, PANEL_WIDTH - LEFT - RIGHT), font=FONT, fill=PANEL_TEXT)
+    FONT.write(draw, (LEFT, 8), fit_text(name, FONT, PANEL_WIDTH - LEFT - RIGHT), PANEL_TEXT)
     values = [value for curve in curves.values() for _, value in curve if math.isfinite(value)]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
@@ -58,18 +59,18 @@ def _draw_panel(name: str, curves: Mapping[str, Curve], span: tuple[float, float
     for value in (low, (low + high) / 2, high):
         x, y = place(span[0], value)
         draw.line((x, y, LEFT + width, y), fill=GRID)
-        draw.text((LEFT - 8, y), f"{value:.3g}", font=SMALL, fill=PANEL_MUTED, anchor="rm")
+        SMALL.write(draw, (LEFT - 8, y), f"{value:.3g}", PANEL_MUTED, anchor="rm")
     for step, anchor in ((span[0], "la"), (span[1], "ra")):
-        draw.text((place(step, low)[0], TOP + height + 6), f"{step:g}", font=SMALL, fill=PANEL_MUTED, anchor=anchor)
+        SMALL.write(draw, (place(step, low)[0], TOP + height + 6), f"{step:g}", PANEL_MUTED, anchor=anchor)
     x, y = LEFT, PANEL_HEIGHT - BOTTOM + 26
     for number, (label, curve) in enumerate(curves.items()):
         colour = COLOURS[number % len(COLOURS)]
         _draw_curve(draw, [place(*point) if math.isfinite(point[1]) else None for point in curve], colour)
-        room = 27 + int(draw.textlength(label, font=SMALL))
+        room = 27 + int(SMALL.getlength(label))
         if x + room > PANEL_WIDTH:
             x, y = LEFT, y + 19
         draw.rectangle((x, y + 3, x + 10, y + 13), fill=colour)
-        draw.text((x + 15, y), label, font=SMALL, fill=PANEL_MUTED)
+        SMALL.write(draw, (x + 15, y), label, PANEL_MUTED)
         x += room
     return panel
 

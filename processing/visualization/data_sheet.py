@@ -6,12 +6,12 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from .lettering import font_of
 from .painting import (
     PANEL_BACKGROUND,
     PANEL_MUTED,
     PANEL_TEXT,
     choose_colours,
-    font_of,
     paint_masks,
     scaled_size,
     wrap_text,
@@ -22,7 +22,7 @@ IMAGE_HEIGHT = 285
 MARGIN = 10
 FONT_SIZE = 15
 MAX_SENTENCES = 6  # of a sample; how many more there are is said
-NO_TARGET_COLOUR = (250, 204, 21)
+NO_TARGET_COLOUR = (190, 90, 0)
 NO_TARGET_TEXT = "nothing is meant"
 
 
@@ -31,11 +31,11 @@ def draw_data_sheet(rows: Sequence[Mapping[str, Any]], columns: int = 4) -> Imag
     Returns one drawing of all the samples.
 
     Each object has a colour of its own that stands out, the hull of all boxes is drawn dashed, and a sample in which
-    nothing is meant has a yellow frame and says so.
+    nothing is meant has an orange frame and says so.
 
     Args:
         rows: Rows of a prepared benchmark with decoded images, and masks as (height, width) bool; at least one. Lines
-            under `suspicions` are drawn in yellow.
+            under `suspicions` are drawn in orange.
         columns: Samples beside each other.
 
     Raises:
@@ -73,7 +73,7 @@ def _draw_cell(row: Mapping[str, Any]) -> Image.Image:
     cell.paste(image, (MARGIN + (width - image.width) // 2, MARGIN + (IMAGE_HEIGHT - image.height) // 2))
     draw = ImageDraw.Draw(cell)
     for number, (text, colour) in enumerate(wrapped):
-        draw.text((MARGIN, IMAGE_HEIGHT + 2 * MARGIN + number * line_height), text, font=font, fill=colour)
+        font.write(draw, (MARGIN, IMAGE_HEIGHT + 2 * MARGIN + number * line_height), text, colour)
     return cell
 
 

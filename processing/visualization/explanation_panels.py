@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .lettering import font_of
+from .overlay import paint_results
 from .painting import (
     PANEL_BACKGROUND,
     PANEL_MUTED,
     PANEL_TEXT,
-    PROBE,
     as_image,
     choose_colours,
-    font_of,
-    paint_results,
     scaled_size,
     shorten_text,
     text_colour,
@@ -28,7 +27,7 @@ MARGIN = 14
 TITLE_FONT = font_of(17)
 WORD_FONT = font_of(18)
 SMALL_FONT = font_of(15)
-DIVIDER = (63, 63, 70)
+DIVIDER = (212, 212, 220)
 # From low to high: colours of growing lightness, which also differ for those who see no red or green.
 SCALE = np.array([(8, 6, 26), (72, 15, 108), (165, 44, 96), (229, 92, 48), (252, 172, 28), (252, 253, 170)], np.float32)
 MAP_OPACITY = 0.62
@@ -42,24 +41,22 @@ def fit_in_panel(image: Image.Image) -> Image.Image:
     return image.convert("RGB").resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def draw_prediction(image: Image.Image, original_size: tuple[int, int], result: dict[str, Any]) -> Image.Image:
+def draw_prediction(image: Image.Image, result: dict[str, Any]) -> Image.Image:
     """
-    The image with mask and box, under the score; or the plain image where nothing was found.
+    The image with the mask, under the score, over the box; or the plain image where nothing was found.
 
     Args:
         image: the image at its size in the panel.
-        original_size: width and height of the image that `result` belongs to.
         result: one of `ReferringSegmentationPipeline`.
     """
     note, box = "no mask and no box", result["box"]
     if box:
         note = f"box {box['xmin']}, {box['ymin']} to {box['xmax']}, {box['ymax']}"
-    scale = (image.width / original_size[0], image.height / original_size[1])
     mask = result["mask"].resize(image.size, Image.Resampling.BILINEAR)
-    canvas = paint_results(image, [{**result, "mask": mask}], choose_colours(image, [mask]), scale, tags=False)
+    canvas = paint_results(image, [result], choose_colours(image, [mask]), tags=None)
     verdict = "nothing found" if result["no_target"] else "found"
     panel, draw, corner = _framed(canvas, f"{verdict}, score {result['score']:.2f}")
-    draw.text(corner, note, font=SMALL_FONT, fill=PANEL_MUTED)
+    SMALL_FONT.write(draw, corner, note, PANEL_MUTED)
     return panel
 
 
@@ -74,7 +71,7 @@ def draw_map(image: Image.Image, title: str, values: np.ndarray | None) -> Image
     grey = GREY_STRENGTH * np.asarray(image.convert("L"), np.float32)[..., None]
     if values is None:
         panel, draw, corner = _framed(Image.fromarray((grey / 3).repeat(3, axis=2).astype(np.uint8)), title)
-        draw.text(corner, f"this model has no {title} map", font=SMALL_FONT, fill=PANEL_MUTED)
+        SMALL_FONT.write(draw, corner, f"this model has no {title} map", PANEL_MUTED)
         return panel
     low, high = float(values.min()), float(values.max())
     colours = colour_of((values - low) / (high - low) if high > low else np.zeros_like(values))
@@ -103,7 +100,7 @@ def draw_words(words: Sequence[Any], unread: str, width: int) -> Image.Image:
     for word in words:
         font = SMALL_FONT if word.special else WORD_FONT
         for number, text in enumerate(wrap_text(word.text, font, width - 2 * MARGIN - 16)):
-            chip_width = max(int(PROBE.textlength(text, font=font)) + 16, 36)
+            chip_width = max(int(font.getlength(text)) + 16, 36)
             if x > MARGIN and x + chip_width > width - MARGIN:
                 x, y = MARGIN, y + pitch
             chips.append((text, word, (x, y, x + chip_width, y + 30), number == 0))
@@ -116,11 +113,11 @@ def draw_words(words: Sequence[Any], unread: str, width: int) -> Image.Image:
     panel = Image.new("RGB", (width, bottom + 18 * len(notes) + 6), PANEL_BACKGROUND)
     draw = ImageDraw.Draw(panel)
     title = "weight of each word, in percent" if weighted else "the expression; this model does not weigh its words"
-    draw.text((MARGIN, MARGIN - 6), title, font=SMALL_FONT, fill=PANEL_MUTED)
+    SMALL_FONT.write(draw, (MARGIN, MARGIN - 6), title, PANEL_MUTED)
     for text, word, box, first in chips:
         _draw_chip(draw, text, word, box, strongest, with_percentage=first)
     for number, line in enumerate(notes):
-        draw.text((MARGIN, bottom - 4 + 18 * number), line, font=SMALL_FONT, fill=PANEL_MUTED)
+        SMALL_FONT.write(draw, (MARGIN, bottom - 4 + 18 * number), line, PANEL_MUTED)
     return panel
 
 
@@ -135,10 +132,10 @@ def _draw_chip(draw, text: str, word: Any, box: tuple[int, int, int, int], stron
         fill = text_colour(ground)
         draw.rounded_rectangle(box, radius=6, fill=ground, outline=DIVIDER)
     middle = (box[0] + box[2]) / 2
-    draw.text((middle, box[1] + 15), text, font=font, fill=fill, anchor="mm")
+    font.write(draw, (middle, box[1] + 15), text, fill, anchor="mm")
     if word.weight is not None and with_percentage:
         percentage = f"{100 * word.weight:.0f}" if word.weight >= 0.0995 else f"{100 * word.weight:.1f}"
-        draw.text((middle, box[1] + 40), percentage, font=SMALL_FONT, fill=PANEL_MUTED, anchor="mm")
+        SMALL_FONT.write(draw, (middle, box[1] + 40), percentage, PANEL_MUTED, anchor="mm")
 
 
 def place_in_row(panels: Sequence[Image.Image]) -> Image.Image:
@@ -163,7 +160,7 @@ def _framed(image: Image.Image, title: str) -> tuple[Image.Image, ImageDraw.Imag
     width = max(image.width, MIN_PANEL_WIDTH) + 2 * MARGIN
     panel = Image.new("RGB", (width, image.height + 74), PANEL_BACKGROUND)
     draw = ImageDraw.Draw(panel)
-    draw.text((MARGIN, 11), title, font=TITLE_FONT, fill=PANEL_TEXT)
+    TITLE_FONT.write(draw, (MARGIN, 11), title, PANEL_TEXT)
     panel.paste(image, ((width - image.width) // 2, 38))
     return panel, draw, (MARGIN, 38 + image.height + 8)
 
@@ -171,12 +168,12 @@ def _framed(image: Image.Image, title: str) -> tuple[Image.Image, ImageDraw.Imag
 def _draw_scale(panel: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], low: float, high: float):
     """The colours from low to high between the values they stand for."""
     lowest, highest = _numbers(low, high)
-    start = corner[0] + int(draw.textlength(lowest, font=SMALL_FONT)) + 8
-    end = panel.width - MARGIN - int(draw.textlength(highest, font=SMALL_FONT)) - 8
+    start = corner[0] + int(SMALL_FONT.getlength(lowest)) + 8
+    end = panel.width - MARGIN - int(SMALL_FONT.getlength(highest)) - 8
     bar = colour_of(np.linspace(0, 1, end - start)[None].repeat(12, axis=0))
     panel.paste(as_image(bar), (start, corner[1] + 4))
-    draw.text(corner, lowest, font=SMALL_FONT, fill=PANEL_MUTED)
-    draw.text((end + 8, corner[1]), highest, font=SMALL_FONT, fill=PANEL_MUTED)
+    SMALL_FONT.write(draw, corner, lowest, PANEL_MUTED)
+    SMALL_FONT.write(draw, (end + 8, corner[1]), highest, PANEL_MUTED)
 
 
 def _numbers(low: float, high: float) -> tuple[str, str]:

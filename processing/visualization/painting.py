@@ -1,36 +1,35 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""What every drawing is made of: colours, letters, wrapped text, tinted masks, boxes and tags."""
+"""What every drawing is made of: colours, wrapped text, tinted masks and their outlines."""
 
 import bisect
-import functools
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageFilter
+
+from .lettering import Lettering, font_of
 
 Colour = tuple[int, int, int]
 
-# Strong colours that differ in hue and lightness.
+# Each differs from each other one for readers with any kind of colour vision, and stands out on a white ground.
 COLOURS: tuple[Colour, ...] = (
-    (230, 38, 60),
-    (0, 120, 230),
-    (20, 160, 70),
-    (250, 150, 20),
-    (150, 60, 210),
-    (0, 180, 190),
-    (235, 70, 190),
-    (150, 95, 40),
-    (120, 140, 0),
-    (90, 100, 120),
+    (34, 85, 204),
+    (238, 119, 0),
+    (119, 51, 102),
+    (0, 221, 170),
+    (153, 0, 0),
+    (204, 102, 170),
+    (51, 153, 85),
+    (221, 170, 255),
+    (119, 0, 255),
+    (170, 204, 102),
 )
-PANEL_BACKGROUND, PANEL_TEXT, PANEL_MUTED = (24, 24, 27), (244, 244, 245), (168, 168, 176)
+PANEL_BACKGROUND, PANEL_TEXT, PANEL_MUTED = (255, 255, 255), (24, 24, 27), (98, 98, 108)
 FILL_OPACITY = 0.42
-MAX_TAG_CHARACTERS = 32
 MAX_LINES = 24  # of one wrapped text
 CLEAR_DISTANCE = 140.0  # between a colour and what it is drawn on, in RGB
-
-PROBE = ImageDraw.Draw(Image.new("RGB", (1, 1)))  # measures text before there is anything to draw on
 
 
 # ---- sizes and text -------------------------------------------------------------------------------------------------
@@ -41,15 +40,14 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-@functools.cache
-def font_of(size: float):
-    """Returns the font of all drawings at a size in pixels."""
-    return ImageFont.load_default(size=float(size))
+def font_for(image_size: tuple[int, int]) -> Lettering:
+    """Returns the letters that suit an image of this width and height."""
+    return font_of(max(13, round(math.sqrt(image_size[0] * image_size[1]) / 36)))
 
 
-def font_for(image_size: tuple[int, int]):
-    """Returns the font that suits an image of this width and height."""
-    return font_of(min(40, max(13, round(max(image_size) / 38))))
+def line_for(image_size: tuple[int, int]) -> int:
+    """Returns the width of lines, in pixels, that suits an image of this width and height."""
+    return max(2, round(math.sqrt(image_size[0] * image_size[1]) / 300))
 
 
 def wrap_text(text: str, font, room: float, max_lines: int = MAX_LINES) -> list[str]:
@@ -94,18 +92,18 @@ def shorten_text(text: str, limit: int) -> str:
 def text_colour(background: Colour) -> Colour:
     """Returns black or white, whichever stands out more (ITU-R BT.601 luma)."""
     luma = 0.299 * background[0] + 0.587 * background[1] + 0.114 * background[2]
-    return (0, 0, 0) if luma > 150 else (255, 255, 255)
+    return (0, 0, 0) if luma > 140 else (255, 255, 255)
 
 
 def _fits(text: str, font, room: float) -> bool:
     # Letters of less than a pixel could not be read, so no line has more letters than pixels; this bounds the work.
-    return len(text) <= max(1, room) and PROBE.textlength(text, font=font) <= room
+    return len(text) <= max(1, room) and font.getlength(text) <= room
 
 
 def _fitting_characters(text: str, font, room: float) -> int:
     """The number of characters at the start of a text that have room beside each other."""
     counts = range(1, min(len(text), max(1, int(room))) + 1)
-    return bisect.bisect_right(counts, room, key=lambda count: PROBE.textlength(text[:count], font=font))
+    return bisect.bisect_right(counts, room, key=lambda count: font.getlength(text[:count]))
 
 
 # ---- colours and masks ----------------------------------------------------------------------------------------------
@@ -116,30 +114,32 @@ def choose_colours(image: Image.Image, masks: Sequence[Image.Image]) -> list[Col
     Gives each mask a colour of its own that stands out from what it covers and from what is around it.
 
     That is the first unused one of `COLOURS` that is far enough from the mean colours of the region and of the rest of
-    its bounding box, or else the farthest; once all are used, they may be used again.
+    its bounding box, or else the farthest; once all are used, they are used again, but not for neighbours.
 
     Args:
         image: what the masks lie on.
         masks: "L" images of its size, above 127 inside.
     """
-    pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
+    pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
+    boxes = [mask.getbbox() or (0, 0, *image.size) for mask in masks]
     chosen: list[Colour] = []
-    for mask in masks:
-        inside = np.asarray(mask) > 127
-        left, top, right, bottom = mask.getbbox() or (0, 0, *image.size)
-        around = ~inside[top:bottom, left:right]
-        grounds = [
-            region.mean(0) for region in (pixels[inside], pixels[top:bottom, left:right][around]) if len(region) > 0
-        ]
-        used = chosen[len(chosen) - len(chosen) % len(COLOURS) :]
-        distances = {
-            colour: min(float(np.linalg.norm(np.array(colour) - ground)) for ground in grounds)
-            for colour in COLOURS
-            if colour not in used
-        }
-        clear = [colour for colour, distance in distances.items() if distance >= CLEAR_DISTANCE]
-        chosen.append(clear[0] if clear else max(distances, key=lambda colour: distances[colour]))
+    for mask, box in zip(masks, boxes):
+        inside = np.asarray(mask.crop(box)) > 127
+        window = pixels[box[1] : box[3], box[0] : box[2]]
+        grounds = [region.mean(0) for region in (window[inside], window[~inside]) if len(region) > 0]
+        used = set(chosen[len(chosen) - len(chosen) % len(COLOURS) :])
+        nearby = {colour for colour, other in zip(chosen, boxes) if touch(box, other)}
+        free = [colour for colour in COLOURS if colour not in used]
+        free = [colour for colour in free if colour not in nearby] or free
+        distances = [min(float(np.linalg.norm(np.array(colour) - ground)) for ground in grounds) for colour in free]
+        clear = [colour for colour, distance in zip(free, distances) if distance >= CLEAR_DISTANCE]
+        chosen.append(clear[0] if clear else free[int(np.argmax(distances))])
     return chosen
+
+
+def touch(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether two boxes (left, top, right, bottom) share a point."""
+    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
 
 
 def tint(pixels: np.ndarray, region: np.ndarray, colour: Colour, opacity: float = FILL_OPACITY) -> None:
@@ -153,105 +153,83 @@ def as_image(pixels: np.ndarray) -> Image.Image:
 
 
 def paint_masks(
-    canvas: Image.Image, masks: Sequence[Image.Image], colours: Sequence[Colour], line: int, halo: bool = True
+    canvas: Image.Image,
+    masks: Sequence[Image.Image],
+    colours: Sequence[Colour],
+    line: int,
+    *,
+    halo: bool = True,
+    opacity: float = FILL_OPACITY,
 ) -> Image.Image:
     """
-    Tints each region and draws its contour, with a halo in white around the colour so that it shows on any ground.
+    Tints each region and draws its contour, smooth and with a halo in white so that it shows on any ground.
 
     The largest comes first, so that smaller ones inside it keep their colours.
 
     Args:
         canvas: RGB.
-        masks: "L" images of any size, which are stretched over the canvas.
+        masks: "L" images of any size, above 127 inside, which are stretched over the canvas.
         colours: one per mask.
-        line: width of the contour in pixels.
+        line: width of the contour in pixels, 0 for none.
         halo: whether the contour has a white one around it.
+        opacity: of the tint, 0 to 1.
     """
-    pixels = np.asarray(canvas, dtype=np.float32).copy()
-    regions = []  # each mask in its bounding box, that window of the canvas, and its colour
-    for mask, colour in zip(masks, colours):
-        mask = mask.resize(canvas.size, Image.Resampling.BILINEAR).point(lambda value: 255 if value > 127 else 0)
-        left, top, right, bottom = mask.getbbox() or (0, 0, 0, 0)
-        regions.append((np.asarray(mask)[top:bottom, left:right] > 0, pixels[top:bottom, left:right], colour))
-    regions.sort(key=lambda region: -np.count_nonzero(region[0]))
-    for inside, window, colour in regions:
-        tint(window, inside, colour)
-    for inside, window, colour in regions:
+    canvas = canvas.copy()
+    regions = [
+        (*region, colour)
+        for mask, colour in zip(masks, colours)
+        if (region := soft_region(mask, canvas.size, margin=3 * line + 2)) is not None
+    ]
+    regions.sort(key=lambda region: -sum(region[1].histogram()[128:]))
+    for corner, soft, colour in regions:
+        canvas.paste(colour, corner, soft.point(lambda value: value * opacity))
+    for corner, soft, colour in regions if line else ():
+        depth = soft.filter(ImageFilter.GaussianBlur(line / 2))
         if halo:
-            window[inside & ~_eroded(inside, line + max(1, line // 2))] = (255, 255, 255)
-        window[inside & ~_eroded(inside, line)] = colour
-    return as_image(pixels)
-
-
-def _eroded(inside: np.ndarray, width: int) -> np.ndarray:
-    """`inside`, (height, width) bool, without its outermost `width` pixels; the array's edge counts as outside."""
-    for _ in range(width):
-        wide = np.pad(inside, 1)
-        inside = inside & wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
-    return inside
-
-
-# ---- results of the pipeline ----------------------------------------------------------------------------------------
-
-
-def paint_results(
-    canvas: Image.Image,
-    results: Sequence[dict[str, Any]],
-    colours: Sequence[Colour],
-    scale: tuple[float, float] = (1.0, 1.0),
-    *,
-    tags: bool = True,
-) -> Image.Image:
-    """
-    Returns an image with the masks and boxes of results on it, and nothing around it.
-
-    Args:
-        canvas: RGB, the image that was segmented, at any size.
-        results: dicts of `ReferringSegmentationPipeline`.
-        colours: one per result.
-        scale: canvas pixels per pixel of the results' boxes, across and down.
-        tags: whether each box gets a tag with number, expression and score.
-    """
-    line = max(2, round(max(canvas.size) / 320))
-    canvas = paint_masks(canvas, [result["mask"] for result in results], colours, line)
-    draw = ImageDraw.Draw(canvas)
-    found = [(index, result) for index, result in enumerate(results) if result["box"] and not result["no_target"]]
-    boxes = {index: _scaled_box(result["box"], scale, canvas.size) for index, result in found}
-    for index, box in boxes.items():
-        draw.rectangle([box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1], outline=(0, 0, 0), width=line + 2)
-        draw.rectangle(box, outline=colours[index], width=line)
-    taken: list[tuple[int, int, int, int]] = []
-    for index, result in found if tags else ():
-        text = f"{index + 1} {shorten_text(result['label'], MAX_TAG_CHARACTERS)} {result['score']:.2f}"
-        _draw_tag(draw, text, boxes[index], colours[index], canvas.size, taken)
+            around = ImageChops.multiply(
+                ImageChops.invert(soft), depth.point(_edge(line / 2, lambda distance: 0.75 * line + distance))
+            )
+            canvas.paste((255, 255, 255), corner, around)
+        band = depth.point(_edge(line / 2, lambda distance: line - distance))
+        canvas.paste(colour, corner, ImageChops.multiply(soft, band))
     return canvas
 
 
-def _scaled_box(box: dict[str, int], scale: tuple[float, float], size: tuple[int, int]) -> list[float]:
-    """The box in canvas pixels, at least one pixel wide and high and inside the canvas."""
-    x_min, y_min = min(box["xmin"] * scale[0], size[0] - 2), min(box["ymin"] * scale[1], size[1] - 2)
-    x_min, y_min = max(x_min, 0), max(y_min, 0)
-    x_max = max(min(box["xmax"] * scale[0], size[0] - 1), x_min)
-    y_max = max(min(box["ymax"] * scale[1], size[1] - 1), y_min)
-    return [x_min, y_min, x_max, y_max]
+def soft_region(
+    mask: Image.Image, size: tuple[int, int], margin: int = 0
+) -> tuple[tuple[int, int], Image.Image] | None:
+    """
+    Returns the part of a mask where something is inside, stretched to a size and with smooth edges; None for nothing.
+
+    Args:
+        mask: "L", above 127 inside.
+        size: width and height that the whole mask is stretched to.
+        margin: pixels around what is inside.
+
+    Returns:
+        Its left upper corner, and the part as an "L" image.
+    """
+    box = mask.getbbox()
+    if box is None:
+        return None
+    across, down = size[0] / mask.width, size[1] / mask.height
+    left, top = max(0, math.floor(box[0] * across) - margin), max(0, math.floor(box[1] * down) - margin)
+    right, bottom = min(size[0], math.ceil(box[2] * across) + margin), min(size[1], math.ceil(box[3] * down) + margin)
+    source = (left / across, top / down, min(right / across, mask.width), min(bottom / down, mask.height))
+    part = mask.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=source)
+    scale = max(1.0, across, down)  # steps of a mask that is drawn larger are rounded as well
+    blurred = part.filter(ImageFilter.GaussianBlur(0.4 + 0.5 * scale))
+    return (left, top), blurred.point(_edge(0.65 * scale, lambda distance: distance))
 
 
-def _draw_tag(draw, text: str, box: list[float], colour: Colour, size: tuple[int, int], taken: list) -> None:
-    """Draws a tag above the box, else in it, else further down, clear of those before it; none where is no room."""
-    font = font_for(size)
-    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-    width, height = int(right - min(left, 0)) + 9, int(bottom - min(top, 0)) + 6
-    if width > size[0] or height > size[1]:
-        return
-    x = max(int(min(max(box[0], 0), size[0] - width - 1)), 0)
-    for y in map(int, (box[1] - height - 1, box[1] + 1, *range(0, size[1] - height, height + 1))):
-        corners = (x, y, x + width, y + height)
-        if 0 <= y <= size[1] - height and not any(_overlap(corners, other) for other in taken):
-            taken.append(corners)
-            draw.rectangle(corners, fill=colour, outline=(255, 255, 255))
-            draw.text((x + 4, y + 2), text, font=font, fill=text_colour(colour))
-            return
+def _edge(blur: float, width: Callable[[float], float]) -> list[int]:
+    """
+    A table from a blurred mask to the opacity of what lies at a distance from its edge.
 
-
-def _overlap(a, b) -> bool:
-    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
+    Args:
+        blur: standard deviation of the blur in pixels.
+        width: of a pixel's distance from the edge, inside positive: how far the pixel is inside what is drawn.
+    """
+    normal = NormalDist(0, blur)
+    distances = [-math.inf, *(normal.inv_cdf(value / 255) for value in range(1, 255)), math.inf]
+    return [round(255 * min(max(width(distance) + 0.5, 0.0), 1.0)) for distance in distances]

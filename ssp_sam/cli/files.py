@@ -4,6 +4,7 @@
 import argparse
 import contextlib
 import itertools
+import json
 import os
 import re
 import sys
@@ -90,7 +91,7 @@ def plan_results(
         raise InputError(f"--output must end in one of {' '.join(sorted(DRAWING_SUFFIXES))}, got {output!r}")
 
     plan = {}
-    for source, name in _unique_names(sources).items():
+    for source, name in unique_names(sources).items():
         files = ResultFiles(os.path.join(output, f"{name}_overlay.png") if into_folder and output else output)
         if masks_dir is not None:
             files.masks = [
@@ -137,12 +138,27 @@ def write_image(image: "Image.Image", path: str) -> None:
     if path.lower().endswith(".webp") and max(image.size) > MAX_WEBP_SIDE:
         size = f"{image.width} x {image.height}"
         raise InputError(f"cannot write {path!r}: WebP has at most {MAX_WEBP_SIDE} pixels a side, got {size}; use PNG")
+    if image.mode == "RGBA" and not path.lower().endswith((".png", ".webp", ".tif", ".tiff")):
+        from ..processing.image_files import lay_on_white
+
+        image = lay_on_white(image)
     try:
         with write_aside(path) as aside:
             image.save(aside)
     except WriteError as error:
         raise InputError(str(error)) from error
     except (OSError, ValueError) as error:
+        raise InputError(f"cannot write {path!r}: {one_line(error)}") from error
+
+
+def write_json(content: object, path: str) -> None:
+    """Writes JSON, and the folders above it where they are missing."""
+    from ..training.atomic_files import WriteError, write_aside
+
+    try:
+        with write_aside(path) as aside:
+            Path(aside).write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+    except (WriteError, OSError) as error:
         raise InputError(f"cannot write {path!r}: {one_line(error)}") from error
 
 
@@ -237,8 +253,8 @@ def _is_drawing_name(path: str) -> bool:
     return Path(path).suffix.lower() in DRAWING_SUFFIXES
 
 
-def _unique_names(sources: list[str]) -> dict[str, str]:
-    """A file name without suffix for the results of each image, distinct where images share theirs."""
+def unique_names(sources: list[str]) -> dict[str, str]:
+    """Returns a file name without suffix for the results of each image, distinct where images share theirs."""
     names: dict[str, str] = {}
     for source in sources:
         stem = "image" if source == "-" else re.sub(r"[^\w.-]+", "-", Path(source.split("?")[0]).stem) or "image"

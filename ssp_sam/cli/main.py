@@ -2,6 +2,7 @@
 """The command `ssp-sam`: which subcommands there are, and how its faults are told."""
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import io
@@ -93,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files and expressions are told in any encoding
             stream.reconfigure(errors="backslashreplace")
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what may follow
+        _complete()
     named = [name for name in arguments[:1] if name in COMMANDS]
     try:
         options = make_parser(named or COMMANDS).parse_args(arguments)  # imports no module of other subcommands
@@ -112,6 +115,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # a fault of the program; the user still gets one line
         print(shortened(f"ssp-sam: unexpected {type(error).__name__}: {one_line(error)}"), file=sys.stderr)
         return 1
+
+
+def _complete() -> None:
+    """Tells the shell what may follow, and ends the process; nothing where argcomplete is not installed."""
+    with contextlib.suppress(ImportError):
+        import argcomplete
+
+        argcomplete.autocomplete(make_parser())
 
 
 def _check_working_folder() -> None:

@@ -18,14 +18,27 @@ from .files import (
     read_source,
     shortened,
     shown_while,
+    unique_names,
     unknown_words_note,
     write_image,
+    write_json,
 )
 from .model import add_model_options, load_pipeline
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from PIL import Image
 
+    from ..processing.segmentation_results import SegmentationResult
+
+FORMATS = {  # what `--format` writes, and where to by default
+    "json": "a JSON object per image, printed",
+    "png": "masks in black and white, in masks/",
+    "coco": "one dataset of COCO, in annotations.json",
+    "labelme": "a file of labelme per image, in labelme/",
+}
+STYLES = ("masks", "boxes", "outline", "cutout")  # those of the drawing, whose import takes long
 RESULT_KEYS = ("score", "box", "no_target", "unknown_words")
 USAGE = """ssp-sam segment IMAGE EXPRESSION [EXPRESSION ...] [options]
        ssp-sam segment EXPRESSION [EXPRESSION ...] --images IMAGE [IMAGE ...] [options]"""
@@ -48,8 +61,18 @@ def add_parser(commands):
         "--output",
         metavar="FILE",
         help="overlay to write; for a folder or --images the folder to write overlays into (default: overlay.png, "
-        "or overlays/; nothing when --json or --masks-dir is given)",
+        "or overlays/; nothing when --json, --masks-dir or --format is given); with --format what that writes",
     )
+    segment.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="write results in place of an overlay: " + "; ".join(f"{name}, {what}" for name, what in FORMATS.items()),
+    )
+    segment.add_argument("--style", choices=STYLES, default="masks", help="what is drawn of each mask (masks)")
+    segment.add_argument(
+        "--no-legend", action="store_true", help="draw words and scores on the image, nothing under it"
+    )
+    segment.add_argument("--compare", action="store_true", help="draw the image as it is beside the overlay")
     segment.add_argument("--masks-dir", metavar="DIR", help="write each mask as black and white PNG into this folder")
     segment.add_argument("--json", action="store_true", help="print one JSON object per image, one per line")
     segment.add_argument("--quiet", action="store_true", help="print nothing but errors, and what --json asks for")
@@ -92,8 +115,6 @@ def _box(text: str) -> tuple[float, float, float, float]:
 
 def run(options: argparse.Namespace) -> int:
     """Segments the images that were named; returns 0, or 2 if one of several could not be read."""
-    from tqdm import tqdm
-
     # 1. What is asked for, checked before the model is loaded.
     words = [*options.words, *(read_expressions(options.expressions) if options.expressions else [])]
     if not (words or options.images):
@@ -109,37 +130,99 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"expected one --box, or one for each of {len(words)} expressions, got {len(options.box)}")
     hint = "; expressions go before --images" if options.images is not None else ""
     sources = find_images(named, hint, standard_input=True)
+    target = _take_format(options)
     output = options.output
-    if output is None and not options.json and options.masks_dir is None:
+    if output is None and not (options.json or options.masks_dir or options.format):
         output = "overlays" if several else "overlay.png"
     files = plan_results(sources, words, several=several, output=output, masks_dir=options.masks_dir)
     with shown_while("loading the model", options.quiet):
         segmenter = load_pipeline(options)
 
     # 2. Image by image; in a series, one that cannot be read does not stop the others.
-    failures = 0
-    for source in tqdm(sources, unit="image", disable=not several or options.quiet, file=sys.stderr):
+    failures: list[str] = []
+    segmented = _segment_all(segmenter, files, words, options, several, failures)
+    if target is not None:
+        _write_annotations(options, target, segmented, sources)
+    for _ in segmented:
+        pass
+    if failures:
+        print(f"ssp-sam: {len(failures)} of {len(sources)} images could not be segmented", file=sys.stderr)
+    return 2 if failures else 0
+
+
+def _take_format(options: argparse.Namespace) -> str | None:
+    """Turns `--format` into the options that mean the same; returns where annotations go, None for none."""
+    if options.format == "json":
+        options.json = True
+    elif options.format == "png":
+        options.masks_dir, options.output = options.masks_dir or options.output or "masks", None
+    elif options.format is not None:
+        target = options.output or {"coco": "annotations.json", "labelme": "labelme"}[options.format]
+        options.output = None
+        if options.format == "coco" and (os.path.isdir(target) or not target.endswith(".json")):
+            raise InputError(f"--output must end in .json with --format coco, got {target!r}")
+        if options.format == "labelme" and os.path.isfile(target):
+            raise InputError(f"--output must be a folder with --format labelme, got the file {target!r}")
+        return target
+    return None
+
+
+def _segment_all(
+    segmenter,
+    files: dict[str, ResultFiles],
+    words: list[str],
+    options: argparse.Namespace,
+    several: bool,
+    failures: list[str],
+) -> "Iterator[tuple[str, list[SegmentationResult]]]":
+    """Segments, writes and tells of one image after the other; adds those that cannot be read to `failures`."""
+    from tqdm import tqdm
+
+    for source in tqdm(files, unit="image", disable=not several or options.quiet, file=sys.stderr):
         try:
-            record, text = _segment_one(segmenter, source, words, files[source], options)
+            record, text, results = _segment_one(segmenter, source, words, files[source], options)
         except InputError as error:
             if not several:
                 raise
-            failures += 1
-            record, text = {"image": source, "error": str(error)}, None
+            failures.append(source)
+            record, text, results = {"image": source, "error": str(error)}, None, None
             tqdm.write(shortened(f"ssp-sam: {error}"), file=sys.stderr)
         if options.json:
             tqdm.write(json.dumps(record, ensure_ascii=False), file=sys.stdout)
         elif text and not options.quiet:
             tqdm.write(text, file=sys.stdout)
-    if failures:
-        print(f"ssp-sam: {failures} of {len(sources)} images could not be segmented", file=sys.stderr)
-    return 2 if failures else 0
+        if results is not None:
+            yield source, results
+
+
+def _write_annotations(
+    options: argparse.Namespace,
+    target: str,
+    segmented: "Iterable[tuple[str, list[SegmentationResult]]]",
+    sources: list[str],
+) -> None:
+    """Writes results as COCO or labelme keep them."""
+    from ..processing.segmentation_results import to_coco, to_labelme
+
+    if options.format == "coco":
+        are_distinct = len({os.path.basename(source) for source in sources}) == len(sources)
+        write_json(
+            to_coco((os.path.basename(source) if are_distinct else source, results) for source, results in segmented),
+            target,
+        )
+    else:
+        names = unique_names(sources)
+        for source, results in segmented:
+            path = os.path.relpath(source, target) if os.path.isfile(source) else source
+            write_json(to_labelme(path, results), os.path.join(target, f"{names[source]}.json"))
+    if not (options.quiet or options.json):
+        print(f"  {options.format} {target}")
 
 
 def _segment_one(
     segmenter, source: str, expressions: list[str], files: ResultFiles, options: argparse.Namespace
-) -> tuple[dict[str, Any], str]:
-    """Segments one image and writes its files; returns the record for `--json` and the lines for a reader."""
+) -> "tuple[dict[str, Any], str, list[SegmentationResult]]":
+    """Segments one image and writes its files; returns the record for `--json`, lines for a reader, and results."""
     from tqdm import tqdm
 
     from ..familiarity import hint_for
@@ -154,7 +237,8 @@ def _segment_one(
     for path, result in zip(files.masks, results):
         write_image(result["mask"], path)
     if files.overlay is not None:
-        write_image(draw_overlay(image, results), files.overlay)
+        look = {"style": options.style, "legend": not options.no_legend, "compare": options.compare}
+        write_image(draw_overlay(image, results, **look), files.overlay)
 
     record = {"image": source, "width": image.width, "height": image.height, "overlay": files.overlay}
     masks = [{"file": path} for path in files.masks] or [run_lengths(result.inside) for result in results]
@@ -170,7 +254,7 @@ def _segment_one(
     lines += [f"  {number}. {result['label']}: {_found(result)}" for number, result in enumerate(results, start=1)]
     lines += [f"  mask {path}" for path in files.masks]
     lines += [f"  overlay {files.overlay}"] if files.overlay is not None else []
-    return record, "\n".join(lines)
+    return record, "\n".join(lines), results
 
 
 def _found(result: dict[str, Any]) -> str:

@@ -16,7 +16,8 @@ from ..explain import draw_explanation, explain
 from ..familiarity import hint_for
 from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from ..processing.image_files import as_rgb, load, open_file
-from ..processing.visualization.painting import choose_colours, paint_results, scaled_size
+from ..processing.visualization.overlay import paint_results
+from ..processing.visualization.painting import choose_colours, scaled_size
 
 MAX_EXPRESSIONS = 20
 MAX_MEGAPIXELS = 50
@@ -206,7 +207,7 @@ def draw_state(state: DemoState) -> Image.Image | None:
     size = scaled_size(state.image.size, state.scale)
     drawing = state.image.resize(size, Image.Resampling.LANCZOS)
     if state.results:
-        drawing = paint_results(drawing, state.results, state.colours, (state.scale, state.scale))
+        drawing = paint_results(drawing, state.results, state.colours)
     draw = ImageDraw.Draw(drawing)
     radius = max(size) / 90
     for marks in state.marks.values():

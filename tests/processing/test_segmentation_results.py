@@ -1,7 +1,9 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """What the pipeline returns, and what it becomes for other tools."""
 
+import base64
 import copy
+import io
 import json
 import pickle
 import sys
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from ssp_sam.processing.segmentation_results import SegmentationResult, run_lengths, to_coco
+from ssp_sam.processing.segmentation_results import SegmentationResult, run_lengths, to_coco, to_labelme
 from tests.helpers.models import make_image
 
 IMAGE = make_image(8, 6)
@@ -72,6 +74,15 @@ def test_a_dataset_of_coco_numbers_images_expressions_and_what_was_found():
     assert dataset["categories"] == [{"id": 1, "name": "the red car"}, {"id": 2, "name": "a dog"}]
     keys = ("id", "image_id", "category_id")
     assert [[item[key] for key in keys] for item in dataset["annotations"]] == [[1, 1, 1], [2, 1, 1], [3, 2, 2]]
+
+
+def test_a_file_of_labelme_holds_each_mask_in_its_box():
+    file = json.loads(json.dumps(to_labelme("a.png", [make_result(), make_result(None, "a dog")])))
+    assert (file["imagePath"], file["imageWidth"], file["imageHeight"]) == ("a.png", 8, 6)
+    [shape] = file["shapes"]
+    assert shape["label"] == "the red car" and shape["points"] == [[2, 1], [4, 3]] and shape["shape_type"] == "mask"
+    with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as mask:
+        assert mask.size == (3, 3) and np.asarray(mask).all()
 
 
 def test_a_cutout_is_the_image_inside_and_transparent_outside():

@@ -13,6 +13,7 @@ from ssp_sam.configuration.presets import ABLATIONS
 from ssp_sam.explain import Explanation, WordWeight, draw_explanation, explain
 from ssp_sam.processing.canvas_geometry import CanvasPlacement
 from ssp_sam.processing.visualization.explanation_panels import SCALE, colour_of, draw_map, draw_words
+from ssp_sam.processing.visualization.painting import PANEL_BACKGROUND
 from tests.helpers.comparison import results_agree
 from tests.helpers.golden_reference import golden_model
 from tests.helpers.models import SPECIAL_TOKENS, make_image, make_pipeline
@@ -202,7 +203,7 @@ def test_words_are_shaded_by_weight_and_wrap():
 
     drawn = draw_words([WordWeight("a", 0.1), WordWeight("b", 0.7), WordWeight("[SEP]", 0.2, True)], "", 400)
     low, high, special = (sum(ground(drawn, x)) for x in (19, 61, 105))
-    assert special < high and low < high and high == SCALE[-1].sum()
+    assert special == sum(PANEL_BACKGROUND) and low < high and high == SCALE[-1].sum()
     words = [WordWeight("word", 0.01)] * 100
     narrow, wide = draw_words(words, "", 400), draw_words(words, "", 1200)
     assert narrow.width == 400 and narrow.height > 2 * wide.height

@@ -7,6 +7,7 @@ from PIL import Image
 
 from ssp_sam.cli.main import main
 from ssp_sam.processing.visualization.data_sheet import CELL_WIDTH, NO_TARGET_COLOUR, draw_data_sheet
+from ssp_sam.processing.visualization.painting import PANEL_BACKGROUND
 from ssp_sam.training.preparation.prepare import prepare
 from ssp_sam.training.preparation.settings import PreparationSettings
 from tests.helpers.raw_benchmarks import rectangle, write_coco_images, write_grefcoco
@@ -60,7 +61,9 @@ def test_long_and_many_sentences_stay_in_their_cell():
     texts = ["a very long sentence " * 9, "x" * 200, *["another"] * 20]
     wide = draw_data_sheet([make_row(expressions=texts)])
     assert wide.width == CELL_WIDTH and 500 < wide.height < 900
-    assert area_of(wide.crop((CELL_WIDTH - 8, 300, CELL_WIDTH, wide.height)), (24, 24, 27)) == 8 * (wide.height - 300)
+    assert area_of(wide.crop((CELL_WIDTH - 8, 300, CELL_WIDTH, wide.height)), PANEL_BACKGROUND) == 8 * (
+        wide.height - 300
+    )
 
 
 @pytest.mark.parametrize("size", [(1, 1), (500, 3), (3, 500)])

@@ -2,6 +2,7 @@
 """The command `ssp-sam` as a whole: its help, the example of every subcommand, and how faults are told."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -218,3 +219,18 @@ def test_info_says_what_is_not_installed(tiny_checkpoint, monkeypatch, capsys):
     monkeypatch.setattr(info, "OPTIONAL", ("surely-not-installed",))
     assert main(["info", "--model", tiny_checkpoint]) == 0
     assert re.search(r"^surely-not-installed +not installed$", capsys.readouterr().out, re.M)
+
+
+@pytest.mark.parametrize(
+    "line, expected",
+    [("ssp-sam seg", {"segment"}), ("ssp-sam segment --sty", {"--style"}), ("ssp-sam segment --style cu", {"cutout"})],
+)
+def test_the_shell_completes_subcommands_options_and_choices(line, expected, tmp_path):
+    pytest.importorskip("argcomplete", reason="argcomplete is not installed: pip install ssp-sam[completion]")
+    said = tmp_path / "said"
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"}
+    code = "import sys; sys.argv = ['ssp-sam']; from ssp_sam.cli.main import main; main(); sys.exit('went on')"
+    environment = {**os.environ, **asked, "_ARGCOMPLETE_STDOUT_FILENAME": str(said), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], env=environment, capture_output=True)
+    assert {word.strip() for word in said.read_text().splitlines()} == expected
+    assert b" torch" not in done.stderr and b"went on" not in done.stderr

@@ -134,6 +134,55 @@ def test_expressions_of_a_file_follow_those_of_the_command(run):
     assert run("--images", "photo.png", "--expressions", "wanted.txt")[0] == 0
 
 
+def test_styles_legend_and_comparison_reach_the_drawing(run):
+    sizes = set()
+    for words in ((), ("--style", "boxes"), ("--no-legend",), ("--compare",), ("--style", "outline", "--no-legend")):
+        assert run("photo.png", "a dog", "--output", "drawn.png", *words)[0] == 0
+        with Image.open("drawn.png") as drawing:
+            sizes.add((drawing.size, drawing.tobytes()))
+    assert len(sizes) == 5
+    assert run("photo.png", "a dog", "--style", "cutout", "--output", "cut.png")[0] == 0
+    assert run("photo.png", "a dog", "--style", "cutout", "--output", "cut.jpg")[0] == 0
+    with Image.open("cut.png") as cut, Image.open("cut.jpg") as white:
+        assert (cut.mode, white.mode) == ("RGBA", "RGB") and cut.getextrema()[3][0] == 0
+
+
+def test_formats_are_those_of_other_tools(run, tmp_path):
+    words = ("photo.png", "the red car", "a dog", "--format")
+    plain = json.loads(run(*words[:-1], "--json")[1])
+    assert json.loads(run(*words, "json")[1]) == plain
+    assert run(*words, "png")[0] == 0 and len(list(tmp_path.glob("masks/*.png"))) == 2
+    code, out, err = run(*words, "coco")
+    assert (code, err) == (0, "") and "coco annotations.json" in out and not Path("overlay.png").exists()
+    dataset = json.loads(Path("annotations.json").read_text("utf-8"))
+    found = [result for result in plain["results"] if not result["no_target"]]
+    assert [image["file_name"] for image in dataset["images"]] == ["photo.png"]
+    assert [annotation["segmentation"] for annotation in dataset["annotations"]] == [item["mask"] for item in found]
+    assert run(*words, "labelme", "--output", "shapes")[0] == 0
+    file = json.loads(Path("shapes/photo.json").read_text("utf-8"))
+    assert file["imagePath"] == "../photo.png" and len(file["shapes"]) == len(found)
+
+
+def test_a_series_goes_into_one_dataset_of_coco_and_leaves_out_what_cannot_be_read(run, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy("photo.png", folder)
+    (tmp_path / "b/broken.png").write_text("no image")
+    code, _, err = run("a dog", "--images", "a", "b", "--format", "coco", "--output", "all.json", "--quiet")
+    assert code == 2 and "1 of 3 images" in err
+    names = [image["file_name"] for image in json.loads(Path("all.json").read_text("utf-8"))["images"]]
+    assert names == ["a/photo.png", "b/photo.png"]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [(("coco", "--output", "x.png"), "must end in .json"), (("labelme", "--output", "photo.png"), "must be a folder")],
+)
+def test_formats_go_where_they_can(run, words, message):
+    code, _, err = run("photo.png", "a dog", "--format", *words)
+    assert code == 2 and message in err
+
+
 def test_a_quiet_command_prints_only_what_is_asked_for(run):
     assert run("photo.png", "a dog", "--quiet") == (0, "", "") and Path("overlay.png").is_file()
     assert run("photo.png", "a dog", "--quiet", "--json")[1].count("\n") == 1
