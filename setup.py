@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
 LAYERS = ("configuration", "processing", "modeling_ssp_sam", "training")
-ROOMS = ("cli", "demo", "deployment", "hub")  # sub-packages of ssp_sam/ itself
+ROOMS = ("annotation", "cli", "demo", "deployment", "hub")  # sub-packages of ssp_sam/ itself
 PACKAGES = ["ssp_sam", *(f"ssp_sam.{room}" for room in ROOMS)]
 for layer in LAYERS:  # never find_packages("ssp_sam"): it would follow the links to the layers
     PACKAGES += [f"ssp_sam.{layer}", *(f"ssp_sam.{layer}.{room}" for room in find_packages(str(ROOT / layer)))]
@@ -20,12 +20,13 @@ EXTRAS = {
     "lora": ["peft>=0.17"],
     "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "quantization": ["torchao>=0.18"],
+    "ray": ["ray[data]>=2.50"],
     "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
     "train": ["tensorboard>=2.17"],
 }
-# Nothing that the package offers goes untested for want of an extra.
+# Nothing that the package offers goes untested for want of an extra; Ray, which is large, is installed where it can be.
 EXTRAS["test"] = [
-    *(requirement for requirements in EXTRAS.values() for requirement in requirements),
+    *(requirement for name, requirements in EXTRAS.items() if name != "ray" for requirement in requirements),
     "hypothesis>=6.100",
     "parameterized>=0.9",  # read by transformers' own suites
     "pytest>=8",

@@ -29,10 +29,12 @@ if Path(*sys.argv[:1]).name not in ("ssp-sam", "ssp-sam.exe"):
     )
 
 
+_HOMES = {"annotate": ".annotation.job", "pull": ".modeling_ssp_sam.conversion.pull"}
+
+
 def __getattr__(name: str):
-    if name in __all__:  # conversion is imported by those who pull, and the other names late by the command alone
-        home = ".modeling_ssp_sam.conversion.pull" if name == "pull" else ".registration"
-        return getattr(import_module(home, __name__), name)
+    if name in __all__:  # some are imported by those who use them, and the other names late by the command alone
+        return getattr(import_module(_HOMES.get(name, ".registration"), __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -46,6 +48,7 @@ __all__ = [
     "SspSamOutput",
     "SspSamPipeline",
     "SspSamProcessor",
+    "annotate",
     "pipeline",
     "pull",
     "segment",

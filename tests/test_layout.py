@@ -29,6 +29,7 @@ LINE = (
     ("training.preparation", "training.evaluation"),
     ("training",),
     ("",),  # files of ssp_sam/ itself
+    ("annotation",),
     ("deployment",),
     ("hub", "demo"),
     ("cli",),

@@ -20,6 +20,7 @@ GROUPS = {
     "use a model": {
         "pull": "fetch a model for photographs and convert it",
         "segment": "draw the mask of each expression over an image",
+        "annotate": "label a whole collection of images",
         "explain": "draw the maps and word weights behind a prediction",
         "demo": "try a model in the browser",
         "info": "what is installed, for reports of faults",

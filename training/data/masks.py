@@ -101,6 +101,46 @@ def uncompressed(rle: Mapping[str, Any]) -> dict[str, Any]:
     return {"size": list(_size(rle)), "counts": _counts(rle).tolist()}
 
 
+def to_polygon(rle: Mapping[str, Any]) -> list[float]:
+    """
+    Returns the outline of a mask as one flat polygon, which `from_polygons` draws to the very same mask.
+
+    It runs along the edges of pixels. Parts and holes are joined by slits without area, since several readers of COCO's
+    format take one polygon for an object. It is empty for an empty mask.
+    """
+    inside = np.pad(decode(rle), 1).astype(np.int8)
+    ends: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    # An edge has the inside to its right: along the top of a pixel it runs right, along its left side up.
+    for axis in (0, 1):
+        change = np.diff(inside, axis=axis)
+        for y, x in np.argwhere(change != 0).tolist():
+            edge = ((x - 1, y), (x, y)) if axis == 0 else ((x, y), (x, y - 1))
+            start, end = edge if change[y, x] > 0 else edge[::-1]
+            ends.setdefault(start, []).append(end)
+    loops = []
+    while ends:
+        corner = start = next(iter(ends))
+        loop = [start]
+        while (corner := _taken(ends, corner)) != start:
+            loop.append(corner)
+        loops.append(_corners(loop))
+    path = [corner for loop in loops for corner in [*loop, loop[0]]] + [loop[0] for loop in loops[-2::-1]]
+    return [float(value) for corner in path for value in corner]
+
+
+def _taken(ends: dict[tuple[int, int], list[tuple[int, int]]], start: tuple[int, int]) -> tuple[int, int]:
+    end = ends[start].pop()
+    if not ends[start]:
+        del ends[start]
+    return end
+
+
+def _corners(loop: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """A loop of steps along one axis each without the points at which it goes straight on."""
+    neighbours = zip([loop[-1], *loop], loop, [*loop[1:], loop[0]])
+    return [point for before, point, after in neighbours if (before[0] == point[0]) != (point[0] == after[0])]
+
+
 def _with_text(rle: dict[str, Any]) -> dict[str, Any]:
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 

@@ -22,6 +22,8 @@ from ...processing.image_inputs import read_rgb
 from .masks import decode
 
 REPORT_NAME = "report.json"
+# Columns that predictions may have beside the others, and that training does not read.
+PREDICTION_FEATURES = Features({"score": Value("float32"), "fingerprint": Value("string"), "reason": Value("string")})
 
 FEATURES = Features(
     {
@@ -97,12 +99,12 @@ def load_prepared(folder: str | Path, split: str) -> Dataset:
     if split not in shards:
         raise ValueError(f"no split {split!r} in {str(folder)!r}; there are {', '.join(sorted(shards))}")
     for path in shards[split]:
-        columns = parquet.read_schema(path).names
-        if set(columns) != set(FEATURES):
-            missing, unknown = sorted(set(FEATURES) - set(columns)), sorted(set(columns) - set(FEATURES))
+        columns = set(parquet.read_schema(path).names) - set(PREDICTION_FEATURES)
+        if columns != set(FEATURES):
+            missing, unknown = sorted(set(FEATURES) - columns), sorted(columns - set(FEATURES))
             raise ValueError(f"{str(path)!r} is no prepared benchmark: columns missing {missing}, unknown {unknown}")
     files = [str(path) for path in shards[split]]
-    rows = load_dataset("parquet", data_files={split: files}, split=split, features=FEATURES)
+    rows = load_dataset("parquet", data_files={split: files}, split=split, features=FEATURES, columns=list(FEATURES))
     if len(rows):
         image = rows.cast_column("image", Image(decode=False))[0]["image"]
         if image["bytes"] is None and not Path(image["path"]).is_file():

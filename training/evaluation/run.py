@@ -104,7 +104,7 @@ def predicted_batches(
         yield [
             (image, number, prediction)
             for image, output in zip(images, outputs, strict=True)
-            for number, prediction in enumerate(_split(output, segmenter))
+            for number, prediction in enumerate(split_predictions(output, segmenter))
         ]
 
 
@@ -118,7 +118,7 @@ def _prepare(segmenter, samples: Samples, indices: Sequence[int]) -> tuple[list[
         return [], error
 
 
-def _split(output: dict[str, Any], segmenter) -> Iterator[RawPrediction]:
+def split_predictions(output: dict[str, Any], segmenter) -> Iterator[RawPrediction]:
     """One `RawPrediction` per expression of an image, on the model's device, where masks are enlarged fast."""
     rows = {name: values.to(segmenter.device) for name, values in output["outputs"].items()}
     height, width = (int(side) for side in output["original_size"])
@@ -130,7 +130,7 @@ def _split(output: dict[str, Any], segmenter) -> Iterator[RawPrediction]:
 def predict_image(segmenter, image: Any, expressions: Sequence[str]) -> list[RawPrediction]:
     """Runs a pipeline over one image and expressions; returns what it says before thresholds."""
     inputs = segmenter.preprocess({"image": image, "text": list(expressions)})
-    return list(_split(segmenter.forward(inputs)["images"][0], segmenter))
+    return list(split_predictions(segmenter.forward(inputs)["images"][0], segmenter))
 
 
 def evaluate_model(

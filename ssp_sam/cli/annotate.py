@@ -1,0 +1,96 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""`ssp-sam annotate`: labels a whole collection of images, in this process or in those of a launch."""
+
+import argparse
+import os
+
+from .files import InputError, one_line, read_expressions
+from .model import add_model_options, load_pipeline
+
+
+def add_parser(commands):
+    """Adds the subcommand to those of `ssp-sam`."""
+    parser = commands.add_parser(
+        "annotate",
+        description="Labels a collection of images: parquet of masks, boxes and scores, which is a prepared dataset. "
+        "Repeated after it was stopped, it goes on. On several processes or machines: "
+        "accelerate launch -m ssp_sam.cli.main annotate ...",
+        example='ssp-sam annotate images --classes car dog --template "the {}" --output annotated',
+    )
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a folder or glob of images, a .txt that lists them, webdataset's tars, parquet files, a folder of "
+        "datasets, or the id of a dataset on the Hub (owner/name or owner/name@revision), which is streamed",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write, or to go on with")
+    asked = parser.add_argument_group("what to look for (default: what stands in the column expressions)")
+    asked.add_argument("--expressions", metavar="FILE", help="a text file with one in each line, for every image")
+    asked.add_argument("--column", metavar="NAME", help="column of SOURCE with an expression or a list of them")
+    asked.add_argument("--classes", nargs="+", metavar="NAME", help="names of classes, for every image")
+    asked.add_argument("--template", default="the {}", metavar="TEXT", help="words around a class name (the {})")
+    add_model_options(parser)
+    results = parser.add_argument_group("what to write")
+    results.add_argument("--format", choices=("parquet", "coco"), default="parquet", help="coco: also instances.json")
+    results.add_argument("--cutouts", action="store_true", help="also what was found, as transparent PNGs")
+    results.add_argument("--split", default="train", metavar="NAME", help="split to read and to write (train)")
+    work = parser.add_argument_group("how to work")
+    numbers = (
+        ("--batch-size", int, 8, "most images encoded at once"),
+        ("--batch-megapixels", float, 64.0, "most pixels of them, in millions"),
+        ("--expression-batch-size", int, 64, "most expressions decoded at once"),
+        ("--max-megapixels", float, 50.0, "most pixels of an image, in millions"),
+        ("--shard-size", int, 1000, "images of a shard, where SOURCE has no shards of its own"),
+        ("--workers", int, 1, "threads that decode images"),
+    )
+    for name, kind, default, text in numbers:
+        work.add_argument(name, type=kind, default=default, metavar="N", help=f"{text} ({default:g})")
+    work.add_argument("--max-failures", type=int, metavar="N", help="images that may be unusable (default: any number)")
+    work.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Annotates; returns 0, or 2 in processes that leave the report of a fault to the first."""
+    import datasets
+
+    from ..annotation.job import annotate
+    from ..training.cache_images import open_accelerator
+
+    datasets.disable_progress_bars()
+    names = ("column", "classes", "template", "split", "batch_size", "batch_megapixels", "expression_batch_size")
+    names += ("max_megapixels", "shard_size", "workers", "max_failures", "cutouts", "quiet")
+    chosen = {name: getattr(options, name) for name in names}
+    expressions = read_expressions(options.expressions) if options.expressions else None
+    accelerator = open_accelerator()
+    options.device = options.device or str(accelerator.device)
+    try:
+        summary = annotate(
+            options.source,
+            options.output,
+            expressions,
+            model=load_pipeline(options),
+            accelerator=accelerator,
+            coco=options.format == "coco",
+            **chosen,
+        )
+    except (InputError, ValueError, OSError) as error:
+        if os.environ.get("RANK", "0") != "0":
+            return 2  # processes mostly meet the same fault; one of them tells it
+        raise InputError(one_line(error)) from error
+    if accelerator.is_main_process and not options.quiet:
+        _tell(summary)
+    accelerator.end_training()
+    return 0
+
+
+def _tell(summary):
+    counted = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in summary.counts().items())
+    print(f"{summary.folder}: {counted}")
+    for reason, number in summary.reasons.items():
+        print(f"  failed: {number:,} x {reason}")
+    if summary.images_of_run:
+        rate = summary.images_of_run / summary.seconds
+        print(
+            f"this run: {summary.images_of_run:,} images, {rate:.2f} a second, {summary.waiting_fraction:.1%} waiting"
+        )
