@@ -11,7 +11,7 @@ import pyarrow.parquet as parquet
 from datasets import Features
 from PIL import Image as PillowImage
 
-from ..processing.visualization.cutouts import cut_out
+from ..processing.segmentation_results import SegmentationResult
 from ..training.atomic_files import write_aside
 from ..training.data.masks import decode
 from ..training.data.prepared import FEATURES, PREDICTION_FEATURES
@@ -106,7 +106,8 @@ class ShardWriter:
         for row in rows if self._cutouts is not None and image is not None else []:
             if row["masks"]:
                 name = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in row["ref_id"])
-                cut_out(image, decode(row["masks"][0])).save(self._cutouts / f"{name}.png")
+                result = SegmentationResult(mask=PillowImage.fromarray(decode(row["masks"][0])).convert("L"))
+                result.cutout(image).save(self._cutouts / f"{name}.png")
 
     def close(self):
         """Writes what is held."""

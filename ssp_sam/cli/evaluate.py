@@ -60,7 +60,11 @@ def add_options(parser: argparse.ArgumentParser):
     parser.add_argument("--overwrite", action="store_true", help="replace a report that is already there")
     parser.add_argument("--published", action="store_true", help="also show what papers report, and the difference")
     parser.add_argument("--save-predictions", action="store_true", help="also write predictions.json")
-    parser.add_argument("--from-predictions", metavar="FILE", help="measure saved predictions; no model is loaded")
+    parser.add_argument(
+        "--from-predictions",
+        metavar="FILE",
+        help="measure saved predictions, or a folder of ssp-sam annotate; no model is loaded",
+    )
     parser.add_argument(
         "--fit-thresholds",
         action="store_true",

@@ -9,14 +9,18 @@ boxes and scores that are not there are not measured, and the square of the orig
 the image's size.
 """
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as parquet
+
 from ..atomic_files import write_aside
 from ..data.masks import area
+from ..data.prepared import shards_by_split
 from .samples import EvaluationImage, EvaluationItem
 
 FORMAT = "ssp-sam predictions, version 1"
@@ -51,7 +55,7 @@ class SavedPredictions:
     Predictions of a file, found by source, reference and sentence.
 
     Args:
-        path: A file of `write_predictions`, or a JSON list of predictions.
+        path: A file of `write_predictions`, a JSON list of predictions, or a folder that `ssp-sam annotate` wrote.
 
     Raises:
         ValueError: The file cannot be read, or a prediction lacks what is needed, is damaged, or is there twice.
@@ -60,8 +64,9 @@ class SavedPredictions:
     def __init__(self, path: str | Path):
         self.path = str(path)
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            is_folder = Path(path).is_dir()
+            content = _annotated(path) if is_folder else json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError) as error:
             raise ValueError(f"cannot read predictions from {self.path!r}: {error}") from error
         if isinstance(content, list):
             content = {"predictions": content}
@@ -132,6 +137,19 @@ class SavedPredictions:
             raise ValueError(f"it is about image {about!r}")
         self.used.add(key)
         return None if prediction["segmentation"] is None else prediction
+
+
+def _annotated(folder: str | Path) -> list[dict[str, Any]]:
+    """The rows of an annotation as predictions; their `ref_id` ends in the index of the sentence."""
+    columns = ["source", "image_id", "size_hw", "ref_id", "masks", "box_xyxy", "score"]
+    predictions = []
+    for path in itertools.chain(*shards_by_split(folder).values()):
+        for row in parquet.read_table(path, columns=columns).to_pylist():
+            ref_id, _, sentence = row["ref_id"].rpartition("-")
+            height, width = size = row.pop("size_hw")
+            masks = row.pop("masks") or [{"size": size, "counts": [height * width]}]
+            predictions.append(row | {"ref_id": ref_id, "sentence": int(sentence), "segmentation": masks[0]})
+    return predictions
 
 
 def _is_number(value: Any) -> bool:

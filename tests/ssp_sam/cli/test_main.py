@@ -100,7 +100,13 @@ def _authors_repository(monkeypatch):
     monkeypatch.setattr(pull_module, "pull_model", lambda *_, **__: PulledModel(EMBEDDED_CHECKPOINT))
 
 
+def _folder_of_images(_):
+    Path("images").mkdir()
+    shutil.copy("photo.png", "images")
+
+
 NEEDS = {
+    "annotate": _folder_of_images,
     "convert": _original,
     "demo": _closed_page,
     "export": _checked,
