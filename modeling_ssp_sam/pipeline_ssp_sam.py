@@ -256,6 +256,7 @@ class ReferringSegmentationPipeline(Pipeline):
             no_target_threshold=no_target_threshold,
             min_mask_pixels=min_mask_pixels,
             clicked=image["clicked"],
+            windows=True,
         )
         results = [
             as_result(prediction, label, self.processor.unknown_words(label))

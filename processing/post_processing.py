@@ -1,41 +1,13 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""From the logits of one expression to what a caller reads: a mask at image size, a probability, a box.
-
-Letters: H, W image height and width; h, w sides of the low-resolution logits.
-"""
+"""From the logits of one expression to what a caller reads: a mask at image size, a probability, a box."""
 
 import math
 from typing import Any
 
 import torch
-from torch import nn
 
-from .canvas_geometry import CanvasPlacement, tight_box_xyxy
-
-
-def upsample_logits(
-    low_resolution_logits: torch.Tensor,
-    canvas_hw: tuple[int, int],
-    resized_hw: tuple[int, int],
-    size_hw: tuple[int, int],
-) -> torch.Tensor:
-    """Brings mask logits (h, w) to the image: bilinear to SAM's canvas, padding cut off, bilinear to the image.
-
-    Args:
-        low_resolution_logits (`torch.Tensor`): (h, w), before the sigmoid, over the whole canvas.
-        canvas_hw, resized_hw, size_hw: Size of SAM's canvas, of the image on it, and of the image.
-
-    Returns:
-        `torch.Tensor`: (H, W) float32 logits.
-
-    Source: segment-anything, `postprocess_masks`.
-    """
-    logits = low_resolution_logits.detach().float()[None, None]
-    logits = nn.functional.interpolate(logits, size=canvas_hw, mode="bilinear", align_corners=False)
-    logits = logits[..., : resized_hw[0], : resized_hw[1]]
-    if tuple(resized_hw) != tuple(size_hw):
-        logits = nn.functional.interpolate(logits, size=size_hw, mode="bilinear", align_corners=False)
-    return logits[0, 0]
+from .canvas_geometry import CanvasPlacement
+from .mask_windows import LogitMap, MaskWindow
 
 
 def calibrate(probability: float, temperature: float, bias: float) -> float:
@@ -46,7 +18,7 @@ def calibrate(probability: float, temperature: float, bias: float) -> float:
 
 
 def read_prediction(
-    logits: torch.Tensor,
+    logits: LogitMap,
     no_target_probability: float | None,
     box_cxcywh: Any,
     placement: CanvasPlacement,
@@ -66,38 +38,34 @@ def read_prediction(
     the head says that nothing is meant, 1 - (1 - p) c where the pixels say so.
 
     Args:
-        logits (`torch.Tensor`): (H, W) mask logits at image size.
+        logits (`LogitMap`): Its mask logits.
         no_target_probability (`float`, *optional*): p in 0..1.
         box_cxcywh (*optional*): (4,) in fractions of the canvas of `placement`.
         placement (`CanvasPlacement`): Where the image lies on that canvas.
 
     Returns:
-        `dict`: `mask` (H, W) bool, `score` float in 0..1, `box_xyxy` four floats in image pixels or None, `no_target`.
+        `dict`: `mask` (`MaskWindow`), `score` in 0..1, `box_xyxy` four floats in image pixels or None, `no_target`.
 
     Raises:
-        `ValueError`: If the logits hold NaN.
+        `ValueError`: If a logit is not finite.
     """
-    highest = float(logits.max())
-    if math.isnan(highest):
-        raise ValueError("expected finite mask logits, got NaN; run the model in float32 or bfloat16")
+    if not logits.low.isfinite().all():
+        raise ValueError("expected finite mask logits, got NaN or infinity; run the model in float32 or bfloat16")
     threshold = torch.logit(torch.tensor(float(mask_threshold), dtype=torch.float64)).item()
-    mask = logits > threshold
-    n_pixels = int(mask.count_nonzero())
-    if n_pixels:
-        foreground = logits.sigmoid().mul_(mask).sum() / n_pixels
-    else:
-        foreground = torch.tensor(highest).sigmoid()
-    confidence = calibrate(float(foreground), score_temperature, score_bias)
+    mask, n_pixels, foreground = logits.mask(threshold)
+    if n_pixels == 0:
+        foreground = float(torch.tensor(logits.highest()).sigmoid())
+    confidence = calibrate(foreground, score_temperature, score_bias)
     found = (1 - (no_target_probability or 0.0)) * confidence
 
     by_head = no_target_probability is not None and no_target_probability > no_target_threshold
     if by_head or n_pixels < max(1, min_mask_pixels):
         score = no_target_probability if by_head else 1 - found
-        return {"mask": torch.zeros_like(mask), "score": score, "box_xyxy": None, "no_target": True}
+        return {"mask": MaskWindow.empty(logits.size_hw), "score": score, "box_xyxy": None, "no_target": True}
     if box_cxcywh is None:
-        box = tight_box_xyxy(mask.cpu().numpy())
+        box = [float(side) for side in mask.bounds()]
     else:
-        box = placement.to_image(box_cxcywh, (mask.shape[0], mask.shape[1]))
+        box = placement.to_image(box_cxcywh, logits.size_hw)
     return {"mask": mask, "score": found, "box_xyxy": box, "no_target": False}
 
 

@@ -19,7 +19,8 @@ from .canvas_geometry import fit_segmenter
 from .expressions import align, count_per_image, flatten_text, is_spelled, stack_boxes, stack_masks, stack_points
 from .image_inputs import flatten_images
 from .image_processing_ssp_sam import SspSamImageProcessor, SspSamImageProcessorKwargs
-from .post_processing import image_of_each, read_prediction, size_rows, upsample_logits
+from .mask_windows import LogitMap
+from .post_processing import image_of_each, read_prediction, size_rows
 from .prediction_settings import check_settings
 from .processor_defaults import image_defaults, text_defaults
 
@@ -274,6 +275,7 @@ class SspSamProcessor(ProcessorMixin):
         min_mask_pixels: int | None = None,
         semantic_offsets: Any = None,
         clicked: Any = None,
+        windows: bool = False,
     ) -> list[dict[str, Any]]:
         r"""
         Turns the outputs of [`SspSamModel`] into one prediction per expression.
@@ -296,6 +298,7 @@ class SspSamProcessor(ProcessorMixin):
             semantic_offsets (*optional*): (N, 2), where the image was not centred on the semantic canvas.
             clicked (*optional*): (E,) bool, the expressions that came with points or boxes. Their mask follows these,
                 but the box head reads the words alone, so that their box is the one around the mask.
+            windows (`bool`, defaults to `False`): Whether `mask` is a `MaskWindow`, which is small where the mask is.
 
         Returns:
             `list[dict]`: Per expression `mask` (H, W) bool at image resolution, all False for no target; `score` float
@@ -314,13 +317,9 @@ class SspSamProcessor(ProcessorMixin):
         canvas_hw = (self.image_processor.pad_size.height, self.image_processor.pad_size.width)
         longest_edge = self.image_processor.size.longest_edge
         reshaped = size_rows(reshaped_input_sizes)
-        settings = {
-            "mask_threshold": self.mask_threshold if mask_threshold is None else mask_threshold,
-            "no_target_threshold": self.no_target_threshold if no_target_threshold is None else no_target_threshold,
-            "min_mask_pixels": self.min_mask_pixels if min_mask_pixels is None else min_mask_pixels,
-            "score_temperature": self.score_temperature,
-            "score_bias": self.score_bias,
-        }
+        settings = {"mask_threshold": mask_threshold, "no_target_threshold": no_target_threshold}
+        settings |= {"min_mask_pixels": min_mask_pixels, "score_temperature": None, "score_bias": None}
+        settings = {name: getattr(self, name) if value is None else value for name, value in settings.items()}
         settings = check_settings(**settings)
         no_target = outputs.get("no_target_logits")
         no_target = None if no_target is None else no_target.detach().float().sigmoid().flatten().tolist()
@@ -330,20 +329,21 @@ class SspSamProcessor(ProcessorMixin):
         if len(clicked) != len(pred_masks):
             raise ValueError(f"expected clicked for each of {len(pred_masks)} expressions, got {len(clicked)} values")
 
-        # One expression at a time: masks at image size are large.
         predictions = []
         for row, image in enumerate(image_index):
             size_hw = original_sizes[image]
             resized_hw = reshaped[image] if reshaped else fit_segmenter(size_hw, longest_edge)
-            predictions.append(
-                read_prediction(
-                    upsample_logits(pred_masks[row, 0], canvas_hw, resized_hw, size_hw),
-                    no_target[row] if no_target else None,
-                    boxes[row] if boxes and not clicked[row] else None,
-                    self.image_processor.box_placement(size_hw, offsets[image] if offsets else None),
-                    **settings,
-                )
+            logits = LogitMap(pred_masks[row, 0].detach().float(), canvas_hw, resized_hw, size_hw)
+            prediction = read_prediction(
+                logits,
+                no_target[row] if no_target else None,
+                boxes[row] if boxes and not clicked[row] else None,
+                self.image_processor.box_placement(size_hw, offsets[image] if offsets else None),
+                **settings,
             )
+            if not windows:
+                prediction["mask"] = torch.from_numpy(prediction["mask"].inside()).to(pred_masks.device)
+            predictions.append(prediction)
         return predictions
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from .image_inputs import read_rgb
+from .mask_windows import MaskImage, MaskWindow
 
 
 class SegmentationResult(dict):
@@ -45,7 +46,12 @@ class SegmentationResult(dict):
     @property
     def inside(self) -> np.ndarray:
         """The mask as an array, (height, width) bool."""
-        return np.asarray(self["mask"]) > 127
+        return self.window.inside()
+
+    @property
+    def window(self) -> MaskWindow:
+        """The mask without what lies around it, for which a mask that was not read yet is not read."""
+        return getattr(self["mask"], "window", None) or MaskWindow.of(np.asarray(self["mask"]) > 127)
 
     def to_coco(self, image_id: int = 1, annotation_id: int = 1, category_id: int = 1) -> dict[str, Any]:
         """
@@ -54,14 +60,14 @@ class SegmentationResult(dict):
         Its `segmentation` are uncompressed run lengths, which pycocotools reads, `bbox` is x, y, width and height of
         the mask, `area` its pixels; `score` and `caption`, the expression, come along.
         """
-        left, top, right, bottom = self["mask"].getbbox() or (0, 0, 0, 0)
-        inside = self.inside
+        window = self.window
+        left, top, right, bottom = window.bounds() or (0, 0, 0, 0)
         return {
             "id": annotation_id,
             "image_id": image_id,
             "category_id": category_id,
-            "segmentation": run_lengths(inside),
-            "area": int(np.count_nonzero(inside)),
+            "segmentation": window.run_lengths(),
+            "area": window.area(),
             "bbox": [left, top, right - left, bottom - top],
             "iscrowd": 0,
             "score": self["score"],
@@ -133,9 +139,11 @@ class SegmentationResult(dict):
 
 def as_result(prediction: dict[str, Any], label: str, unknown_words: list[str]) -> SegmentationResult:
     """Turns one of `SspSamProcessor.post_process_referring_segmentation` into what the pipeline returns."""
+    mask = prediction["mask"]
+    mask = mask if isinstance(mask, MaskWindow) else MaskWindow.of(mask.cpu().numpy())
     box = prediction["box_xyxy"]
     return SegmentationResult(
-        mask=Image.fromarray(np.asarray(prediction["mask"].cpu()).astype(np.uint8) * 255),
+        mask=MaskImage(mask),
         score=float(prediction["score"]),
         box=box if box is None else dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(float(v)) for v in box))),
         label=label,
@@ -192,14 +200,6 @@ def to_labelme(file_name: str, results: Sequence[SegmentationResult]) -> dict[st
     return {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": file_name, "imageData": None, **size}
 
 
-def run_lengths(inside: np.ndarray) -> dict[str, list[int]]:
-    """Returns COCO's uncompressed run lengths of a mask, (height, width) bool: column by column, zeros first."""
-    column_major = inside.T.ravel()
-    borders = np.flatnonzero(column_major[1:] != column_major[:-1]) + 1
-    counts = np.diff(np.concatenate([[0], borders, [column_major.size]])).tolist()
-    return {"size": list(inside.shape), "counts": ([0] if column_major[0] else []) + counts}
-
-
 def _import(name: str, hint: str) -> Any:
     try:
         return importlib.import_module(name)
@@ -207,4 +207,4 @@ def _import(name: str, hint: str) -> Any:
         raise ImportError(hint) from error
 
 
-__all__ = ["SegmentationResult", "as_result", "run_lengths", "to_coco", "to_labelme"]
+__all__ = ["SegmentationResult", "as_result", "to_coco", "to_labelme"]

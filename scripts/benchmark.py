@@ -31,7 +31,16 @@ if __name__ == "__main__":
 
 import torch
 
-from scripts.speed.inference import ENCODERS, embedded, expressions, graphs, image_encoder, peers, whole_answer
+from scripts.speed.inference import (
+    ENCODERS,
+    embedded,
+    expressions,
+    graphs,
+    image_encoder,
+    peers,
+    photograph,
+    whole_answer,
+)
 from scripts.speed.works import Work, program, write_photograph
 
 # Where Linux says how much memory this process holds and has held at most, and where that is forgotten.
@@ -59,6 +68,7 @@ GROUPS: dict[str, Callable[[Path, str], Iterator[Work]]] = {
     "whole-answer": lambda _, device: whole_answer(device),
     "peers": lambda _, device: peers(device),
     "embedded": lambda _, device: embedded(device),
+    "photograph": lambda _, device: photograph(device),
     "graphs": lambda _, device: graphs(device),
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 from PIL import Image
 from transformers import (
+    AutoTokenizer,
     CLIPSegConfig,
     CLIPSegForImageSegmentation,
     GroundingDinoConfig,
@@ -17,8 +18,11 @@ from transformers import (
     SamVisionConfig,
     pipeline,
 )
+from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 
+from ssp_sam import SspSamConfig, SspSamProcessor
 from ssp_sam.modeling_ssp_sam.towers import build_sam
+from ssp_sam.processing.segmentation_results import as_result
 
 from .works import (
     ROOT,
@@ -161,3 +165,30 @@ def embedded(device: str) -> Iterator[Work]:
     for count in (1, 16, 64):
         own = (texts * 6)[:count]
         yield Work(f"embedded checkpoint, {many(count)}", lambda own=own: segment(image, own))
+
+
+def photograph(device: str) -> Iterator[Work]:
+    """What follows the model on a photograph of 4000 x 3000: logits of round things of 5 to 30 % of its width."""
+    side = torch.arange(256, dtype=torch.float32, device=device)
+    generator = torch.Generator().manual_seed(0)
+    centres, radii = 20 + 140 * torch.rand(64, 2, generator=generator), 6 + 32 * torch.rand(64, generator=generator)
+    distances = [((side - down)[:, None] ** 2 + (side - right) ** 2).sqrt() for down, right in centres.tolist()]
+    logits = torch.stack([radius - distance for radius, distance in zip(radii.tolist(), distances)])[:, None] / 4
+    outputs, sizes = {"pred_masks": logits}, {"original_sizes": [(3000, 4000)]}
+    stock = SamImageProcessorPil()
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / "ssp_sam" / "checkpoints" / "ssp-sam-scenes")
+    read = SspSamProcessor.from_model_config(SspSamConfig(), tokenizer).post_process_referring_segmentation
+
+    def transformers_masks():
+        for part in logits.split(8):  # 64 at once would hold 3 GiB
+            stock.post_process_masks([part], **sizes, reshaped_input_sizes=[(768, 1024)])
+
+    def results():
+        return [as_result(prediction, "a thing", []) for prediction in read(outputs, **sizes, windows=True)]
+
+    yield Work("transformers' masks of SAM, 64 of them", transformers_masks)
+    yield Work("64 results with score and box", results)
+    yield Work("64 results, and the mask of each as an image", lambda: [result.mask.load() for result in results()])
+    yield Work(
+        "64 results, and COCO's run lengths of each", lambda: [result.window.run_lengths() for result in results()]
+    )

@@ -226,7 +226,6 @@ def _segment_one(
     from tqdm import tqdm
 
     from ..familiarity import hint_for
-    from ..processing.segmentation_results import run_lengths
     from ..processing.visualization.overlay import draw_overlay
 
     image = read_source(source)
@@ -241,7 +240,7 @@ def _segment_one(
         write_image(draw_overlay(image, results, **look), files.overlay)
 
     record = {"image": source, "width": image.width, "height": image.height, "overlay": files.overlay}
-    masks = [{"file": path} for path in files.masks] or [run_lengths(result.inside) for result in results]
+    masks = [{"file": path} for path in files.masks] or [result.window.run_lengths() for result in results]
     record["results"] = [
         {"expression": result["label"], **{key: result[key] for key in RESULT_KEYS}, "mask": mask}
         for result, mask in zip(results, masks)

@@ -11,7 +11,8 @@ from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPi
 from transformers.utils import ModelOutput
 
 from ssp_sam.processing.image_processing_ssp_sam import SspSamImageProcessor
-from ssp_sam.processing.post_processing import calibrate, upsample_logits
+from ssp_sam.processing.mask_windows import LogitMap
+from ssp_sam.processing.post_processing import calibrate
 from ssp_sam.processing.processing_ssp_sam import SspSamProcessor
 
 
@@ -61,7 +62,8 @@ def test_a_mask_survives_the_way_to_the_canvas_and_back(processor, size_hw):
 def test_padding_of_the_canvas_is_cut_off():
     logits = torch.full((16, 16), -1.0)
     logits[8:] = 100.0  # lies in the padding of a picture twice as wide as high
-    assert (upsample_logits(logits[:, :], (64, 64), (32, 64), (10, 20))[:9] < 0).all()
+    blocks = LogitMap(logits, (64, 64), (32, 64), (10, 20)).blocks(range(16), range(16))
+    assert (torch.cat([block for block, *_ in blocks])[:9] < 0).all()
 
 
 def test_the_mask_threshold_is_a_probability(processor):
@@ -206,7 +208,7 @@ def test_outputs_without_masks_are_refused(processor):
 
 
 def test_logits_that_are_not_numbers_are_refused(processor):
-    with pytest.raises(ValueError, match="expected finite mask logits, got NaN; run the model in float32 or bfloat16"):
+    with pytest.raises(ValueError, match="expected finite mask logits, got NaN or infinity; run the model in float32"):
         processor.post_process_referring_segmentation(constant_outputs(float("nan")), [(8, 8)])
 
 

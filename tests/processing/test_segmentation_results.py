@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from ssp_sam.processing.segmentation_results import SegmentationResult, run_lengths, to_coco, to_labelme
+from ssp_sam.processing.mask_windows import MaskWindow
+from ssp_sam.processing.segmentation_results import SegmentationResult, to_coco, to_labelme
 from tests.helpers.models import make_image
 
 IMAGE = make_image(8, 6)
@@ -59,7 +60,7 @@ def test_an_annotation_of_coco_is_read_by_its_own_library():
 @pytest.mark.parametrize("box", [None, (0, 0, 8, 6), (0, 0, 1, 1), (7, 5, 8, 6)])
 def test_run_lengths_of_borders_empty_and_full_masks(box):
     inside = make_result(box).inside
-    lengths = run_lengths(inside)
+    lengths = MaskWindow.of(inside).run_lengths()
     assert sum(lengths["counts"]) == 48 and lengths["size"] == [6, 8]
     assert np.array_equal(coco.decode(coco.frPyObjects(lengths, 6, 8)), inside)
 
