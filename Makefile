@@ -2,6 +2,7 @@
 # make test   style checks and the tests, in an order that the printed seed decides; minutes
 # make check-long         the tests that take long by their nature
 # make check-processors   the tests of numbers with other instruction sets, threads and seeds; prints a table
+# make docs   the site of the documentation, in site/; needs no network once it is installed
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ export HF_HUB_OFFLINE := 1
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test check-long check-processors clean
+.PHONY: demo docs test check-long check-processors clean
 
 demo: $(VENV)/installed
 	$(BIN)/ssp-sam segment examples/scene.png "the red car" "the dog" "everything" "the penguin" \
@@ -22,6 +23,9 @@ test: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(PYTEST)
 
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 check-long: $(VENV)/installed-test
 	$(PYTEST) -m long
 
@@ -29,7 +33,7 @@ check-processors: $(VENV)/installed-test
 	PYTHON=$(BIN)/python .ci/processors
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info
+	rm -rf $(VENV) demo site build dist *.egg-info
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -41,4 +45,8 @@ $(VENV)/installed: setup.py pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/installed-test: setup.py pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[test]'
 	$(PIP) -e '.[ray]' || echo "Ray was not installed; its tests are skipped"
+	touch $(VENV)/installed $@
+
+$(VENV)/installed-docs: setup.py pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[docs]'
 	touch $(VENV)/installed $@

@@ -16,6 +16,7 @@ for layer in LAYERS:  # never find_packages("ssp_sam"): it would follow the link
 EXTRAS = {
     "completion": ["argcomplete>=3.5"],
     "demo": ["gradio>=6"],
+    "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
     "heic": ["pillow-heif>=0.20"],
     "lora": ["peft>=0.17"],
     "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
@@ -35,6 +36,8 @@ EXTRAS["test"] = [
     "pytest-timeout>=2.3",
     "ruff>=0.12",
     "selenium>=4.20",
+    "pandas>=2.2",
+    "supervision>=0.26",
     "setuptools>=77",  # builds the wheel that a test looks into
 ]
 

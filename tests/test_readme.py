@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""The examples of the README and of the guide for users, executed as they are written."""
+"""The examples of the README, of the guide for users and of the cookbook, executed as they are written."""
 
 import re
 
@@ -12,7 +12,10 @@ from tests.helpers.readme_examples import ROOT, TEXT, checkout_for_reading, run_
 BLOCK = re.compile(
     r"(?P<note><!-- not run: [^>]+ -->\n)?^```(?P<language>python|bash)\n(?P<code>.*?)^```$", re.M | re.S
 )
-DOCUMENTS = {name: (ROOT / name).read_text("utf-8") for name in ("README.md", "docs/usage.md")}
+DOCUMENTS = {
+    name: (ROOT / name).read_text("utf-8")
+    for name in ("README.md", "docs/index.md", "docs/usage.md", "docs/cookbook.md")
+}
 BLOCKS = [(name, match) for name, text in DOCUMENTS.items() for match in BLOCK.finditer(text) if not match["note"]]
 
 needs_checkpoint = pytest.mark.skipif(

@@ -2,6 +2,7 @@
 """Copies code of this package to where the package is absent."""
 
 import re
+import shutil
 from pathlib import Path
 
 RELATIVE_IMPORT = re.compile(r"^(\s*)from (\.+)([\w.]+) import ", re.M)
@@ -9,7 +10,7 @@ RELATIVE_IMPORT = re.compile(r"^(\s*)from (\.+)([\w.]+) import ", re.M)
 
 def write_standalone(source: Path, target: Path) -> None:
     """
-    Writes a file as one that needs no package, and beside it what it imports of the package, directly or not.
+    Writes a file as one that needs no package, and beside it what it imports and reads of the package, directly or not.
 
     Args:
         source: the file; it imports modules of the package relatively.
@@ -18,6 +19,8 @@ def write_standalone(source: Path, target: Path) -> None:
     code = source.read_text("utf-8")
     flat = RELATIVE_IMPORT.sub(lambda match: f"{match[1]}from {match[3].split('.')[-1]} import ", code)
     target.write_text(flat, "utf-8")
+    if '"assets"' in code:  # files that it reads, such as a font
+        shutil.copytree(source.with_name("assets"), target.with_name("assets"), dirs_exist_ok=True)
     for _, dots, module in RELATIVE_IMPORT.findall(code):
         path = source.parents[len(dots) - 1].joinpath(*module.split(".")).with_suffix(".py")
         write_standalone(path, target.with_name(path.name))
