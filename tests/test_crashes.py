@@ -19,8 +19,8 @@ from tests.helpers.processes import Processes
 from tests.helpers.writers import WRITERS, Writer, content, run_command
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
-# How often each is killed by the long checks; with the 20 kills of a pull they are 200.
-KILLS = {"train": 20, "prepare": 45, "cache": 40, "export": 35, "convert": 20, "evaluate": 20}
+# How often each is killed by the long checks; with the 20 kills of a pull they are 240.
+KILLS = {"annotate": 40, "train": 20, "prepare": 45, "cache": 40, "export": 35, "convert": 20, "evaluate": 20}
 QUICK = ("prepare", "cache", "export")  # which `make test` kills, too
 
 

@@ -12,13 +12,15 @@ import numpy as np
 import psutil
 import pytest
 
+from ssp_sam.annotation import job
+from ssp_sam.annotation.shards import open_shard
 from ssp_sam.demo.session import DemoSegmenter, draw_state
 from ssp_sam.deployment.endpoint_server import EndpointServer, load_handler
 from tests.helpers.models import make_image, make_pipeline
 from tests.ssp_sam.deployment.test_endpoint_server import request
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
-CALLS, REQUESTS, INTERACTIONS = 10_000, 5_000, 2_000
+CALLS, REQUESTS, INTERACTIONS, IMAGES = 10_000, 5_000, 2_000, 20_000
 SPARE_BYTES = 24_000_000  # by which an allocator's habits may move; a kilobyte kept by each call would be half of it
 
 
@@ -71,6 +73,25 @@ def test_five_thousand_requests_leave_nothing_behind(tiny_checkpoint):
 
         repeat(call, REQUESTS, kinds=4)
         server.shutdown()
+
+
+def test_annotating_twenty_thousand_images_leaves_nothing_behind(tmp_path, monkeypatch):
+    for seed in range(50):
+        make_image(32 + seed, 24, seed=seed).save(tmp_path / f"{seed}.png")
+    used: list[int] = []
+
+    def measured_shard(*arguments):
+        gc.collect()
+        used.append(psutil.Process().memory_info().rss)
+        return open_shard(*arguments)
+
+    monkeypatch.setattr(job, "open_shard", measured_shard)
+    images = [tmp_path / f"{number % 50}.png" for number in range(IMAGES)]
+    words = ["a dog", "the red car"]
+    summary = job.annotate(images, tmp_path / "out", words, model=make_pipeline(), quiet=True, shard_size=IMAGES // 20)
+    grown = max(used[5:]) - used[5]  # caches have filled by then
+    print(f"{summary.images_of_run / summary.seconds:.0f} images a second, {grown / 1e6:+.1f} MB", used)
+    assert summary.expressions == 2 * IMAGES and len(used) == 20 and grown < SPARE_BYTES
 
 
 def test_thousands_of_interactions_of_the_demo_leave_nothing_behind(tmp_path: Path):

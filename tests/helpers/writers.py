@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ssp_sam.cli.main import main
 from tests.helpers.benchmark import tiny_benchmark, tiny_model_folder
+from tests.helpers.collections import image_folder
 from tests.helpers.original_checkpoints import save_checkpoint, save_tokenizer
 from tests.helpers.raw_benchmarks import refs, write_coco_images, write_refer
 
@@ -96,7 +97,18 @@ def _cache(inputs: Path, output: Path) -> list:
     return ["cache", "--model", inputs / "model", "--data", inputs / "data", "--output", output / "features"]
 
 
+def _collection(folder: Path):
+    image_folder(folder / "images", 5, with_damaged=True)
+    tiny_model_folder(folder / "model", single_tower=True)
+
+
+def _annotation(inputs: Path, output: Path) -> list:
+    words = ["--classes", "car", "dog", "--model", inputs / "model", "--output", output / "out"]
+    return ["annotate", inputs / "images", *words, "--shard-size", "3", "--format", "coco", "--cutouts"]
+
+
 WRITERS = {
+    "annotate": Writer(_annotation, _collection, ("out/*/*", "out/*.json", "out/*.png", "out/*.md")),
     "train": Writer(_training, _training_inputs, ("run/checkpoint-*", "run/final", "run/drawings/*")),
     "prepare": Writer(_preparation, _raw_inputs, ("out",), made_once=True),
     "cache": Writer(_cache, _training_inputs, ("features/identity.json", "features/*/*")),
