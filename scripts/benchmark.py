@@ -41,6 +41,7 @@ from scripts.speed.inference import (
     photograph,
     whole_answer,
 )
+from scripts.speed.labelling import labelling, serving
 from scripts.speed.works import Work, program, write_photograph
 
 # Where Linux says how much memory this process holds and has held at most, and where that is forgotten.
@@ -70,6 +71,8 @@ GROUPS: dict[str, Callable[[Path, str], Iterator[Work]]] = {
     "embedded": lambda _, device: embedded(device),
     "photograph": lambda _, device: photograph(device),
     "graphs": lambda _, device: graphs(device),
+    "labelling": labelling,
+    "serving": serving,
 }
 
 
@@ -105,8 +108,9 @@ def cost_of(work: Work, device: str) -> Cost:
     """Runs a work once and returns what it took."""
     clock = processor_seconds if device == "cpu" else finished_seconds
     held, before = held_megabytes(device), clock()
-    work.run()
-    return Cost(clock() - before, most_megabytes(device) - held)
+    told = work.run()
+    seconds = told if work.tells_time else clock() - before
+    return Cost(seconds, most_megabytes(device) - held)
 
 
 def processor_seconds() -> float:
@@ -144,7 +148,7 @@ def most_megabytes(device: str) -> float:
 
 def table(group: str, works: list[Work], costs: list[Cost | None], device: str) -> str:
     """Returns the rows of a group as Markdown; the first is what the others are divided by."""
-    unit = "processor seconds" if device == "cpu" else "seconds"
+    unit = "processor seconds" if device == "cpu" and not works[0].tells_time else "seconds"
     rows = []
     for work, cost in zip(works, costs, strict=True):
         if cost is None:

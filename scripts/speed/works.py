@@ -28,10 +28,12 @@ class Work(NamedTuple):
     Args:
         name: what is done.
         run: does it once.
+        tells_time: whether `run` returns the seconds that count: those on a clock, where processes or threads share a work.
     """
 
     name: str
-    run: Callable[[], object]
+    run: Callable[[], Any]
+    tells_time: bool = False
 
 
 def many(count: int) -> str:

@@ -39,14 +39,25 @@ def add_parser(commands):
         type=int,
         default=256,
         metavar="N",
-        help="requests that may be here at once; others get status 503 (256)",
+        help="requests that may be here at once; others get status 429 (256)",
     )
+    parser.add_argument(
+        "--batch-window", type=float, default=5, metavar="MS", help="milliseconds to wait for others to join a pass (5)"
+    )
+    parser.add_argument(
+        "--max-batch", type=int, default=8, metavar="N", help="most requests in one pass, 1 for none (8)"
+    )
+    parser.add_argument("--cached-images", type=int, default=32, metavar="N", help="encoded images that are kept (32)")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Serves the model until it is interrupted; returns 0."""
+    for name, least in (("batch_window", 0), ("max_batch", 1), ("cached_images", 1)):
+        if not getattr(options, name) >= least:
+            raise InputError(f"--{name.replace('_', '-')} must be {least} or more, got {getattr(options, name)}")
     try:
+        from ..deployment.batching import BatchedPredictor
         from ..deployment.endpoint_server import EndpointServer, load_handler
     except ModuleNotFoundError as error:
         raise InputError(f"serving needs {error.name}, which is not installed: pip install ssp-sam[serve]") from error
@@ -60,7 +71,12 @@ def run(options: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot load {folder!r}: {one_line(error)}") from error
     try:
-        server = EndpointServer((options.host, options.port), handler, options.allow_origin, options.max_waiting)
+        batching = None
+        if hasattr(handler, "predict"):  # one of a folder's own code may have none
+            sizes = (options.batch_window, options.max_batch, options.cached_images)
+            batching = BatchedPredictor(handler.pipeline, *sizes)
+        address = (options.host, options.port)
+        server = EndpointServer(address, handler, options.allow_origin, options.max_waiting, batching)
     except OSError as error:
         raise InputError(f"cannot listen on {options.host}:{options.port}: {one_line(error)}") from error
     print(f"Serving {folder} at {server.url}; stop with Ctrl-C", flush=True)

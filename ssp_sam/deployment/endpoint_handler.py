@@ -48,6 +48,7 @@ class EndpointHandler:
         self.pipeline = _load_pipeline(path or ".", trust_remote_code)
         # Tokenizers cannot be shared by threads, and parallel passes of one model would only share its processor.
         self._lock = threading.Lock()
+        self.predict = self._predict  # in place of which a server puts a pass of many requests
 
     def __call__(self, data: Any) -> list[dict[str, Any]]:
         """
@@ -94,9 +95,7 @@ class EndpointHandler:
     def _segment(self, image: Image.Image, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """What the pipeline returns, except that few masks of a large image are held at once."""
         thresholds = {name: options.pop(name) for name in THRESHOLD_NAMES if name in options}
-        with self._lock:
-            inputs = self.pipeline.preprocess({"image": image, "text": texts, **options})
-            (found,) = self.pipeline.forward(inputs)["images"]
+        found = self.predict({"image": image, "text": texts, **options})
         number = max(1, HELD_MASK_PIXELS // (image.width * image.height))
         for part in (slice(start, start + number) for start in range(0, len(texts), number)):
             own = {name: found[name][part] for name in ("labels", "clicked")}
@@ -104,6 +103,11 @@ class EndpointHandler:
             with self._lock:
                 results = self.pipeline.postprocess({"images": [found | own]}, **thresholds)
             yield from results
+
+    def _predict(self, request: dict[str, Any]) -> dict[str, Any]:
+        with self._lock:
+            (found,) = self.pipeline.forward(self.pipeline.preprocess(request))["images"]
+        return found
 
 
 def _load_pipeline(path: str, trust_remote_code: bool | None):

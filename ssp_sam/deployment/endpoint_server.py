@@ -25,6 +25,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
+from .batching import BatchedPredictor
 from .endpoint_handler import TEXT_NAMES, EndpointHandler
 
 MAX_BODY_BYTES = 64 * 2**20
@@ -32,6 +33,7 @@ MAX_BODY_BYTES = 64 * 2**20
 MAX_WAITING_BYTES = 8 * MAX_BODY_BYTES
 # While the model works on one request another is decoded or encoded; more would only hold more images.
 RUNNING = 2
+MOST_RUNNING = 32  # of the threads in which handlers run
 BODY_SECONDS, WAITING_SECONDS, SHUTDOWN_SECONDS = 60, 120, 30
 
 logger = logging.getLogger("uvicorn.error")  # its lines are printed
@@ -43,14 +45,16 @@ class EndpointServer:
 
     POST to / or /predict takes JSON, or an image as it is with parameters in the query of the URL. GET of / or /health
     says "Ok", GET of /metrics what was done, as Prometheus reads it. Every error is `{"error": sentence}`: status 400
-    for wrong requests, 413 for too large ones, 408 for too slow ones, 503 where too many wait, 500 for faults of the
-    handler. Requests of clients that went away are not handed over.
+    for wrong requests, 413 for too large ones, 408 for too slow ones, 429 where too many wait, 503 for those that have
+    waited too long, 500 for faults of the handler. Requests of clients that went away are not handed over.
 
     Args:
         address: host and port, 0 for any free port.
         handler: turns the data of a request into something for JSON; raises ValueError for a wrong request.
         allowed_origins: origins of web pages that may ask, such as `https://example.org`; `*` for all.
         max_waiting: requests that may be here at once.
+        batching: what predicts for a handler that has `predict`, for several requests in one pass; None for one pass
+            each.
 
     Raises:
         OSError: If the address cannot be listened on.
@@ -62,11 +66,16 @@ class EndpointServer:
         handler: Callable[[dict[str, Any]], Any],
         allowed_origins: Sequence[str] = (),
         max_waiting: int = 256,
+        batching: BatchedPredictor | None = None,
     ):
-        self.handler = handler
+        self.handler, self.batching = handler, batching
+        running = RUNNING
+        if batching is not None:
+            handler.predict = batching  # pyright: ignore[reportFunctionMemberAccess]
+            running = min(max(RUNNING, 2 * batching.max_batch), MOST_RUNNING)
         self.max_waiting = max_waiting
         self._waiting = self._waiting_bytes = 0
-        self._slots = asyncio.Semaphore(RUNNING)
+        self._slots = asyncio.Semaphore(running)
         self._served: Counter[int] = Counter()
         self._seconds = 0.0
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -125,6 +134,8 @@ class EndpointServer:
         lines += [f'ssp_sam_requests_total{{status="{status}"}} {count}' for status, count in self._served.items()]
         lines += ["# TYPE ssp_sam_requests_waiting gauge", f"ssp_sam_requests_waiting {self._waiting}"]
         lines += ["# TYPE ssp_sam_handler_seconds_total counter", f"ssp_sam_handler_seconds_total {self._seconds:.3f}"]
+        for name, count in (self.batching.totals() if self.batching is not None else {}).items():
+            lines += [f"# TYPE ssp_sam_{name}_total counter", f"ssp_sam_{name}_total {count}"]
         return PlainTextResponse("\n".join(lines) + "\n")
 
     async def _refuse(self, request: Request, error: StarletteHTTPException) -> Response:
@@ -141,7 +152,7 @@ class EndpointServer:
                 413, f"expected a Content-Length of at most {MAX_BODY_BYTES} bytes, got {length or 'none'}"
             )
         if self._waiting >= self.max_waiting or self._waiting_bytes + int(length) > MAX_WAITING_BYTES:
-            raise HTTPException(503, "too many requests are waiting; try again later", {"Retry-After": "5"})
+            raise HTTPException(429, "too many requests are waiting; try again later", {"Retry-After": "5"})
         self._waiting += 1
         self._waiting_bytes += int(length)
         try:

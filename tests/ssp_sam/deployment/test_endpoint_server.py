@@ -22,7 +22,10 @@ from PIL import Image
 
 from ssp_sam.cli.main import main
 from ssp_sam.deployment import endpoint_server
+from ssp_sam.deployment.batching import BatchedPredictor
+from ssp_sam.deployment.endpoint_handler import EndpointHandler
 from ssp_sam.deployment.endpoint_server import MAX_BODY_BYTES, RUNNING, EndpointServer, load_handler
+from ssp_sam.training.data.masks import decode
 from tests.helpers.models import make_image
 from tests.ssp_sam.deployment.test_endpoint_handler import encoded
 
@@ -301,14 +304,25 @@ def test_the_command_says_what_serving_needs(tiny_checkpoint, monkeypatch, capsy
 # ---- many at once ---------------------------------------------------------------------------------------------------
 
 
-def test_two_hundred_clients_at_once_get_their_own_answers(server):
+@pytest.fixture(scope="module", params=["one pass each", "batched"])
+def any_server(request, tiny_checkpoint):
+    handler = load_handler(tiny_checkpoint)
+    handler.pipeline.processor.no_target_threshold = 1.0
+    batching = BatchedPredictor(handler.pipeline, cached_images=8) if request.param == "batched" else None
+    with serving(handler, batching=batching) as server:
+        yield server
+
+
+def test_two_hundred_clients_at_once_get_their_own_answers(any_server):
     """Images and numbers of words differ, so that a mixed-up answer or a shared tokenizer would show."""
     words = ["a dog", "the red car on the left", "a blue ball", "all apples in the box", "the thing"]
     bodies = []
     for number in range(20):
         text = words[number % 5 :][: 1 + number % 2]
         bodies.append(request(encoded(make_image(20 + number, 30, seed=number)), text, mask_format="rle"))
-    expected = [server.handler(json.loads(body)) for body in bodies]
+    server, alone = any_server, EndpointHandler(any_server.handler.pipeline.model.name_or_path)
+    alone.pipeline.processor.no_target_threshold = 1.0
+    expected = [alone(json.loads(body)) for body in bodies]
     start = threading.Barrier(200)
 
     def ask(body):
@@ -321,7 +335,43 @@ def test_two_hundred_clients_at_once_get_their_own_answers(server):
     for (_, answer), other in zip(answers, expected * 10, strict=True):
         assert [item["label"] for item in answer] == [item["label"] for item in other]
         for item, single in zip(answer, other, strict=True):
-            assert item["score"] == pytest.approx(single["score"], abs=1e-6) and item["mask"] == single["mask"]
+            assert item["score"] == pytest.approx(single["score"], abs=1e-5)
+            assert differing(item["mask"], single["mask"]) < 0.01
+
+
+def differing(first: dict, second: dict) -> float:
+    """The fraction of pixels in which two masks differ; rounding differs with the size of a batch."""
+    return (decode(first) != decode(second)).mean()
+
+
+def test_an_image_that_is_asked_about_again_is_not_encoded_again(tiny_checkpoint):
+    handler = load_handler(tiny_checkpoint)
+    with serving(handler, batching=BatchedPredictor(handler.pipeline)) as server:
+        clicks = [{}, {"points": [[9, 9]]}, {"points": [[9, 9], [30, 20]], "point_labels": [1, 0]}]
+        answers = [post(server, request(mask_format="rle", **fields)) for fields in clicks]
+        assert [status for status, _ in answers] == [200] * 3
+        lines = get(server, "/metrics")[2].splitlines()
+    assert "ssp_sam_encoded_images_total 1" in lines and "ssp_sam_passes_total 3" in lines
+    for (_, (found,)), fields in zip(answers, clicks):
+        (single,) = EndpointHandler(tiny_checkpoint)(json.loads(request(mask_format="rle", **fields)))
+        assert found["score"] == pytest.approx(single["score"], abs=1e-5)
+        assert differing(found["mask"], single["mask"]) < 0.01
+
+
+def test_what_is_wrong_with_one_request_of_a_pass_is_told_to_that_one_alone(tiny_checkpoint):
+    handler = load_handler(tiny_checkpoint)
+    batching = BatchedPredictor(handler.pipeline, window=500)
+    forward = handler.pipeline.forward
+
+    def fail_on_cats(inputs):
+        if any("a cat" in labels for labels in inputs["labels"]):
+            raise RuntimeError("no cats")
+        return forward(inputs)
+
+    batching.pipeline.forward = fail_on_cats
+    with serving(handler, batching=batching) as server, ThreadPoolExecutor(3) as pool:
+        asked = [request(text=text) for text in ("a dog", "a cat", "the red car")]
+        assert [status for status, _ in pool.map(lambda body: post(server, body), asked)] == [200, 500, 200]
 
 
 def test_a_request_too_many_is_sent_away():
@@ -330,7 +380,7 @@ def test_a_request_too_many_is_sent_away():
         waiting = [open_post(server, 1, b"x") for _ in range(3)]
         wait_for(server, 3)
         status, answer = post(server, request())
-        assert status == 503 and answer == {"error": "too many requests are waiting; try again later"}
+        assert status == 429 and answer == {"error": "too many requests are waiting; try again later"}
         held.go.set()
         assert all(connection.recv(12) == b"HTTP/1.1 200" for connection in waiting)
         wait_for(server, 0)
@@ -343,7 +393,7 @@ def test_bodies_that_wait_are_limited_together():
     with serving(str) as server:
         waiting = [open_post(server, MAX_BODY_BYTES) for _ in range(8)]  # none of them sends its body
         wait_for(server, 8)
-        assert post(server, request())[0] == 503
+        assert post(server, request())[0] == 429
         for connection in waiting:
             connection.close()
         wait_for(server, 0)
