@@ -29,7 +29,8 @@ if Path(*sys.argv[:1]).name not in ("ssp-sam", "ssp-sam.exe"):
     )
 
 
-_HOMES = {"annotate": ".annotation.job", "pull": ".modeling_ssp_sam.conversion.pull"}
+_HOMES = {"annotate": ".annotation.job", "ray_annotator": ".annotation.ray_annotator"}
+_HOMES |= {"pull": ".modeling_ssp_sam.conversion.pull"}
 
 
 def __getattr__(name: str):
@@ -51,5 +52,6 @@ __all__ = [
     "annotate",
     "pipeline",
     "pull",
+    "ray_annotator",
     "segment",
 ]

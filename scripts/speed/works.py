@@ -28,7 +28,7 @@ class Work(NamedTuple):
     Args:
         name: what is done.
         run: does it once.
-        tells_time: whether `run` returns the seconds that count: those on a clock, where processes or threads share a work.
+        tells_time: whether `run` returns the seconds that count, where processes or threads share a work.
     """
 
     name: str

@@ -115,6 +115,31 @@ class Expressions:
         category = row.get("category")
         return [(check_expression(one, self.column), category if isinstance(category, str) else "") for one in found]
 
+    def item(self, row: Mapping[str, Any], name: str, source: str) -> Item:
+        """
+        Returns a row of the source as an item, with a reason where it cannot be used.
+
+        Args:
+            row: With `image` and `image_id`, perhaps `ref_id`, `source`, `category` and `licence`.
+            name: In place of a `ref_id`.
+            source: In place of a `source`.
+        """
+        named, licence, ref_id = row.get("source"), row.get("licence"), row.get("ref_id") or name
+        item = Item(
+            str(row["image_id"]),
+            row["image"],
+            [],
+            named if isinstance(named, str) and named else source,
+            licence if isinstance(licence, str) else "",
+        )
+        try:
+            if item.image is None:
+                raise ValueError(f"expected an image in the row, got the columns {columns_of(row)}")
+            item.questions = [Question(*pair, f"{ref_id}-{number}") for number, pair in enumerate(self.of(row))]
+        except ValueError as error:
+            item.reason = str(error)
+        return item
+
 
 def read_items(source: Source, shard: int, expressions: Expressions) -> Iterator[Item]:
     """
@@ -143,23 +168,7 @@ def _rows_as_items(source: Source, shard: int, expressions: Expressions) -> Iter
     index = -1
     try:
         for index, row in enumerate(source.rows(shard)):
-            name, licence = row.get("source"), row.get("licence")
-            item = Item(
-                str(row["image_id"]),
-                row["image"],
-                [],
-                name if isinstance(name, str) and name else source.name,
-                licence if isinstance(licence, str) else "",
-            )
-            ref_id = str(row.get("ref_id") or f"{shard:05d}.{index:06d}")
-            try:
-                if item.image is None:
-                    raise ValueError(f"expected an image in the row, got the columns {columns_of(row)}")
-                pairs = expressions.of(row)
-                item.questions = [Question(*pair, f"{ref_id}-{sentence}") for sentence, pair in enumerate(pairs)]
-            except ValueError as error:
-                item.reason = str(error)
-            yield item
+            yield expressions.item(row, f"{shard:05d}.{index:06d}", source.name)
     except UnreadableRest as error:
         yield Item(f"{shard:05d}/{index + 1:06d} and after", None, [], source.name, reason=str(error))
 

@@ -20,6 +20,12 @@ def test_works_take_turns_after_one_that_is_not_counted_and_the_median_counts(mo
     assert turns == ["one", "two"] * 4
 
 
+def test_a_work_of_several_processes_tells_the_time_that_counts():
+    works = [Work("both", lambda: 4.0, tells_time=True)]
+    assert table("g", works, measure(works, 2, "cpu"), "cpu").startswith("| g | seconds |")
+    assert measure(works, 2, "cpu")[0].seconds == 4.0
+
+
 def test_the_most_memory_held_at_a_time_is_counted():
     if not benchmark.CLEAR_PEAK.exists():
         pytest.skip("only Linux says how much memory a process has held")
