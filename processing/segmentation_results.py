@@ -140,7 +140,8 @@ class SegmentationResult(dict):
 def as_result(prediction: dict[str, Any], label: str, unknown_words: list[str]) -> SegmentationResult:
     """Turns one of `SspSamProcessor.post_process_referring_segmentation` into what the pipeline returns."""
     mask = prediction["mask"]
-    mask = mask if isinstance(mask, MaskWindow) else MaskWindow.of(mask.cpu().numpy())
+    # Not by its class, of which code of the Hub has a copy for each of its parts.
+    mask = mask if hasattr(mask, "run_lengths") else MaskWindow.of(mask.cpu().numpy())
     box = prediction["box_xyxy"]
     return SegmentationResult(
         mask=MaskImage(mask),
