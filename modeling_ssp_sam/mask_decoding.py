@@ -1,12 +1,13 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """From prompts to masks: clicks, boxes and language prompts side by side in SAM's mask decoder.
 
-Shapes: E expressions, P language prompts, d prompt size.
+Shapes: B images, E expressions, P language prompts, d prompt size.
 """
 
 import torch
 from transformers import SamHQModel, SamModel
 
+from .mask_reading import can_read, read_masks
 from .model_inputs import check_spatial_prompts
 
 
@@ -14,6 +15,7 @@ def decode_masks(
     sam: SamModel | SamHQModel,
     image_embeddings: torch.Tensor,
     prompts: torch.Tensor,
+    image_index: torch.Tensor | None = None,
     *,
     intermediate_embeddings: torch.Tensor | None = None,
     input_points: torch.Tensor | None = None,
@@ -26,9 +28,10 @@ def decode_masks(
 
     Args:
         sam (`SamModel` or `SamHQModel`): The segmenter.
-        image_embeddings (`torch.Tensor` of shape `(E, d, height, width)`): One per expression.
+        image_embeddings (`torch.Tensor` of shape `(B, d, height, width)`): Images.
         prompts (`torch.Tensor` of shape `(E, P, d)`): Language prompts.
-        intermediate_embeddings (`torch.Tensor` of shape `(E, height, width, SAM's hidden size)`, *optional*): For
+        image_index (`torch.LongTensor` of shape `(E,)`, *optional*): The image of each expression; one each if `None`.
+        intermediate_embeddings (`torch.Tensor` of shape `(B, height, width, SAM's hidden size)`, *optional*): For
             SAM-HQ, as in [`SspSamImageFeatures`].
         input_points, input_labels, input_boxes, input_masks: As in `SspSamModel.forward`.
 
@@ -57,11 +60,20 @@ def decode_masks(
     prompts = prompts.unsqueeze(1)  # (E, 1, P, d)
     if sparse is not None:
         prompts = torch.cat([sparse.to(prompts.dtype), prompts], dim=2)
+    positions = sam.get_image_wide_positional_embeddings()
+    # A mask among the prompts changes the image for its expression alone.
+    if input_masks is None and can_read(sam.mask_decoder, image_embeddings, prompts):
+        images = image_embeddings + dense[:1].to(prompts.dtype)
+        return read_masks(sam.mask_decoder, images, positions, prompts.squeeze(1), image_index)
+    if image_index is not None:
+        image_embeddings = image_embeddings[image_index]
+        if intermediate_embeddings is not None:
+            intermediate_embeddings = intermediate_embeddings[image_index]
     # SAM-HQ adds its refined mask to SAM's own, as it does by default.
     refinement = {"hq_token_only": False, "intermediate_embeddings": [intermediate_embeddings]}
     masks, iou_scores = sam.mask_decoder(
         image_embeddings=image_embeddings,
-        image_positional_embeddings=sam.get_image_wide_positional_embeddings().expand(num_expressions, -1, -1, -1),
+        image_positional_embeddings=positions.expand(num_expressions, -1, -1, -1),
         sparse_prompt_embeddings=prompts,
         dense_prompt_embeddings=dense.to(prompts.dtype),
         multimask_output=False,

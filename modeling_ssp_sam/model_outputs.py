@@ -74,7 +74,8 @@ class SspSamOutput(ModelOutput):
         similarity_map (`torch.Tensor` of shape `(E, g, g)`, *optional*): Patch-sentence similarity in [0, 1].
         word_attention (`torch.Tensor` of shape `(E, L)`, *optional*): Weight of every token; sums to 1.
         verification_map (`torch.Tensor` of shape `(E, g, g)`, *optional*): Verification score of every patch.
-        hidden_states, attentions (`tuple[torch.Tensor]`, *optional*): Of the prompt generator's layers.
+        hidden_states, attentions (`tuple[torch.Tensor]`, *optional*): Of the prompt generator's layers, in the last of
+            them for the tokens that are read: the reg token and the prompt tokens.
     """
 
     loss: torch.Tensor | None = None

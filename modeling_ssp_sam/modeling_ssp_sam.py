@@ -400,11 +400,11 @@ class SspSamModel(SspSamPreTrainedModel):
         # 4. SAM's mask decoder.
         pred_masks = iou_scores = None
         if predict_masks:
-            inner = image_features.get("intermediate_embeddings")  # pipelines hand on what is there, and no more
             spatial = {"input_points": input_points, "input_labels": input_labels}
             spatial |= {"input_boxes": input_boxes, "input_masks": input_masks}
-            spatial |= {"intermediate_embeddings": None if inner is None else inner[image_index]}
-            pred_masks, iou_scores = self.decode_masks(image_embeddings[image_index], prompts, **spatial)
+            # Pipelines hand on what is there, and no more.
+            spatial |= {"intermediate_embeddings": image_features.get("intermediate_embeddings")}
+            pred_masks, iou_scores = self.decode_masks(image_embeddings, prompts, image_index, **spatial)
 
         # 5. Losses.
         predicted = {"pred_masks": pred_masks, "pred_boxes": pred_boxes, "no_target_logits": no_target_logits}
@@ -456,10 +456,14 @@ class SspSamModel(SspSamPreTrainedModel):
         return fused_patches, maps
 
     def decode_masks(
-        self, image_embeddings: torch.Tensor, prompts: torch.Tensor, **options: torch.Tensor | None
+        self,
+        image_embeddings: torch.Tensor,
+        prompts: torch.Tensor,
+        image_index: torch.Tensor | None = None,
+        **options: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Runs SAM's mask decoder on language prompts, as `mask_decoding.decode_masks` describes it."""
-        return decode_masks(self.sam, image_embeddings, prompts, **options)
+        return decode_masks(self.sam, image_embeddings, prompts, image_index, **options)
 
 
 __all__ = ["SspSamImageFeatures", "SspSamModel", "SspSamOutput", "SspSamPreTrainedModel", "SspSamTextFeatures"]

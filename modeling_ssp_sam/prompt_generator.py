@@ -34,19 +34,26 @@ class SspSamFusionLayer(GradientCheckpointingLayer):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, tokens: torch.Tensor, positions: torch.Tensor | None, memory: torch.Tensor | None = None, **kwargs
+        self,
+        tokens: torch.Tensor,
+        positions: torch.Tensor | None,
+        memory: torch.Tensor | None = None,
+        num_read: int | None = None,
+        **kwargs,
     ) -> torch.Tensor:
         """
         Args:
             tokens (`torch.Tensor` of shape `(E, T, d)`).
             positions (`torch.Tensor` of shape `(1, T, d)`, *optional*): Learned positions.
             memory (`torch.Tensor` of shape `(E, N, d)`, *optional*): Fused patches, for the decoder form.
+            num_read (`int`, *optional*): How many of the first tokens are read after this layer; all if `None`.
 
         Returns:
-            `torch.Tensor` of shape `(E, T, d)`.
+            `torch.Tensor` of shape `(E, T or num_read, d)`.
         """
         placed = tokens if positions is None else tokens + positions
-        tokens = self.self_attn_norm(tokens + self.dropout(self.self_attn(placed, placed, tokens, **kwargs)[0]))
+        attended = self.self_attn(placed[:, :num_read], placed, tokens, **kwargs)[0]
+        tokens = self.self_attn_norm(tokens[:, :num_read] + self.dropout(attended))
         if self.memory_attn is not None:
             attended = self.memory_attn(tokens, memory, memory, **kwargs)[0]
             tokens = self.memory_attn_norm(tokens + self.dropout(attended))
@@ -114,10 +121,10 @@ class SspSamPromptGenerator(nn.Module):
         else:
             tokens = torch.cat([tokens, fused_patches], dim=1)  # (E, 1 + P + N, d)
             positions, memory = look_up_all(self.positions, self.num_tokens, device).unsqueeze(0), None
-        for layer in self.layers:
+        # 3. Which tokens prompt SAM is a variant of the paper's ablation; the others end before the last layer.
+        from_patches = self.prompt_source == "patches"
+        num_read = 1 if from_patches else 1 + self.num_prompt_tokens
+        for layer in self.layers[:-1]:
             tokens = layer(tokens, positions, memory, **kwargs)
-        tokens = self.norm(tokens)
-        # 3. Which tokens prompt SAM is a variant of the paper's ablation.
-        if self.prompt_source == "patches":
-            return tokens[:, 0], fused_patches
-        return tokens[:, 0], tokens[:, 1 : 1 + self.num_prompt_tokens]
+        tokens = self.norm(self.layers[-1](tokens, positions, memory, num_read=num_read, **kwargs))
+        return tokens[:, 0], fused_patches if from_patches else tokens[:, 1:]

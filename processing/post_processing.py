@@ -51,17 +51,16 @@ def read_prediction(
     """
     if not logits.low.isfinite().all():
         raise ValueError("expected finite mask logits, got NaN or infinity; run the model in float32 or bfloat16")
+    nothing = {"mask": MaskWindow.empty(logits.size_hw), "box_xyxy": None, "no_target": True}
+    if no_target_probability is not None and no_target_probability > no_target_threshold:
+        return {**nothing, "score": no_target_probability}
     threshold = torch.logit(torch.tensor(float(mask_threshold), dtype=torch.float64)).item()
     mask, n_pixels, foreground = logits.mask(threshold)
     if n_pixels == 0:
         foreground = float(torch.tensor(logits.highest()).sigmoid())
-    confidence = calibrate(foreground, score_temperature, score_bias)
-    found = (1 - (no_target_probability or 0.0)) * confidence
-
-    by_head = no_target_probability is not None and no_target_probability > no_target_threshold
-    if by_head or n_pixels < max(1, min_mask_pixels):
-        score = no_target_probability if by_head else 1 - found
-        return {"mask": MaskWindow.empty(logits.size_hw), "score": score, "box_xyxy": None, "no_target": True}
+    found = (1 - (no_target_probability or 0.0)) * calibrate(foreground, score_temperature, score_bias)
+    if n_pixels < max(1, min_mask_pixels):
+        return {**nothing, "score": 1 - found}
     if box_cxcywh is None:
         box = [float(side) for side in mask.bounds()]
     else:

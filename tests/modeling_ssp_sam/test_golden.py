@@ -33,6 +33,8 @@ SHIFTS = ("phrase_attn.fc.bias", "k_proj.bias")
 def assert_matches(found: torch.Tensor, expected: torch.Tensor, name: str):
     """Compares absolutely up to a magnitude of 1, relatively above."""
     expected = expected.float()
+    if "vl_output" in name:
+        expected = expected[:, : found.shape[1]]  # tokens that nothing reads end before the last layer
     tolerance = MASK_TOLERANCE if "mask" in name or "upscaled" in name else TOLERANCE
     difference = (found.detach().float().reshape(expected.shape) - expected).abs().max().item()
     magnitude = max(1.0, expected.abs().max().item())

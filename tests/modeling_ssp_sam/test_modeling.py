@@ -241,8 +241,8 @@ def test_clicks_and_boxes_stand_before_the_language_prompts(model, inputs):
     hook = model.sam.mask_decoder.register_forward_pre_hook(
         lambda _, args, kwargs: seen.append(kwargs["sparse_prompt_embeddings"]), with_kwargs=True
     )
-    run(model, **inputs)
-    run(model, **inputs, **SPATIAL["click and box"])
+    model(**inputs)  # with gradients, for which transformers' decoder runs
+    model(**inputs, **SPATIAL["click and box"])
     hook.remove()
     words, mixed = seen
     with torch.no_grad():
@@ -271,8 +271,10 @@ def test_hidden_states_and_attentions_are_those_of_the_prompt_generator(kind, in
     model = tiny_model(kind)
     model.set_attn_implementation("eager")
     output = run(model, **inputs, output_hidden_states=True, output_attentions=True)
-    assert [tuple(state.shape) for state in output.hidden_states] == [(3, 1 + 4 + 16, 16)] * 3
-    assert [tuple(weights.shape) for weights in output.attentions] == [(3, 2, 21, 21)] * 2
+    # After the last layer the reg token and the prompt tokens are read, and no patch.
+    read, everything = 1 + 4, 1 + 4 + 16
+    assert [tuple(state.shape) for state in output.hidden_states] == [(3, everything, 16)] * 2 + [(3, read, 16)]
+    assert [tuple(weights.shape)[2:] for weights in output.attentions] == [(everything, everything), (read, everything)]
     torch.testing.assert_close(output.attentions[0].sum(-1), torch.ones(3, 2, 21))
 
 

@@ -1,0 +1,57 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""SAM's mask decoder as it is computed for inference gives what transformers' own gives."""
+
+import pytest
+import torch
+
+from ssp_sam.modeling_ssp_sam import mask_decoding, mask_reading
+from tests.helpers.models import run, tiny_inputs, tiny_model
+
+# The image of each of five expressions, and how many images there are.
+IMAGES = {"of one image": ([0] * 5, 1), "of several images": ([0, 2, 2, 1, 0], 3), "of an image each": (None, 5)}
+
+
+def both(model, monkeypatch, **inputs) -> tuple:
+    """The output with masks read by this library, and with transformers' decoder."""
+    quick = run(model, **inputs)
+    monkeypatch.setattr(mask_decoding, "can_read", lambda *_: False)
+    return quick, run(model, **inputs)
+
+
+@pytest.mark.parametrize("kind", ["default", "single tower"])
+@pytest.mark.parametrize("images", IMAGES.values(), ids=IMAGES)
+@pytest.mark.parametrize("numbers", [1, 2500, 1 << 20])
+def test_masks_are_those_of_transformers_decoder(kind, images, numbers, monkeypatch):
+    monkeypatch.setattr(mask_reading, "GROUP_NUMBERS", numbers)
+    index, num_images = images
+    inputs = tiny_inputs(kind, num_images=5)
+    inputs |= {name: value[:num_images] for name, value in inputs.items() if "pixel" in name}
+    inputs["image_index"] = None if index is None else torch.tensor(index)
+    quick, expected = both(tiny_model(kind), monkeypatch, **inputs)
+    torch.testing.assert_close(quick.pred_masks, expected.pred_masks, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(quick.iou_scores, expected.iou_scores, atol=1e-5, rtol=1e-4)
+
+
+def test_clicks_and_boxes_are_read_beside_the_words(monkeypatch):
+    clicks = {"input_points": torch.rand(3, 1, 2, 2) * 32, "input_boxes": torch.tensor([[[2.0, 3.0, 20.0, 30.0]]] * 3)}
+    quick, expected = both(tiny_model("default"), monkeypatch, **tiny_inputs("default"), **clicks)
+    torch.testing.assert_close(quick.pred_masks, expected.pred_masks, atol=1e-5, rtol=1e-4)
+
+
+def test_half_precision_pads_keys_without_attending_to_them(monkeypatch):
+    model, inputs = tiny_model("default").bfloat16(), tiny_inputs("default")
+    inputs = {name: value.bfloat16() if value.is_floating_point() else value for name, value in inputs.items()}
+    quick, expected = both(model, monkeypatch, **inputs)
+    assert (quick.pred_masks - expected.pred_masks).norm() < 0.05 * expected.pred_masks.norm()
+
+
+def test_what_learns_or_is_exported_goes_through_transformers_decoder():
+    model, inputs = tiny_model("default"), tiny_inputs("default")
+    decoder, embeddings = model.sam.mask_decoder, torch.zeros(1)
+    assert not mask_reading.can_read(decoder, embeddings)  # its weights learn
+    with torch.no_grad():
+        assert mask_reading.can_read(decoder, embeddings)
+        assert not mask_reading.can_read(decoder, embeddings.to("meta"))
+        assert not mask_reading.can_read(torch.nn.Identity(), embeddings)
+    model(**inputs).pred_masks.sum().backward()
+    assert decoder.upscale_conv1.weight.grad is not None
