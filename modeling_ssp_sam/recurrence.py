@@ -34,7 +34,8 @@ class SspSamGRU(nn.Module):
 def _gru(words, weight_ih, weight_hh, bias_ih, bias_hh):
     start = words.new_zeros(1, words.shape[0], weight_hh.shape[1])
     weights = [weight_ih, weight_hh, bias_ih, bias_hh]
-    return torch.gru(words, start, weights, True, 1, 0.0, False, False, True)[0]
+    # As in training whatever the mode, without which cuDNN knows no way back; there is no dropout to make a difference.
+    return torch.gru(words, start, weights, True, 1, 0.0, True, False, True)[0]
 
 
 @torch.library.custom_op(_OPERATOR, mutates_args=())

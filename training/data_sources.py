@@ -77,6 +77,7 @@ class RunData:
             num_workers=self.num_workers,
             collate_fn=self.collate,
             worker_init_fn=_one_thread,
+            pin_memory=accelerator.device.type == "cuda",
             # Of its own, so that the loader does not draw from the numbers that dropout draws from.
             generator=torch.Generator().manual_seed(self.seed),
         )

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import broadcast
 from torch.distributed.tensor import DTensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from .arguments import OptimizationArguments
 from .checkpointing import SHARDED, save_checkpoint
@@ -19,6 +20,8 @@ from .schedule import Schedule
 
 # All processes follow the main process's clock, which they read every so many steps.
 CLOCK_STEPS = 5
+# Steps in a row whose gradients may be infinite or not a number before the run ends.
+MOST_SKIPPED_STEPS = 10
 NEW_RUN = {"step": 0, "minutes": 0.0, "samples": 0}
 
 
@@ -62,10 +65,12 @@ class TrainingLoop:
         self.log, self.log_steps, self.processor = log, log_steps, processor
         self.plain = accelerator.unwrap_model(objective)
         self.state = NEW_RUN | (state or {})
-        self.average = average
-        if arguments.ema_decay and average is None:
-            weights = self.plain.model.state_dict()
-            self.average = {name: tensor.detach().clone() for name, tensor in weights.items()}
+        self._skipped = 0  # steps in a row
+        self.average = None
+        if arguments.ema_decay or average is not None:
+            weights = {name: tensor.detach() for name, tensor in self.plain.model.state_dict().items()}
+            loaded = average or weights
+            self.average = {name: loaded[name].to(tensor.device, copy=True) for name, tensor in weights.items()}
         self._evaluator = evaluate
         self._mask_decoder = [p for name, p in self.plain.named_parameters() if ".mask_decoder." in name]
         window = self.state.pop("window", {})  # values of the steps since the last line of the log
@@ -98,7 +103,7 @@ class TrainingLoop:
                     if accelerator.sync_gradients:
                         self._drop_frozen_gradients()
                         norm = accelerator.clip_grad_norm_(self.objective.parameters(), self.arguments.max_grad_norm)
-                        terms = terms | {"grad_norm": whole(norm)}
+                        terms = terms | self._check_gradients(whole(norm), terms, batch)
                     optimizer.step()
                     optimizer.zero_grad(set_to_none=True)
                 self._note(terms | {"loss": loss.detach()}, batch["num_samples"])
@@ -131,15 +136,30 @@ class TrainingLoop:
         return batch
 
     def _check_finite(self, loss: torch.Tensor, terms: dict, batch: dict):
-        if torch.isfinite(loss):
-            return
+        if not torch.isfinite(loss):
+            self._fail(f"loss is {loss.item()}", terms, batch)
+
+    def _fail(self, reason: str, terms: dict, batch: dict):
         parts = {name: round(float(value), 4) for name, value in terms.items()}
         seen = f"references {batch['names']}" if "names" in batch else f"scenes {batch['keys']}"
         learning_rate = self.schedule.learning_rate(self.state["step"], self.state["minutes"])
         raise FloatingPointError(
-            f"loss is {loss.item()} at step {self.state['step']} (learning rate {learning_rate:.2e}, parts {parts}, "
+            f"{reason} at step {self.state['step']} (learning rate {learning_rate:.2e}, parts {parts}, "
             f"{seen}); lower learning_rate or max_grad_norm"
         )
+
+    def _check_gradients(self, norm, terms: dict, batch: dict) -> dict[str, torch.Tensor]:
+        """Leaves a step out whose gradients are not finite, as half precision has them at times; not many in a row."""
+        norm = torch.as_tensor(norm)
+        if torch.isfinite(norm) or self.accelerator.scaler is not None:  # a scaler of losses does the same
+            self._skipped = 0
+            return {"grad_norm": norm}
+        self._skipped += 1
+        if self._skipped > MOST_SKIPPED_STEPS:
+            self._fail(f"the gradients were not finite {self._skipped} times in a row", terms, batch)
+        for parameter in self.plain.parameters():
+            parameter.grad = None
+        return {}
 
     def _drop_frozen_gradients(self):
         """Leaves SAM's mask decoder as it is for its first epochs; without a gradient it is passed over."""
@@ -150,9 +170,9 @@ class TrainingLoop:
     @torch.no_grad()
     def _update_average(self):
         if self.average is not None:
-            for name, tensor in self.plain.model.state_dict().items():
-                if tensor.is_floating_point():
-                    self.average[name].lerp_(tensor, 1 - self.arguments.ema_decay)
+            weights = {name: w for name, w in self.plain.model.state_dict().items() if w.is_floating_point()}
+            update = get_ema_multi_avg_fn(self.arguments.ema_decay)
+            update([self.average[name] for name in weights], list(weights.values()), 1)
 
     # ---- after a step ---------------------------------------------------------------------------------------------
 

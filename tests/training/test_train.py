@@ -353,6 +353,21 @@ def test_a_loss_that_is_not_finite_stops_the_run(config, monkeypatch):
         main(["--config", str(config), "--objective", "towers"])
 
 
+def test_steps_whose_gradients_are_not_finite_are_left_out_but_not_many_in_a_row(config, tmp_path, monkeypatch):
+    """The square root has a value at zero and no gradient, as a product in half precision may have."""
+    words = ["--config", str(config), "--objective", "towers"]
+    main([*words, "--output_dir", str(tmp_path / "start")])
+    words += ["--init_from", str(tmp_path / "start" / "final")]
+    objective = "ssp_sam.training.objectives.focal_loss"
+    monkeypatch.setattr(objective, lambda logits, *_, **__: (logits * 0).sum().sqrt())
+    main([*words, "--max_steps", "2", "--output_dir", str(tmp_path / "left_out")])
+    before, after = (SspSamModel.from_pretrained(tmp_path / name / "final") for name in ("start", "left_out"))
+    for (name, value), other in zip(before.state_dict().items(), after.state_dict().values(), strict=True):
+        assert torch.equal(value, other), name
+    with pytest.raises(FloatingPointError, match="gradients were not finite 11 times in a row at step 10"):
+        main([*words, "--max_steps", "12", "--output_dir", str(tmp_path / "given_up")])
+
+
 @pytest.mark.long
 def test_accelerate_launch_joins_the_processes_of_its_file(config, tmp_path):
     launch = [sys.executable, "-m", "accelerate.commands.launch"]
