@@ -1,5 +1,5 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Backgrounds of generated scenes: flat, gradient, noise, and crops of photographs."""
+"""Backgrounds of generated scenes: flat, gradient, stripes, noise, and crops of photographs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRAIN_PHOTOGRAPHS = (
 )  # fmt: skip
 HELD_OUT_PHOTOGRAPHS = ("gravel", "launch_tower", "retina")
 
-_SORTS, _FREQUENCIES = ("flat", "gradient", "noise", "photograph"), (0.15, 0.20, 0.15, 0.50)
+_SORTS, _FREQUENCIES = ("flat", "gradient", "stripes", "noise", "photograph"), (0.15, 0.17, 0.06, 0.14, 0.48)
 
 
 def draw_background(size_hw: tuple[int, int], rng: np.random.Generator, held_out: bool) -> np.ndarray:
@@ -32,6 +32,8 @@ def draw_background(size_hw: tuple[int, int], rng: np.random.Generator, held_out
         return np.broadcast_to(_any_colour(rng), (*size_hw, 3)).astype(np.float32)
     if sort == "gradient":
         return _gradient(size_hw, rng)
+    if sort == "stripes":
+        return _stripes(size_hw, rng)
     if sort == "noise":
         return _noise(size_hw, rng)
     image = _photograph(size_hw, rng, held_out)
@@ -58,6 +60,14 @@ def _gradient(size_hw: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         ramp = np.hypot(xs - rng.uniform(-0.6, 0.6), ys - rng.uniform(-0.6, 0.6)) / 2.2
     ramp = ramp.clip(0, 1)[..., None]
     return _any_colour(rng) * (1 - ramp) + _any_colour(rng) * ramp
+
+
+def _stripes(size_hw: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    angle, waves = rng.uniform(0, math.pi), rng.uniform(2, 14)
+    ys, xs = np.mgrid[: size_hw[0], : size_hw[1]].astype(np.float32) / max(size_hw)
+    wave = np.sin((xs * math.cos(angle) + ys * math.sin(angle)) * np.float32(2 * math.pi * waves))
+    mix = (0.5 + wave * np.float32(rng.uniform(0.3, 8))).clip(0, 1)[..., None]
+    return _any_colour(rng) * mix + _any_colour(rng) * (1 - mix)
 
 
 def _smooth_field(size_hw: tuple[int, int], cells: int, rng: np.random.Generator) -> np.ndarray:

@@ -118,7 +118,8 @@ class TowerCollator(SceneCollator):
 
 class ReferringCollator(SceneCollator):
     """
-    Adds expressions with their masks and boxes; in some batches every expression also gets a click or a box.
+    Adds expressions with their masks and boxes, and `mentioned_regions`, (E, O + 1): which regions fit one of the
+    expression's noun phrases. In some batches every expression also gets a click or a box.
 
     Args:
         tokenize: Turns a list of E expressions into `input_ids` and `attention_mask`, as the processor does.
@@ -136,7 +137,9 @@ class ReferringCollator(SceneCollator):
         side = instance_maps.shape[1]
         masks = np.zeros((len(referrals), side, side), dtype=bool)
         boxes = np.zeros((len(referrals), 4), dtype=np.float32)
+        mentioned = np.zeros((len(referrals), 1 + max(len(item["scene"].objects) for item in items)), dtype=np.float32)
         for number, referral in enumerate(referrals):
+            mentioned[number, [index + 1 for index in referral.mentioned]] = 1
             if referral.targets:
                 item = items[image_index[number]]
                 wanted = np.zeros(256, dtype=bool)
@@ -148,6 +151,7 @@ class ReferringCollator(SceneCollator):
             "image_index": torch.from_numpy(image_index),
             "mask_labels": torch.from_numpy(self._label_masks(masks)),
             "box_labels": torch.from_numpy(_to_cxcywh(boxes)),
+            "mentioned_regions": torch.from_numpy(mentioned),
             "no_target_labels": torch.tensor([float(not referral.targets) for referral in referrals]),
             "kinds": [referral.kind for referral in referrals],
             "expressions": [referral.expression for referral in referrals],
@@ -161,10 +165,10 @@ class ReferringCollator(SceneCollator):
         """Reduces (E, S, S) masks to the label size; a label pixel is set where at least half of it is covered."""
         count, side = masks.shape[:2]
         if side == self.mask_size:
-            return masks.astype(np.float32)
+            return masks
         step = side // self.mask_size
         blocks = masks.reshape(count, self.mask_size, step, self.mask_size, step)
-        return (blocks.mean((2, 4), dtype=np.float32) >= 0.5).astype(np.float32)
+        return blocks.mean((2, 4), dtype=np.float32) >= 0.5
 
 
 def _referring_prompts(masks: np.ndarray, items: list[dict], *, as_boxes: bool) -> dict[str, torch.Tensor]:

@@ -16,13 +16,14 @@ from .objects import (
     NOVEL_COMBINATIONS,
     SHAPE_NOUNS,
     TINTED_NOUNS,
+    UNNAMED,
     colours_of,
     draw_object,
 )
 
 _LONG_SIDES_PX = (128, 160, 192, 256, 320)
 _ASPECT_RATIOS = (4 / 3, 3 / 4, 3 / 2, 2 / 3, 16 / 10, 10 / 16, 16 / 9, 9 / 16)  # width / height
-_SMALL, _LARGE = (0.235, 0.29), (0.36, 0.48)  # longer side of an object as a fraction of the image's shorter side
+_SMALL, _LARGE = (0.19, 0.29), (0.36, 0.50)  # longer side of an object as a fraction of the image's shorter side
 _MAX_COVERED = 0.08  # fraction of an object that later objects may hide
 _MIN_CONTRAST = 42.0  # RGB distance between an object and what is behind it
 
@@ -53,6 +54,8 @@ def _draw_cast(split: str, rng: np.random.Generator) -> list[tuple[str, str | No
     palette = list(rng.permutation(COLOURS)[: int(rng.integers(1, 4))])
 
     def colour_for(noun: str) -> str | None:
+        if colours_of(noun) and rng.random() < 0.1:
+            return UNNAMED
         fitting = [
             str(colour)
             for colour in (palette if rng.random() < 0.75 else COLOURS)
@@ -111,7 +114,7 @@ def compose(size_hw: tuple[int, int], split: str, rng: np.random.Generator) -> C
             _cast_shadow(canvas, sprite, corner, shadow)
         visible = _paste(canvas, instance_map, sprite, corner, len(placed) + 1)
         full_areas.append(visible)
-        placed.append((noun, colour, "large" if large else "small"))
+        placed.append((noun, None if colour == UNNAMED else colour, "large" if large else "small"))
     if len(placed) < 2:
         return None
 

@@ -19,7 +19,7 @@ from .scene import Scene, SceneObject, flip_scene
 # Scenes of one file: what a stopped rendering loses at most.
 SCENES_PER_FILE = 2000
 # Part of a file's fingerprint, so that scenes of another generator or layout are never read.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FEATURES = Features(
     image=Value("binary"), instance_map=Value("binary"), size_hw=datasets.List(Value("int32")), objects=Value("string")
 )

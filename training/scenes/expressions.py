@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import words
+from .combinations import draft_conjunction, draft_exception
 from .many_or_none import draft_everything, draft_none, draft_plural
 from .one_target import draft_attribute, draft_noun, draft_ordinal, draft_position, draft_relation
 from .view import Draft, View
@@ -17,9 +18,10 @@ from .view import Draft, View
 if TYPE_CHECKING:
     from .scene import Scene
 
-KINDS = ("noun", "attribute", "position", "relation", "ordinal", "plural", "none")
+KINDS = ("noun", "attribute", "position", "relation", "ordinal", "plural", "conjunction", "exception", "none")
 
-_FREQUENCIES = np.array([0.24, 0.20, 0.16, 0.20, 0.09, 0.10, 0.17])  # of the kinds, before some prove impossible
+# Of the kinds, before some prove impossible.
+_FREQUENCIES = np.array([0.18, 0.14, 0.12, 0.15, 0.13, 0.11, 0.12, 0.11, 0.16])
 _FREQUENCIES /= _FREQUENCIES.sum()
 _TRIES = 40
 
@@ -32,11 +34,14 @@ class Referral:
         expression: the words.
         kind: a member of `KINDS`.
         targets: indices into the scene's objects, ascending; empty for the kind "none".
+        mentioned: indices of all objects that fit one of the expression's noun phrases, ascending: in "the second star
+            from the left" every star, in "the dog left of the car" every dog and the car.
     """
 
     expression: str
     kind: str
     targets: tuple[int, ...]
+    mentioned: tuple[int, ...] = ()
 
 
 def refer(scene: Scene, rng: np.random.Generator, count: int, novel: bool) -> list[Referral]:
@@ -56,7 +61,7 @@ def refer(scene: Scene, rng: np.random.Generator, count: int, novel: bool) -> li
         referral = next(_drafts(view, kinds, wanted, seen), None)
         if referral is None:
             draft = draft_everything(view)
-            referral = Referral(_dress(view, draft), "plural", tuple(draft.targets))
+            referral = Referral(_dress(view, draft), "plural", tuple(draft.targets), _mentioned(view, draft))
         seen.add(referral.expression.lower())
         referrals.append(referral)
     return referrals
@@ -74,7 +79,12 @@ def _drafts(view: View, kinds: list[str], wanted: frozenset[int], seen: set[str]
                 continue
             expression = _dress(view, draft)
             if expression.lower() not in seen:
-                yield Referral(expression, kind, targets)
+                yield Referral(expression, kind, targets, _mentioned(view, draft))
+
+
+def _mentioned(view: View, draft: Draft) -> tuple[int, ...]:
+    named = {index for chosen in draft.named for index in view.fits(chosen)}
+    return tuple(sorted(named.union(int(index) for index in draft.targets)))
 
 
 def _dress(view: View, draft: Draft) -> str:
@@ -102,5 +112,7 @@ _GRAMMAR: dict[str, Callable[[View], Draft | None]] = {
     "relation": draft_relation,
     "ordinal": draft_ordinal,
     "plural": draft_plural,
+    "conjunction": draft_conjunction,
+    "exception": draft_exception,
     "none": draft_none,
 }

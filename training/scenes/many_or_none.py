@@ -17,16 +17,16 @@ from .view import (
     draw_reference,
     filters_of,
     group_filter,
+    group_text,
     noun_phrase,
     noun_word,
     ordinal_text,
-    unique_filter,
 )
 
 
 def draft_plural(view: View) -> Draft | None:
-    """Drafts an expression for several objects: a whole group, a part of it, or a list."""
-    draft = view.pick((_group,) * 3 + (_conjunction,) * 2 + (_several_extreme, _sided_group, draft_everything))
+    """Drafts an expression for several objects: a whole group or a part of it."""
+    draft = view.pick((_group,) * 5 + (_several_extreme, _sided_group, draft_everything))
     return draft(view)
 
 
@@ -48,46 +48,7 @@ def _group(view: View) -> Draft | None:
     if not options:
         return None
     chosen = view.pick(options)
-    group = view.fits(chosen)
-    draw = view.rng.random()
-    if draw < 0.25:
-        template = view.pick(words.COUNT_OF).replace("{k}", view.pick(words.NUMBER_WORDS[len(group)]))
-    elif draw < 0.55 and len(group) == 2:
-        template = view.pick(words.BOTH_OF)
-    else:
-        template = view.pick(words.ALL_OF)
-    text = template.format(n=noun_phrase(view, chosen), ns=noun_phrase(view, chosen, len(group)))
-    return Draft(text, group, (chosen,), article="")
-
-
-def _conjunction(view: View) -> Draft | None:
-    parts, targets, named = [], [], []
-    for _ in range(3 if view.count > 3 and view.chance(0.12) else 2):
-        index = int(view.rng.integers(view.count))
-        if index in targets:
-            return None
-        chosen = unique_filter(view, index)
-        if chosen is not None:
-            phrase, group = noun_phrase(view, chosen), [index]
-        else:  # one of several: either all of them, or the outermost
-            chosen = view.pick(filters_of(view, index))
-            group = view.fits(chosen)
-            side = view.pick(SIDES)
-            if view.chance(0.6):
-                phrase = noun_phrase(view, chosen, len(group))
-            elif (ranked := view.order(side, group, 1)) is not None:
-                phrase, group = f"{words.K_EXTREME[side][0]} {noun_phrase(view, chosen)}", [ranked[0]]
-            else:
-                return None
-            if set(group) & set(targets):
-                return None
-        parts.append(phrase)
-        targets += group
-        named.append(chosen)
-    article = "the " if view.chance(0.75) else ""
-    parts = [article + part for part in parts]
-    joint = view.pick((" and ",) * 8 + (" as well as ", " plus ", " and also "))
-    return Draft(", ".join(parts[:-1]) + joint + parts[-1], targets, tuple(named), article="")
+    return Draft(group_text(view, chosen), view.fits(chosen), (chosen,), article="")
 
 
 def _several_extreme(view: View) -> Draft | None:
@@ -171,7 +132,7 @@ def _absent_colour(view: View) -> Draft | None:
     noun = view.objects[int(view.rng.integers(view.count))].noun
     shown = {item.colour for item in view.objects if item.noun == noun}
     absent = [colour for colour in colours_of(noun) if colour not in shown]
-    if not absent:
+    if not absent or None in shown:
         return None
     chosen = Filter(noun, view.pick(absent))
     return _absent(view, chosen, noun_phrase(view, chosen), noun_phrase(view, chosen, 2))

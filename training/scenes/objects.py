@@ -32,6 +32,8 @@ NOUNS: tuple[str, ...] = EMOJI_NOUNS + TINTED_NOUNS + SHAPE_NOUNS
 
 TINT_COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "pink")
 COLOURS: tuple[str, ...] = TINT_COLOURS + ("white", "black")
+# A shade that no expression names, so that a noun is more than the colours it is trained in.
+UNNAMED = "unnamed"
 
 # Noun-colour pairs that only the `novel` split shows or mentions.
 NOVEL_COMBINATIONS: frozenset[tuple[str, str]] = frozenset(
@@ -76,14 +78,20 @@ SPRITES: tuple[Sprite, ...] = (
 # Hue in degrees, saturation and value in [0, 1]: the range each colour word may take.
 _COLOUR_RANGES = {
     "red": ((-10, 6), (0.80, 1.0), (0.70, 1.0)),
-    "orange": ((21, 39), (0.85, 1.0), (0.93, 1.0)),
+    "orange": ((20, 39), (0.80, 1.0), (0.90, 1.0)),
     "yellow": ((49, 61), (0.75, 1.0), (0.90, 1.0)),
-    "green": ((92, 150), (0.58, 1.0), (0.43, 0.95)),
-    "blue": ((205, 242), (0.66, 1.0), (0.58, 1.0)),
-    "purple": ((268, 300), (0.55, 1.0), (0.48, 0.75)),
-    "pink": ((322, 352), (0.26, 0.60), (0.94, 1.0)),
+    "green": ((92, 150), (0.55, 1.0), (0.40, 1.0)),
+    "blue": ((203, 243), (0.62, 1.0), (0.50, 1.0)),
+    "purple": ((266, 300), (0.55, 1.0), (0.45, 0.78)),
+    "pink": ((320, 352), (0.23, 0.60), (0.94, 1.0)),
     "white": ((0, 360), (0.0, 0.04), (0.93, 1.0)),
-    "black": ((0, 360), (0.0, 0.3), (0.03, 0.14)),
+    "black": ((0, 360), (0.0, 0.3), (0.0, 0.14)),
+}
+_UNNAMED_RANGES = {
+    "grey": ((0, 360), (0.0, 0.05), (0.38, 0.65)),
+    "brown": ((17, 30), (0.5, 0.8), (0.3, 0.48)),
+    "beige": ((30, 45), (0.2, 0.4), (0.7, 0.85)),
+    "olive": ((55, 65), (0.6, 0.9), (0.35, 0.5)),
 }
 
 
@@ -96,11 +104,11 @@ def colours_of(noun: str) -> tuple[str, ...]:
 
 def draw_object(noun: str, colour: str | None, size_px: float, rng: np.random.Generator) -> np.ndarray:
     """
-    Draws one object in a random variant, slightly rotated, perhaps mirrored.
+    Draws one object in a random variant, slightly rotated, perhaps mirrored, at times a little narrower.
 
     Args:
         noun: A member of `NOUNS`.
-        colour: A member of `colours_of(noun)`, or `None` for emoji in their natural colours.
+        colour: A member of `colours_of(noun)`, `UNNAMED`, or `None` for emoji in their natural colours.
         size_px: Longer side of the drawn object, in pixels, up to rounding.
         rng: Source of the variant, shade, angle and mirroring.
 
@@ -109,14 +117,20 @@ def draw_object(noun: str, colour: str | None, size_px: float, rng: np.random.Ge
     """
     angle = float(rng.normal(0, 7)) if rng.random() < 0.7 else 0.0
     angle = max(-15.0, min(15.0, angle))
-    if noun in SHAPE_NOUNS:
-        return _crop_visible(_draw_shape(noun, colour, size_px, angle, rng))
-    return _crop_visible(_draw_sprite(noun, colour, size_px, angle, rng))
+    draw = _draw_shape if noun in SHAPE_NOUNS else _draw_sprite
+    pixels = _crop_visible(draw(noun, colour, size_px, angle, rng))
+    if noun in SHAPE_NOUNS or rng.random() < 0.7:  # a wide square would be a rectangle
+        return pixels
+    shape = [pixels.shape[1], pixels.shape[0]]
+    shorter = int(shape[1] < shape[0])  # the longer side says whether an object is large
+    shape[shorter] = max(4, round(shape[shorter] * rng.uniform(0.84, 1.0)))
+    return np.asarray(Image.fromarray(pixels).resize(shape, Image.Resampling.BILINEAR))
 
 
 def sample_colour(colour: str, rng: np.random.Generator) -> np.ndarray:
-    """Draws one shade of a colour word, (3,) float32 RGB in [0, 255]."""
-    hue, saturation, value = (rng.uniform(low, high) for low, high in _COLOUR_RANGES[colour])
+    """Draws one shade of a colour word or of `UNNAMED`, (3,) float32 RGB in [0, 255]."""
+    ranges = _COLOUR_RANGES.get(colour) or _UNNAMED_RANGES[str(rng.choice(list(_UNNAMED_RANGES)))]
+    hue, saturation, value = (rng.uniform(low, high) for low, high in ranges)
     return np.array(colorsys.hsv_to_rgb(hue / 360 % 1, saturation, value), np.float32) * 255
 
 

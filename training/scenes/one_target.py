@@ -69,13 +69,17 @@ def draft_position(view: View) -> Draft | None:
     chosen = group_filter(view, index, 2 if view.chance(0.75) else 1)
     if chosen is None:
         return None
-    group = view.fits(chosen)
-    template = view.pick((_extreme, _extreme, _side, _side, _centre, _corner, _pair))(view, index, group)
+    template = place_in_group(view, index, view.fits(chosen))
     if template is None:
         return None
     number = 2 if "{ns}" in template else 1
     phrase = noun_phrase(view, chosen, number)
     return Draft(template.format(n=phrase, ns=phrase), [index], (chosen,))
+
+
+def place_in_group(view: View, index: int, group: list[int]) -> str | None:
+    """Says in words around {n} or {ns} where one of a group is; None where that is not clear, or fits another too."""
+    return view.pick((_extreme, _extreme, _side, _side, _centre, _corner, _pair))(view, index, group)
 
 
 def _extreme(view: View, index: int, group: list[int]) -> str | None:

@@ -14,7 +14,7 @@ class SceneObject:
 
     Args:
         noun: a member of `NOUNS`.
-        colour: a member of `COLOURS`, or None for an emoji in its natural colours.
+        colour: a member of `COLOURS`, or None for natural colours and for shades that no expression names.
         size: "small" or "large".
         box_xyxy: left, top, right and bottom edge of the visible pixels, in pixels; right and bottom are exclusive.
         center_xy: centre of that box, in pixels.

@@ -170,3 +170,15 @@ def ordinal_text(view: View, chosen: Filter, rank: int, side: str) -> str:
     if chosen == Filter():
         return view.pick(words.ORDINAL_ALONE).format(o=ordinal, d=origin)
     return view.pick(words.ORDINAL).format(o=ordinal, n=noun_phrase(view, chosen), d=origin)
+
+
+def group_text(view: View, chosen: Filter) -> str:
+    """Words a whole group of at least two: "all the cats", "both cats", "the two cats"."""
+    number, draw = len(view.fits(chosen)), view.rng.random()
+    if draw < 0.28:
+        template = view.pick(words.COUNT_OF).replace("{k}", view.pick(words.NUMBER_WORDS[number]))
+    elif draw < 0.58 and number == 2:
+        template = view.pick(words.BOTH_OF)
+    else:
+        template = view.pick(words.ALL_OF)
+    return template.format(n=noun_phrase(view, chosen), ns=noun_phrase(view, chosen, number))

@@ -144,6 +144,17 @@ FROM = {side: (f"the {side}",) * 5 + (side,) for side in ("left", "right", "top"
 NUMBER_WORDS = {2: ("two", "two", "2"), 3: ("three", "three", "3"), 4: ("four", "4"), 5: ("five", "5"), 6: ("six", "6")}
 ALL_OF = ("all the {ns}",) * 4 + ("all {ns}", "all {ns}", "every {n}", "every {n}", "each {n}", "the {ns}", "{ns}",
           "all of the {ns}", "every one of the {ns}", "every single {n}")  # fmt: skip
+# All of a group but some of it, which {x} names.
+ALL_BUT = ("all the {ns} except {x}",) * 3 + ("all the {ns} but {x}",) * 2 + ("all {ns} except {x}", "all {ns} but {x}",
+          "every {n} except {x}", "every {n} but {x}", "each {n} except {x}", "the {ns} except {x}",
+          "all the {ns} except for {x}", "all the {ns} apart from {x}", "all the {ns} other than {x}",
+          "the {ns} other than {x}", "all of the {ns} except {x}", "all of the {ns} but {x}")  # fmt: skip
+EVERYTHING_BUT = ("everything except {x}",) * 3 + ("everything but {x}",) * 3 + ("all objects except {x}",
+                  "all the objects but {x}", "everything apart from {x}", "everything other than {x}",
+                  "everything except for {x}", "all things except {x}")  # fmt: skip
+NOT_COLOURED = ("{n} that is not {c}", "{n} which is not {c}", "{n} not {c}")
+NOT_COLOURED_SEVERAL = ("{ns} that are not {c}",) * 3 + ("all the {ns} that are not {c}", "all {ns} which are not {c}",
+                        "every {n} that is not {c}")  # fmt: skip
 BOTH_OF = ("both {ns}", "both {ns}", "both the {ns}", "both of the {ns}", "the pair of {ns}")
 COUNT_OF = ("the {k} {ns}", "the {k} {ns}", "{k} {ns}", "all {k} {ns}")
 EVERYTHING = ("everything", "all objects", "all the objects", "every object", "all things", "all the things",
@@ -186,7 +197,8 @@ def words_of(text: str) -> list[str]:
 def _all_texts() -> list[str]:
     texts = [*NOUNS, *map(plural, NOUNS), *COLOURS, *NOUN_ARTICLES, *PREFIXES, *COLOUR_AFTER, *SIZE_AFTER, *CENTRE,
              *CORNER, *NEAR, *NEAREST, *BETWEEN, *ORDINAL, *ORDINAL_ALONE, *ALL_OF, *BOTH_OF, *COUNT_OF, *EVERYTHING,
-             *COLOUR_ALL, *CLASSES, *map(plural, CLASSES), "an", "and", "also", "as well as", "plus"]  # fmt: skip
+             *COLOUR_ALL, *ALL_BUT, *EVERYTHING_BUT, *NOT_COLOURED, *NOT_COLOURED_SEVERAL, *CLASSES,
+             *map(plural, CLASSES), "an", "and", "also", "as well as", "plus"]  # fmt: skip
     for pairs in (*SYNONYMS.values(), GENERIC):
         texts.extend(word for pair in pairs for word in pair)
     for table in (SIZE_WORDS, COMPARATIVE, SUPERLATIVE, EXTREME, FAR, SIDE, CORNER_VERTICAL, PAIR, RELATION,

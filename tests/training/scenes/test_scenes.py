@@ -101,7 +101,7 @@ def test_an_open_size_varies_and_a_given_size_is_kept():
 
 
 def test_scenes_are_those_of_earlier_versions():
-    """The fixture was written by the first version; pixels are compared by their means, which rounding leaves alone."""
+    """The fixture is of the generator's second version; pixels are compared by means, which rounding leaves alone."""
     for line in FIXTURE.read_text().splitlines():
         told = json.loads(line)
         scene = generate_scene(told["seed"], told["split"])
@@ -157,7 +157,7 @@ def test_small_and_large_objects_differ_clearly_in_size(scenes):
         for item in scene.objects:
             left, top, right, bottom = item.box_xyxy
             extents[item.size].append(max(right - left, bottom - top) / SIZE_HW[0])
-    assert min(extents["small"]) > 0.19
+    assert min(extents["small"]) > 0.15
     assert np.quantile(extents["small"], 0.99) < np.quantile(extents["large"], 0.01)
 
 
@@ -183,8 +183,8 @@ def test_flipping_swaps_left_and_right_and_nothing_else(scenes):
     assert flip_scene(flipped).objects == scene.objects
     pair = hand_made_scene(("dog", None, "small", 20, 50), ("cat", None, "small", 80, 50))
     found = {plain(r.expression): r.targets for seed in range(60) for r in ask(flip_scene(pair), 8, seed)}
-    assert found["dog on right"] == (0,)
-    assert found["cat left of dog"] == (1,)
+    assert found["one on right"] == (0,)
+    assert found["thing left of dog"] == (1,)
 
 
 def test_every_noun_can_be_drawn_in_each_of_its_colours():
@@ -273,16 +273,18 @@ def test_expressions_use_the_listed_words_only(referrals):
 def test_every_kind_has_its_share(referrals):
     kinds = [referral.kind for split in ("train", "validation", "test") for _, referral in referrals[split]]
     shares = {kind: kinds.count(kind) / len(kinds) for kind in KINDS}
-    assert min(shares.values()) > 0.07
+    assert min(shares.values()) > 0.06
     assert 0.11 < shares["none"] < 0.19
 
 
-def test_only_the_kind_none_has_no_target_and_only_plural_has_several(referrals):
+def test_only_the_kind_none_has_no_target_and_only_three_kinds_have_several(referrals):
     for split in SPLITS:
         for _, referral in referrals[split]:
             assert (referral.kind == "none") == (not referral.targets)
-            assert referral.kind == "plural" or len(referral.targets) <= 1
+            assert referral.kind in ("plural", "conjunction", "exception") or len(referral.targets) <= 1
             assert list(referral.targets) == sorted(set(referral.targets))
+            assert list(referral.mentioned) == sorted(set(referral.mentioned))
+            assert set(referral.targets) <= set(referral.mentioned)
 
 
 def test_expressions_of_a_scene_do_not_repeat(scenes):
@@ -374,6 +376,16 @@ def ranked(scene, group, side):
 
 def meaning(scene, text):
     """Read a plain expression anew and find its targets by bare comparison; None if it is of another form."""
+    if match := re.fullmatch(r"(.+?) (?:except|but|except for|other than|apart from) (.+)", text):
+        if match[1] in ("everything", "all objects", "all things"):
+            group = list(range(len(scene.objects)))
+        else:
+            group = meaning(scene, match[1])
+        left_out = None if group is None else within(scene, group, match[2])
+        return None if left_out is None else [index for index in group if index not in left_out]
+    if match := re.fullmatch(r"(.+) (?:that are|that is|which is|which are)? ?not (\w+)", text):
+        group = meaning(scene, match[1])
+        return None if group is None else [index for index in group if scene.objects[index].colour != match[2]]
     if match := re.fullmatch(r"(\w+) (.+) from (\w+)", text):
         place, group, side = PLACES.get(match[1]), fitting(scene, match[2]), match[3]
         if place is None or group is None or side not in AXES:
@@ -400,6 +412,16 @@ def meaning(scene, text):
     return fitting(scene, text)
 
 
+def within(scene, group, words):
+    """Who "leftmost one", "red one", "small one" or a full phrase means in a group; None if it is of another form."""
+    if match := re.fullmatch(r"(\w+most|highest|lowest) \S.*", words):
+        return ranked(scene, group, EXTREMES[match[1]])[:1] if match[1] in EXTREMES else None
+    if re.search(r" (?:on|at|in|near|to|that|furthest|closest|nearest) |(?:left|right|top|upper|lower|bottom)", words):
+        return None
+    found = fitting(scene, words)
+    return None if found is None else [index for index in found if index in group]
+
+
 def test_every_expression_that_can_be_read_anew_means_the_same(referrals):
     read = {kind: 0 for kind in KINDS}
     for split in SPLITS:
@@ -413,7 +435,7 @@ def test_every_expression_that_can_be_read_anew_means_the_same(referrals):
                 continue
             read[referral.kind] += 1
             assert tuple(sorted(targets)) == referral.targets, (text, scene.objects)
-    assert min(read.values()) > 40, read
+    assert min(read.values()) > 30, read
 
 
 def test_objects_too_close_to_call_are_not_ordered():
