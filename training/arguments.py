@@ -250,14 +250,14 @@ class OptimizationArguments:
         default=None, metadata={"help": "Its weight at the end (linear in progress); constant when not given."}
     )
     foreground_loss_weight: float = field(
-        default=0.0,
-        metadata={
-            "help": "Weight of 'this patch is meant' in every layer of the prompt generator; single-tower models only."
-        },
+        default=0.0, metadata={"help": "Weight of 'this patch is meant', after every layer; single-tower models only."}
     )
     contrast_loss_weight: float = field(
         default=0.0,
         metadata={"help": "Weight of 'which sentence of the batch means this patch'; single-tower models only."},
+    )
+    boundary_loss_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the cross-entropy at points where masks are least sure: outlines."}
     )
     iou_loss_weight: float = field(
         default=1.0, metadata={"help": "Weight of SAM's estimate of the mask's quality in the referring stage."}

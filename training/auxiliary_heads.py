@@ -103,7 +103,9 @@ class ForegroundHeads(nn.Module):
         self.grid_size, self.foreground_weight = model.config.grid_size, foreground_weight
         hidden_size = model.config.prompt_hidden_size
         self.scorers = nn.ModuleList(nn.Linear(hidden_size, 1) for _ in range(1 + len(generator.layers)))
-        for parameter in self.scorers.parameters():  # at first they learn, and disturb no trained model
+        # Layers of the first half also say which objects fit a noun phrase, before one of them is chosen.
+        self.mention_scorers = nn.ModuleList(nn.Linear(hidden_size, 1) for _ in range(1 + len(generator.layers) // 2))
+        for parameter in self.parameters():  # at first they learn, and disturb no trained model
             nn.init.zeros_(parameter)
         # Patches are normalised over the tokens, so their products with a unit sentence are small.
         self.similarity_scale = nn.Parameter(torch.tensor(3.4))  # a logarithm
@@ -124,29 +126,47 @@ class ForegroundHeads(nn.Module):
     def _note_sentence(self, _module, _inputs, output):
         self._sentences[:] = [output]
 
-    def forward(self, patch_features: torch.Tensor, mask_labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, patch_features: torch.Tensor, mask_labels: torch.Tensor, mentioned: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
         """
-        Scores the patches of the model's last forward against the share of each that is meant.
+        Scores the patches of the model's last forward against the fraction of each that is meant.
 
         Args:
             patch_features: (E, N, C), what the sentences were compared with.
             mask_labels: (E, M, M), 0 or 1; M must be a multiple of the grid's side g. N = g * g.
+            mentioned: (E, s, s), the fraction of each patch that fits one of the noun phrases, if the data says so; s
+                must be a multiple of g.
 
         Returns:
-            Mean weighted binary cross-entropy over layers, expressions and patches; and that of the similarity.
+            `foreground`, the mean weighted binary cross-entropy over layers, expressions and patches; `similarity`,
+            that of the similarity; `mention`, that of fitting a noun phrase.
         """
-        shares = F.avg_pool2d(mask_labels.unsqueeze(1), mask_labels.shape[-1] // self.grid_size).flatten(1)  # (E, N)
-        weights = 1 + (self.foreground_weight - 1) * shares
-        losses = [
-            F.binary_cross_entropy_with_logits(scorer(states[:, -shares.shape[1] :]).squeeze(-1), shares, weights)
-            for scorer, states in zip(self.scorers, self._states, strict=True)
-        ]
+        fractions = self._pooled(mask_labels)
+        layers = [self._loss(*pair, fractions) for pair in zip(self.scorers, self._states, strict=True)]
+        losses = {"foreground": torch.stack(layers).mean()}
+        if mentioned is not None:
+            named = self._pooled(mentioned)
+            layers = [self._loss(*pair, named) for pair in zip(self.mention_scorers, self._states, strict=False)]
+            losses["mention"] = torch.stack(layers).mean()
         sentence = F.normalize(self._sentences[0], dim=-1)
         similarity = torch.matmul(patch_features, sentence.unsqueeze(-1)).squeeze(-1)  # (E, N)
         logits = similarity * self.similarity_scale.exp() + self.similarity_bias
+        losses["similarity"] = self._cross_entropy(logits, fractions)
         self._states.clear()
         self._sentences.clear()
-        return torch.stack(losses).mean(), F.binary_cross_entropy_with_logits(logits, shares, weights)
+        return losses
+
+    def _pooled(self, labels: torch.Tensor) -> torch.Tensor:
+        """Turns (E, M, M) labels into fractions of the grid's cells, (E, N)."""
+        return F.avg_pool2d(labels.unsqueeze(1), labels.shape[-1] // self.grid_size).flatten(1)
+
+    def _loss(self, scorer: nn.Module, states: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
+        return self._cross_entropy(scorer(states[:, -fractions.shape[1] :]).squeeze(-1), fractions)
+
+    def _cross_entropy(self, logits: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
+        weights = 1 + (self.foreground_weight - 1) * fractions
+        return F.binary_cross_entropy_with_logits(logits.float(), fractions, weights)
 
 
 class ContrastHead(nn.Module):

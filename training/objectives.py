@@ -138,6 +138,7 @@ class ReferringObjective(Objective):
         foreground_loss_weight: Weight of "this patch is meant", read from every layer of the prompt generator; 0 leaves
             it out.
         contrast_loss_weight: Weight of "which sentence of the batch is this patch's"; 0 leaves it out.
+        boundary_loss_weight: Weight of the cross-entropy at points where the masks are least sure; 0 leaves it out.
         iou_loss_weight: Weight of SAM's estimate of the mask's quality, which the paper does not train.
         box_only: Whether the forward ends before SAM's mask decoder, as in the paper's first stage.
 
@@ -152,10 +153,12 @@ class ReferringObjective(Objective):
         *,
         foreground_loss_weight: float = 0.0,
         contrast_loss_weight: float = 0.0,
+        boundary_loss_weight: float = 0.0,
         iou_loss_weight: float = 0.0,
         box_only: bool = False,
     ):
         super().__init__(model, dense_heads)
+        self.boundary_loss_weight = boundary_loss_weight
         self.box_only = box_only
         self.iou_loss_weight = iou_loss_weight
         self.foreground_loss_weight, self.contrast_loss_weight = foreground_loss_weight, contrast_loss_weight
@@ -179,27 +182,32 @@ class ReferringObjective(Objective):
         Scores one batch of `ReferringCollator` or `ReferCollator`.
 
         Returns:
-            The loss, and its parts detached: those of the model, `foreground`, `similarity`, `contrast`,
-            `iou_error`, those of `DenseHeads`. With `predict`, what `outputs` returns instead.
+            The loss, and its parts detached: those of the model, of `ForegroundHeads` and of `DenseHeads`, `contrast`,
+            `boundary`, `iou_error`. With `predict`, what `outputs` returns instead.
         """
         if predict:
             return self.outputs(batch)
         features = self._image_features(batch)
         inputs = {name: batch[name] for name in REFERRING_INPUTS if name in batch}
+        inputs["mask_labels"] = inputs["mask_labels"].float()
         predict_masks = batch.get("predict_masks", True) and not self.box_only
         outputs = self.model(image_features=features, predict_masks=predict_masks, **inputs)
         loss, terms = outputs.loss, dict(outputs.loss_dict)
         if self.foreground_heads is not None:
             patch_features = features.patch_features[batch["image_index"]]
-            terms["foreground"], terms["similarity"] = self.foreground_heads(patch_features, batch["mask_labels"])
-            loss = loss + self.foreground_loss_weight * (terms["foreground"] + terms["similarity"])
+            heads = self.foreground_heads(patch_features, inputs["mask_labels"], _mentioned(batch))
+            loss = loss + self.foreground_loss_weight * torch.stack(list(heads.values())).sum()
+            terms |= heads
         if self.contrast_head is not None:
             patch_features = features.patch_features[batch["image_index"]]
-            words = (batch["mask_labels"], batch["input_ids"], batch["image_index"])
+            words = (inputs["mask_labels"], batch["input_ids"], batch["image_index"])
             terms["contrast"] = self.contrast_head(patch_features, *words)
             loss = loss + self.contrast_loss_weight * terms["contrast"]
+        if self.boundary_loss_weight and predict_masks:
+            terms["boundary"] = boundary_loss(outputs.pred_masks.squeeze(1), inputs["mask_labels"])
+            loss = loss + self.boundary_loss_weight * terms["boundary"]
         if self.iou_loss_weight and predict_masks:
-            targets = F.interpolate(batch["mask_labels"].unsqueeze(1), outputs.pred_masks.shape[-2:], mode="area")
+            targets = F.interpolate(inputs["mask_labels"].unsqueeze(1), outputs.pred_masks.shape[-2:], mode="area")
             overlaps = mask_overlaps(outputs.pred_masks.detach().squeeze(1) > 0, targets.squeeze(1) > 0.5)
             terms["iou_error"] = F.mse_loss(outputs.iou_scores.squeeze(1), overlaps)
             loss = loss + self.iou_loss_weight * terms["iou_error"]
@@ -222,6 +230,39 @@ class ReferringObjective(Objective):
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "image_index") if name in batch}
         features = self._image_features(batch)
         return self.model(image_features=features, predict_masks=batch.get("predict_masks", True), **inputs)
+
+
+def _mentioned(batch: dict) -> torch.Tensor | None:
+    """Returns the fraction of each of SAM's patches that fits one of an expression's noun phrases, (E, h, w)."""
+    if "mentioned_regions" not in batch:
+        return None
+    fractions = batch["region_fractions"][batch["image_index"]]  # (E, O + 1, h, w)
+    return torch.einsum("erhw,er->ehw", fractions, batch["mentioned_regions"])
+
+
+def boundary_loss(logits: torch.Tensor, targets: torch.Tensor, num_points: int = 1024) -> torch.Tensor:
+    """
+    Cross-entropy at random points, three quarters of them the least sure of four times as many, which lie on outlines.
+
+    Args:
+        logits: (E, h, w), before the sigmoid.
+        targets: (E, M, M), 0 or 1, at their own, finer resolution.
+        num_points: Points of each mask.
+
+    Returns:
+        Mean over points and expressions.
+
+    Source: PointRend (arXiv 1912.08193), as Mask2Former (arXiv 2112.01527) trains with it.
+    """
+    logits, points = logits.float().unsqueeze(1), torch.rand(len(logits), 1, 4 * num_points, 2, device=logits.device)
+    points, at_edges = 2 * points - 1, {"padding_mode": "border", "align_corners": False}
+    with torch.no_grad():
+        sureness = F.grid_sample(logits, points, **at_edges).abs()[:, 0, 0]  # (E, 4 * num_points)
+        chosen = sureness.topk(num_points * 3 // 4, largest=False).indices[:, None, :, None].expand(-1, -1, -1, 2)
+        anywhere = points[:, :, : num_points - num_points * 3 // 4]
+        points = torch.cat([points.gather(2, chosen), anywhere], dim=2)
+        labels = F.grid_sample(targets.unsqueeze(1), points, **at_edges)
+    return F.binary_cross_entropy_with_logits(F.grid_sample(logits, points, **at_edges), labels)
 
 
 def mask_overlaps(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

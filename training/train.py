@@ -131,6 +131,7 @@ def build_objective(settings: Settings, model, source: Path | str | None) -> Obj
             heads,
             foreground_loss_weight=optimization.foreground_loss_weight,
             contrast_loss_weight=optimization.contrast_loss_weight,
+            boundary_loss_weight=optimization.boundary_loss_weight,
             iou_loss_weight=optimization.iou_loss_weight,
             box_only=optimization.box_only,
         )

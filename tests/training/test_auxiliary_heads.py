@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ssp_sam.training.auxiliary_heads import ContrastHead, ForegroundHeads
+from ssp_sam.training.objectives import boundary_loss
 from tests.helpers.models import tiny_inputs, tiny_labels, tiny_model
 
 
@@ -70,7 +72,32 @@ def test_new_readers_of_the_foreground_learn_before_they_move_the_model():
     inputs = tiny_inputs("single tower")
     features = model.get_image_features(inputs.pop("pixel_values"))
     model(image_features=features, predict_masks=False, **inputs)
-    foreground, _ = heads(features.patch_features, tiny_labels()["mask_labels"])
-    foreground.backward()
+    labels = tiny_labels()["mask_labels"]
+    losses = heads(features.patch_features, labels, mentioned=labels)
+    (losses["foreground"] + losses["mention"]).backward()
     assert all(parameter.grad is None or not parameter.grad.any() for parameter in model.parameters())
-    assert all(scorer.weight.grad.any() for scorer in heads.scorers)
+    assert all(scorer.weight.grad.any() for scorer in (*heads.scorers, *heads.mention_scorers))
+
+
+def test_without_noun_phrases_nothing_is_said_of_them():
+    model = tiny_model("single tower")
+    heads = ForegroundHeads(model)
+    inputs = tiny_inputs("single tower")
+    features = model.get_image_features(inputs.pop("pixel_values"))
+    model(image_features=features, predict_masks=False, **inputs)
+    assert set(heads(features.patch_features, tiny_labels()["mask_labels"])) == {"foreground", "similarity"}
+
+
+def test_the_boundary_loss_looks_at_outlines():
+    torch.manual_seed(0)
+    target = torch.zeros(1, 64, 64)
+    target[:, 16:48, 16:48] = 1
+    right = F.avg_pool2d(target, 2) * 20 - 10  # an outline through the middle of these logits' own cells
+    moved = right.roll(1, dims=2)
+    faint = right / 10  # as sure everywhere of what is right
+    losses = [boundary_loss(logits, target) for logits in (right, moved, faint)]
+    assert losses[0] < losses[2] < losses[1]
+    # One column of 32 is wrong: the mean over all pixels is less than that over points at outlines.
+    everywhere = F.binary_cross_entropy_with_logits(moved.repeat_interleave(2, 1).repeat_interleave(2, 2), target)
+    assert losses[1] > 1.4 * everywhere
+    assert boundary_loss(torch.full((2, 8, 8), -9.0), torch.zeros(2, 16, 16)) < 1e-3
