@@ -113,6 +113,22 @@ def explained() -> Image.Image:
         return draw_explanation(explain(ssp_sam.pipeline(), image.convert("RGB"), "the red car"))
 
 
+def unseen() -> Image.Image:
+    """Twenty scenes as they come, each with what the embedded checkpoint says of one expression beside the truth."""
+    rows: dict[str, list[Case]] = {}
+    for number, seed in enumerate(range(2000, 2020)):
+        scene = generate_scene(seed, split="test")
+        [referral] = draw_referrals(scene, np.random.default_rng(seed), 1, split="test")
+        image, true = Image.fromarray(scene.image), scene.mask(referral.targets)
+        predicted = np.asarray(ssp_sam.segment(image, referral.expression).mask) > 0
+        union = (predicted | true).sum()
+        iou = (predicted & true).sum() / union if union else 1.0
+        rows.setdefault(f"scenes {2000 + number // 4 * 4} and on", []).append(
+            Case(image, referral.expression, predicted, true, f"IoU {iou:.2f}")
+        )
+    return draw_contact_sheet(rows, "generated scenes, test: the embedded checkpoint")
+
+
 def styled(**options) -> Callable[[], Image.Image]:
     def draw() -> Image.Image:
         image, results = make_scene(24, (420, 560), 4)
@@ -137,11 +153,12 @@ DRAWINGS: dict[str, tuple[Callable[[], Image.Image], str]] = {
     "contact_sheet": (contact_sheet, "`ssp-sam evaluate`: right, wrong and missed pixels"),
     "data_sheet": (data_sheet, "`ssp-sam show-data`: samples of prepared data"),
     "predicted": (predicted, "What the embedded checkpoint predicts for the example image"),
+    "unseen": (unseen, "Twenty unseen scenes as they come, what the embedded checkpoint predicts beside the truth"),
     "explained": (explained, "`ssp-sam explain`: the maps and words behind one of these predictions"),
 }
 HEAD = """# Gallery
 
-How drawings look. `python scripts/make_gallery.py` makes them and this page; all but the last two show
+How drawings look. `python scripts/make_gallery.py` makes them and this page; all but the last three show
 what generated scenes hold, not what a model predicts.
 """
 

@@ -15,7 +15,7 @@ from ssp_sam.modeling_ssp_sam.embedded_model import EmbeddedModelWarning, embedd
 from ssp_sam.training.scenes.backgrounds import PHOTOGRAPH_FOLDER
 from ssp_sam.training.scenes.generator import generate_scene
 
-PHOTOGRAPHS = ("astronaut_portrait", "brick", "camera", "coffee", "gravel", "hubble", "retina")
+PHOTOGRAPHS = ("astronaut_suit", "brick", "camera", "coffee", "gravel", "hubble", "retina")
 pytestmark = pytest.mark.skipif(not EMBEDDED_CHECKPOINT.is_dir(), reason="this checkout has no embedded checkpoint")
 
 
@@ -87,7 +87,7 @@ def test_the_command_says_it_in_one_line_on_standard_error(tmp_path, capsys, com
 
 
 def test_the_page_of_the_demo_says_it(embedded, tmp_path):
-    photograph("gravel").save(tmp_path / "photo.png")
+    photograph("brick").save(tmp_path / "photo.png")
     segmenter = DemoSegmenter(embedded)
     state = segmenter.segment(segmenter.open(str(tmp_path / "photo.png")), "the dog")
     page = describe_state(state)

@@ -5,15 +5,19 @@ import json
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from transformers import pipeline
 
 from ssp_sam import ReferringSegmentationPipeline, SspSamModel
+from ssp_sam.training.data.masks import decode
 from tests.helpers.comparison import results_agree
 from tests.helpers.hub_fixtures import EXPRESSIONS, export_tiny, use_in_fresh_process
 from tests.helpers.ways_of_use import WAYS, described
 
 FIRST_EXPORT = Path(__file__).resolve().parents[2] / "fixtures" / "first_export.zip"
+# The embedded checkpoint of version 0.1.0 as `ssp-sam export` wrote it, an image, and what it predicted there.
+FORMER_EMBEDDED = FIRST_EXPORT.with_name("former_embedded.zip")
 ABSENT, IMPORTED, BOTH = WAYS
 
 
@@ -88,6 +92,19 @@ def test_an_export_of_the_first_version_answers_as_it_did_then(used, first_expor
 def test_an_export_of_the_first_version_loads_every_weight(first_export):
     _, info = SspSamModel.from_pretrained(first_export / "export", output_loading_info=True)
     assert not any(info[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+
+
+def test_the_export_of_the_former_embedded_checkpoint_gives_the_masks_that_it_gave(tmp_path):
+    with zipfile.ZipFile(FORMER_EMBEDDED) as archive:
+        archive.extractall(tmp_path)
+    then = json.loads((tmp_path / "predictions.json").read_text("utf-8"))
+    segment = pipeline("referring-segmentation", model=str(tmp_path / "export"), device="cpu")
+    results = segment(str(tmp_path / "image.png"), [prediction["expression"] for prediction in then])
+    for result, earlier in zip(results, then, strict=True):
+        assert result["no_target"] == earlier["no_target"]
+        assert result["score"] == pytest.approx(earlier["score"], abs=5e-3)
+        found, mask = np.asarray(result["mask"]) > 0, decode(earlier["mask"])
+        assert (found ^ mask).sum() <= 0.01 * max(mask.sum(), 1), earlier["expression"]
 
 
 def test_what_the_installed_package_saves_names_no_code_that_is_not_there(exported, tmp_path):
