@@ -102,9 +102,10 @@ class ForegroundHeads(nn.Module):
         generator = model.prompt_generator
         self.grid_size, self.foreground_weight = model.config.grid_size, foreground_weight
         hidden_size = model.config.prompt_hidden_size
-        self.scorers = nn.ModuleList(nn.Linear(hidden_size, 1) for _ in range(1 + len(generator.layers)))
+        # The patches' last states are those that enter the last layer.
+        self.scorers = nn.ModuleList(nn.Linear(hidden_size, 1) for _ in range(len(generator.layers)))
         # Layers of the first half also say which objects fit a noun phrase, before one of them is chosen.
-        self.mention_scorers = nn.ModuleList(nn.Linear(hidden_size, 1) for _ in range(1 + len(generator.layers) // 2))
+        self.mention_scorers = nn.ModuleList(nn.Linear(hidden_size, 1) for _ in range((len(generator.layers) + 1) // 2))
         for parameter in self.parameters():  # at first they learn, and disturb no trained model
             nn.init.zeros_(parameter)
         # Patches are normalised over the tokens, so their products with a unit sentence are small.
@@ -113,7 +114,7 @@ class ForegroundHeads(nn.Module):
         self._states: list[torch.Tensor] = []
         self._sentences: list[torch.Tensor] = []
         generator.register_forward_pre_hook(self._start)
-        for layer in generator.layers:
+        for layer in generator.layers[:-1]:
             layer.register_forward_hook(self._note)
         model.sentence_projection.register_forward_hook(self._note_sentence)
 
