@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from transformers.utils import cached_file
 
+from ..modeling_ssp_sam.conversion.checkpoint_sources import HUB_ID, check_source
 from .adapter_arguments import AdapterArguments
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -68,10 +69,18 @@ def add_lora(model: Any, rank: int, targets: str | None = None):
 
 
 def find_base(source: str | os.PathLike) -> str | None:
-    """Returns the folder or Hub id of the model that an adapter is for; `None` where there is no adapter."""
+    """
+    Returns the folder or Hub id of the model that an adapter is for; `None` where there is no adapter.
+
+    Raises:
+        ValueError: The Hub has nothing of this name, or cannot be reached.
+    """
     options: dict[str, Any] = {"_raise_exceptions_for_missing_entries": False}
     if os.path.isfile(os.path.join(source, "config.json")):
         return None
+    if not os.path.isdir(source) and not HUB_ID.fullmatch(os.fspath(source)):
+        return None
+    check_source(source)
     path = cached_file(os.fspath(source), ADAPTER_CONFIG, **options)
     if path is None:
         return None

@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from ..configuration.configuration_ssp_sam import SspSamConfig
 from ..configuration.presets import preset_fields
-from ..modeling_ssp_sam.conversion.checkpoint_sources import list_folder
+from ..modeling_ssp_sam.conversion.checkpoint_sources import check_source, list_folder
 from ..modeling_ssp_sam.conversion.pull import resolve_model
 from ..modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ..processing.processing_ssp_sam import SspSamProcessor
@@ -104,6 +104,8 @@ def _build_around_towers(arguments: ModelArguments) -> tuple[SspSamModel, SspSam
     sam_fields = fields.pop("sam_config", {})
     for name in ("vision_config", "text_config"):  # the towers say their own sizes
         fields.pop(name, None)
+    for source in filter(None, (*towers.values(), arguments.tokenizer)):
+        check_source(source)
     # Not a size but the paper's own epsilon of SAM's norms, which the towers' configurations lack.
     towers["sam"] = AutoModel.from_pretrained(towers["sam"], dtype=torch.float32)
     for name, value in sam_fields.get("mask_decoder_config", {}).items():
@@ -118,6 +120,7 @@ def _build_around_towers(arguments: ModelArguments) -> tuple[SspSamModel, SspSam
 def _build_new(arguments: ModelArguments) -> tuple[SspSamModel, SspSamProcessor]:
     fields = _fields(arguments)
     if arguments.tokenizer is not None:
+        check_source(arguments.tokenizer)
         tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
     else:
         tokenizer = build_word_tokenizer(VOCABULARY_WORDS)

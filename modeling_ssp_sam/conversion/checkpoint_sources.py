@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -22,6 +22,8 @@ from huggingface_hub.errors import (
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".pth.tar")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_SECONDS = 8  # in which the Hub must have answered
+_CONFIG_FILES = ("config.json", "tokenizer_config.json", "adapter_config.json")
 _HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 
 
@@ -153,7 +155,9 @@ def list_repository(source: Source, token: str | None = None) -> Listing:
         UnreachableError: If the Hub cannot be reached.
     """
     with hub_errors(source.repo_id, token):
-        info = HfApi(token=token).model_info(source.repo_id, revision=source.revision, files_metadata=True)
+        info = HfApi(token=token).model_info(
+            source.repo_id, revision=source.revision, files_metadata=True, timeout=HUB_SECONDS
+        )
     names = {file.rfilename: file for file in info.siblings or ()}
     checkpoints = tuple(
         Checkpoint(name, file.size or 0, file.lfs.sha256 if file.lfs else None)
@@ -161,6 +165,26 @@ def list_repository(source: Source, token: str | None = None) -> Listing:
         if is_checkpoint_name(name)
     )
     return Listing(str(info.sha), "config.json" in names, checkpoints)
+
+
+def check_source(name: str | os.PathLike):
+    """
+    Asks the Hub once, briefly, whether it has a model, before a loader asks again and again.
+
+    Args:
+        name: What a loader is to be given; a folder, or what is on this machine already, is not asked for.
+
+    Raises:
+        PullError: If there is no such model, or the Hub cannot be reached.
+    """
+    name = os.fspath(name)
+    if os.path.exists(name):
+        return
+    if name.startswith((".", "/", "~")) or "\\" in name:
+        raise PullError(f"there is no file or folder at {name!r}")
+    with hub_errors(name):
+        if not any(isinstance(try_to_load_from_cache(name, file), str) for file in _CONFIG_FILES):
+            HfApi().model_info(name, timeout=HUB_SECONDS)
 
 
 @contextmanager

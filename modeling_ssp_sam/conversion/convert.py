@@ -22,6 +22,7 @@ from ...processing.processing_ssp_sam import SspSamProcessor
 from ...training.atomic_files import claim_name, write_aside
 from ..modeling_ssp_sam import SspSamModel
 from .checkpoint_files import CheckpointError, read_weights
+from .checkpoint_sources import check_source
 from .sizes import Shapes, infer_fields, is_siglip
 from .towers import NamedWeights, add_clip, add_sam
 from .weight_map import ORIGINAL_RULES, shortened
@@ -246,6 +247,7 @@ def make_processor(config: SspSamConfig, tokenizer: str | None) -> SspSamProcess
     if tokenizer is None:
         return None
     try:
+        check_source(tokenizer)
         loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tokenizer)
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot load a tokenizer from {tokenizer}: {str(error).strip().splitlines()[0]}") from error
@@ -267,7 +269,12 @@ def make_processor(config: SspSamConfig, tokenizer: str | None) -> SspSamProcess
 
 
 def write_shards(tensors: Mapping[str, torch.Tensor], folder: Path, dtype: torch.dtype, max_shard_size) -> list[str]:
-    """Writes weights as safetensors, one shard in memory at a time, and returns the names of the files."""
+    """
+    Writes weights as safetensors, one shard in memory at a time, and returns the names of the files.
+
+    Raises:
+        CheckpointError: A weight is not of real numbers, or has some that are not finite.
+    """
     plan = split_state_dict_into_shards_factory(
         dict(tensors),
         get_storage_size=lambda tensor: tensor.numel() * dtype.itemsize,
@@ -276,12 +283,22 @@ def write_shards(tensors: Mapping[str, torch.Tensor], folder: Path, dtype: torch
         max_shard_size=max_shard_size,
     )
     for file, names in plan.filename_to_tensors.items():
-        shard = {name: torch.empty(tensors[name].shape, dtype=dtype).copy_(tensors[name]) for name in names}
+        shard = {name: _in_precision(name, tensors[name], dtype) for name in names}
         save_file(shard, folder / file, metadata={"format": "pt"})
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
     return list(plan.filename_to_tensors)
+
+
+def _in_precision(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    converted = torch.empty(tensor.shape, dtype=dtype)
+    if not tensor.is_floating_point() or not converted.copy_(tensor).isfinite().all():
+        raise CheckpointError(
+            f"the weight {name}, {tensor.dtype} in the checkpoint, is not of finite numbers in {dtype}; fetch the "
+            f"checkpoint again, or write another dtype"
+        )
+    return converted
 
 
 def report(weights: NamedWeights, unused: list[str], files: list[str], output: Path, has_processor: bool, say):

@@ -12,6 +12,7 @@ from transformers import AutoConfig, CLIPConfig, SamConfig, SiglipConfig
 from transformers.utils import cached_file
 
 from .checkpoint_files import CheckpointError, read_weights
+from .checkpoint_sources import check_source
 from .sizes import Shapes, is_siglip
 from .weight_map import (
     CLIP_RULES,
@@ -194,6 +195,7 @@ def read_hub_model(config_class: type, identifier: str, rules) -> tuple[Any, Nam
     """
     expected = f"expected the folder or hub id of a model of type {config_class.model_type!r}"
     try:
+        check_source(identifier)
         config = AutoConfig.from_pretrained(identifier)
         files = [] if config.model_type != config_class.model_type else _weight_files(identifier)
     except (OSError, ValueError) as error:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
+from ..modeling_ssp_sam.conversion.checkpoint_sources import HUB_SECONDS, PullError, UnreachableError, hub_errors
 from .card import ModelFacts
 from .check import check_export
 from .export import export_model, file_tree
@@ -56,6 +57,8 @@ def publish(
         NotPublishedError: If the Hub refuses it, or cannot be reached.
     """
     facts = dataclasses.replace(facts or ModelFacts(), repo_id=repo_id)
+    if not dry_run:
+        _ask_for(repo_id)  # before minutes of exporting
     with tempfile.TemporaryDirectory() as scratch:
         folder = export_model(
             source, Path(scratch) / repo_id.split("/")[-1], facts=facts, samples=samples, **export_options
@@ -66,8 +69,19 @@ def publish(
             return None
         try:
             return push_export(folder, repo_id, **(push_options or {}))
-        except (OSError, ValueError, HfHubHTTPError, OfflineModeIsEnabled) as error:
+        except (OSError, ValueError, HTTPError, HfHubHTTPError, OfflineModeIsEnabled) as error:
             raise NotPublishedError(f"{repo_id} was not published: {error}") from error
+
+
+def _ask_for(repo_id: str):
+    """Raises a `NotPublishedError` if the Hub cannot be reached; there need not be such a repository yet."""
+    try:
+        with hub_errors(repo_id):
+            HfApi().model_info(repo_id, timeout=HUB_SECONDS)
+    except UnreachableError as error:
+        raise NotPublishedError(f"{repo_id} was not published: {error}") from error
+    except PullError:
+        pass
 
 
 def push_export(

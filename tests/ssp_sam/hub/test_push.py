@@ -155,8 +155,9 @@ def test_an_export_that_does_not_pass_the_check_is_not_published(hub, tiny_check
         raise ValueError("the masks of request 0 differ")
 
     monkeypatch.setattr(hub_push, "check_export", differ)
+    monkeypatch.setattr(hub_push, "HfApi", lambda: HfApi(endpoint=hub.url, token=TOKEN))
     assert main(["push", "--repo-id", "someone/tiny", "--model", tiny_checkpoint]) == 2
-    assert capsys.readouterr().err == "ssp-sam: the masks of request 0 differ\n" and hub.log == []
+    assert capsys.readouterr().err == "ssp-sam: the masks of request 0 differ\n" and hub.repos == {}
 
 
 @pytest.mark.parametrize(
