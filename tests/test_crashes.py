@@ -6,6 +6,7 @@ Whatever has a name is whole, the command repeated gives what an undisturbed one
 """
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -14,23 +15,23 @@ from pathlib import Path
 
 import pytest
 
+from scripts.make_custom_dataset import main as make_custom_dataset
 from tests.helpers.faults import changes_of, end_of, start_in_trouble, wait_until_held
-from tests.helpers.processes import Processes
+from tests.helpers.kill_table import count_kills, read_kills
+from tests.helpers.processes import Processes, start_processes
 from tests.helpers.writers import WRITERS, Writer, content, run_command
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
-# How often each is killed by the long checks; with the 20 kills of a pull they are 240.
-KILLS = {"annotate": 40, "train": 20, "prepare": 45, "cache": 40, "export": 35, "convert": 20, "evaluate": 20}
-QUICK = ("prepare", "cache", "export")  # which `make test` kills, too
+REAL_TRAINING, REAL_KILLS = "train, by the recipe for custom datasets, at random moments", 20
 
 
 @dataclass
 class Stage:
     """A writer with its inputs, and what an undisturbed run of it has left."""
 
+    name: str
     writer: Writer
     folder: Path
-    kills: int
     old: dict
     whole: dict = field(default_factory=dict)
     changes: int = 0
@@ -76,7 +77,8 @@ def _below(path: str, unit: str) -> bool:
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in WRITERS]
+    scope="module",
+    params=[pytest.param(name, marks=() if WRITERS[name].quick else pytest.mark.long) for name in WRITERS],
 )
 def stage(request, tmp_path_factory) -> Stage:
     folder, writer = tmp_path_factory.mktemp(request.param), WRITERS[request.param]
@@ -84,7 +86,7 @@ def stage(request, tmp_path_factory) -> Stage:
     writer.inputs(folder / "inputs")
     if writer.before is not None:
         assert run_command([str(word) for word in writer.before(folder / "inputs", folder / "before")]) == 0
-    stage = Stage(writer, folder, KILLS[request.param], content(folder / "before"))
+    stage = Stage(request.param, writer, folder, content(folder / "before"))
     stage.changes = changes_of(stage.start("whole"))
     stage.whole = content(folder / "whole")
     assert stage.changes > 3 and not [path for path in stage.whole if path.startswith(".")]
@@ -129,10 +131,51 @@ def test_a_second_one_is_refused_and_after_a_kill_and_a_full_disk_the_command_go
     shutil.rmtree(stage.folder / "troubled")
 
 
+def test_the_document_counts_two_hundred_kills_of_every_command_that_writes():
+    kills = {name: number for name, (number, _) in read_kills().items()}
+    total = kills.pop("all")
+    assert kills.keys() <= {*WRITERS, "pull", REAL_TRAINING} and total == sum(kills.values()) >= 220
+    assert kills[REAL_TRAINING] >= 20
+
+
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_killed_at_any_change_it_is_whole_or_absent_and_goes_on(stage):
-    moments = [1 + number * (stage.changes - 1) // (stage.kills - 1) for number in range(stage.kills)]
-    assert any([kill_and_repeat(stage, die_at=number) for number in moments])
+    kills = stage.writer.kills
+    moments = [1 + number * (stage.changes - 1) // (kills - 1) for number in range(kills)]
+    died = sum(kill_and_repeat(stage, die_at=number) for number in moments)
+    count_kills(stage.name, kills, died)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_a_real_training_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path):
+    """The embedded checkpoint learns a custom dataset; kills come by the clock, while it starts and ends as well."""
+    seed = random.SystemRandom().randrange(10**9)
+    print(f"seed {seed}")
+    generator = random.Random(seed)
+    assert make_custom_dataset(["textures", str(tmp_path / "textures"), "--images", "20"]) == 0
+    settings = "--num_epochs 0.01 --min_steps 240 --images_per_device 2 --num_train_scenes 8 --num_eval_scenes 4"
+    settings += " --checkpoint_steps 5 --keep_checkpoints 2 --log_steps 1 --eval_epochs 4 --resume auto"
+    words = ["train", "--config", "own_data", "--train_dir", tmp_path / "textures", *settings.split()]
+
+    def start(name: str) -> Processes:
+        return start_processes(
+            run_command, [*words, "--output_dir", tmp_path / name / "run"], tmp_path / f"{name} said"
+        )
+
+    assert end_of(start("whole")) == 0
+    died = 0
+    for _ in range(REAL_KILLS):
+        processes = start("killed")
+        processes.members[0].join(generator.uniform(0.2, 8))
+        died += processes.members[0].is_alive()
+        processes.kill()
+    assert end_of(start("killed")) == 0
+    whole, found = content(tmp_path / "whole"), content(tmp_path / "killed")
+    assert found.keys() == whole.keys()
+    assert [path for path in found if found[path] != whole[path]] == []
+    count_kills(REAL_TRAINING, REAL_KILLS, died)
 
 
 @pytest.mark.long

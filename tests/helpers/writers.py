@@ -29,6 +29,8 @@ class Writer:
         units: Patterns of what appears whole or not at all, below the folder that is written into.
         before: Given the two folders, the words of a command whose result is there before.
         made_once: Whether a finished one is refused to be made again.
+        kills: How often the long checks kill it.
+        quick: Whether the short checks try it, too.
     """
 
     words: Callable[[Path, Path], list]
@@ -36,6 +38,8 @@ class Writer:
     units: tuple[str, ...]
     before: Callable[[Path, Path], list] | None = None
     made_once: bool = False
+    kills: int = 20
+    quick: bool = False
 
 
 def _training_inputs(folder: Path):
@@ -108,11 +112,11 @@ def _annotation(inputs: Path, output: Path) -> list:
 
 
 WRITERS = {
-    "annotate": Writer(_annotation, _collection, ("out/*/*", "out/*.json", "out/*.png", "out/*.md")),
+    "annotate": Writer(_annotation, _collection, ("out/*/*", "out/*.json", "out/*.png", "out/*.md"), kills=40),
     "train": Writer(_training, _training_inputs, ("run/checkpoint-*", "run/final", "run/drawings/*")),
-    "prepare": Writer(_preparation, _raw_inputs, ("out",), made_once=True),
-    "cache": Writer(_cache, _training_inputs, ("features/identity.json", "features/*/*")),
-    "export": Writer(_export("new"), _two_models, ("exported",), before=_export("old")),
+    "prepare": Writer(_preparation, _raw_inputs, ("out",), made_once=True, kills=45, quick=True),
+    "cache": Writer(_cache, _training_inputs, ("features/identity.json", "features/*/*"), kills=40, quick=True),
+    "export": Writer(_export("new"), _two_models, ("exported",), before=_export("old"), kills=35, quick=True),
     "convert": Writer(_conversion, _checkpoint, ("converted",), made_once=True),
     "evaluate": Writer(_evaluation, _training_inputs, ("report/*",)),
 }

@@ -9,6 +9,7 @@ import pytest
 from ssp_sam.modeling_ssp_sam.conversion.pulled_models import pulled_models
 from tests.helpers.authors_repository import AUTHORS, WITHOUT_TOWERS
 from tests.helpers.faults import changes_of, end_of, start_in_trouble
+from tests.helpers.kill_table import count_kills
 from tests.helpers.processes import start_processes
 from tests.helpers.pulling import pull_in_process
 
@@ -46,12 +47,15 @@ def test_a_pull_killed_at_any_change_is_whole_or_absent_and_the_next_one_succeed
 
     changes = changes_of(start_watched("undisturbed"))
     [expected] = [path.parent for path in (tmp_path / "undisturbed" / "ssp-sam").glob("[!.]*/pulled.json")]
+    died = 0
     for number in range(kills):
         home, models = f"hf-{number}", tmp_path / f"hf-{number}" / "ssp-sam"
-        died = end_of(start_watched(home, die_at=1 + (number + 1) * (changes - 1) // (kills + 1))) < 0
-        assert died or number > 0
+        died += end_of(start_watched(home, die_at=1 + (number + 1) * (changes - 1) // (kills + 1))) < 0
+        assert died > 0
         found = [path.parent for path in models.glob("[!.]*/pulled.json")]
         assert all(files_of(folder) == files_of(expected) for folder in found)
         assert end_of(start_watched(home)) == 0
         assert files_of(models / expected.name) == files_of(expected)
         assert [path.name for path in models.iterdir()] == [expected.name]
+    if kills > 1:
+        count_kills("pull", kills, died)
