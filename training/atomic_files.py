@@ -60,7 +60,7 @@ class WriteError(OSError):
 
 
 @contextmanager
-def write_aside(path: str | Path) -> Iterator[Path]:
+def write_aside(path: str | Path, keep_others: bool = False) -> Iterator[Path]:
     """
     Yields the path at which to write a file or a folder, and renames what is there to `path` at the end.
 
@@ -84,6 +84,8 @@ def write_aside(path: str | Path) -> Iterator[Path]:
         try:
             yield aside
             _settle(aside)
+            if keep_others:
+                _add_missing(path, aside)
             move_into_place(aside, path)
         finally:
             _delete(aside)
@@ -281,6 +283,19 @@ def _settle(aside: Path):
             path.chmod(mode)
             with open(path, "rb") as stream:
                 os.fsync(stream.fileno())
+
+
+def _add_missing(old: Path, new: Path):
+    """Gives a folder the files of another that it lacks: as further names of them where that can be, else as copies."""
+    for path in old.rglob("*"):
+        target = new / path.relative_to(old)
+        if (path.is_dir() and not path.is_symlink()) or target.exists() or path.name.startswith(_LOCK):
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, target, follow_symlinks=False)
+        except OSError:
+            shutil.copy2(path, target, follow_symlinks=False)
 
 
 def _exchange(first: Path, second: Path) -> bool:

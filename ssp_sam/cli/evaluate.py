@@ -141,6 +141,7 @@ def _evaluate(options: argparse.Namespace, accelerator):
 
 
 def _fit(options: argparse.Namespace, accelerator):
+    from ..training.atomic_files import claim_name, write_aside
     from ..training.evaluation.thresholds import fit_thresholds
 
     if accelerator.num_processes > 1:
@@ -153,7 +154,8 @@ def _fit(options: argparse.Namespace, accelerator):
     segmenter, _ = _load(options, accelerator)
     fit = fit_thresholds(segmenter, samples, batch_size=options.batch_size)
     fit.apply(segmenter.processor)
-    segmenter.processor.save_pretrained(options.model)
+    with claim_name(options.model), write_aside(options.model, keep_others=True) as folder:
+        segmenter.processor.save_pretrained(folder)
     for name, value in vars(fit).items():
         print(f"{name}: {value:.4g}")
     print(f"stored in {options.model}; evaluate on other data than split {samples.split!r}")

@@ -22,6 +22,7 @@ from torch import nn
 from ..modeling_ssp_sam.model_outputs import SspSamImageFeatures
 from ..modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ..processing.processing_ssp_sam import SspSamProcessor
+from ..training.atomic_files import claim_name, write_aside
 from .standalone import write_standalone
 
 # The first opset that torch exports to; every ONNX Runtime since 1.14 reads it.
@@ -147,7 +148,7 @@ def export_onnx(
     Args:
         model ([`SspSamModel`]): Not changed; a copy is exported, in eval mode, from the CPU.
         processor ([`SspSamProcessor`]): Its processor, with a fast tokenizer.
-        folder (`str` or `os.PathLike`): Made where missing; files of the same names are replaced.
+        folder (`str` or `os.PathLike`): Made where missing; files of the same names are replaced, all at once.
         dtype (`torch.dtype`): Of weights, images and outputs: `torch.float32`, or `torch.float16` for GPUs.
 
     Returns:
@@ -177,9 +178,11 @@ def export_onnx(
             "mask_decoder": _export(MaskDecoder(model), {**features, **inputs["mask_decoder"]}, fixed),
         }
         exported = ExportedModel(components, ExportFormat.ONNX, config=model.config)
-        exported.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    write_standalone(RUNTIME, folder / RUNTIME.name)
+    with claim_name(folder), write_aside(folder, keep_others=True) as new:
+        with _quiet():
+            exported.save_pretrained(new)
+        processor.save_pretrained(new)
+        write_standalone(RUNTIME, new / RUNTIME.name)
     return folder
 
 

@@ -60,6 +60,24 @@ def test_after_an_error_the_former_content_stays_and_nothing_else(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "old" and names(tmp_path) == ["a.txt"]
 
 
+def test_files_that_a_new_folder_lacks_stay_where_that_is_asked_for(tmp_path):
+    folder = tmp_path / "model"
+    (folder / "inside").mkdir(parents=True)
+    for name in ("weights", "settings", "inside/notes"):
+        (folder / name).write_text("old")
+    with pytest.raises(OSError, match="full"), write_aside(folder, keep_others=True) as aside:
+        aside.mkdir()
+        (aside / "settings").write_text("half")
+        raise OSError("full")
+    assert (folder / "settings").read_text() == "old"
+    with write_aside(folder, keep_others=True) as aside:
+        aside.mkdir()
+        (aside / "settings").write_text("new")
+    found = {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    assert found == {"weights": "old", "settings": "new", "inside/notes": "old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 def test_through_a_link_its_target_is_written(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
