@@ -1,16 +1,9 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""What holds for every image and every expression, tried on generated ones.
-
-`make test` tries a few of each; the long check tries 50,000 in all, as far as its time reaches, and prints its seed.
-"""
-
-import random
-import time
+"""What holds for every image and every expression, tried on generated ones."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
@@ -18,10 +11,10 @@ from ssp_sam.processing.canvas_geometry import CanvasPlacement, centred_offset, 
 from ssp_sam.processing.image_inputs import read_rgb
 from ssp_sam.processing.processing_ssp_sam import SspSamProcessor
 from tests.helpers.models import WORDS, make_config, make_tokenizer
+from tests.helpers.properties import Property
 
 CONFIG = make_config(single_tower=False)
 PROCESSOR = SspSamProcessor.from_model_config(CONFIG, make_tokenizer())
-LONG_CASES, LONG_SECONDS = 50_000, 600
 
 SIDES = st.integers(1, 70)
 SEEDS = st.integers(0, 2**31 - 1)
@@ -118,49 +111,24 @@ def boxes_come_back(width, height, fractions):
     assert placement.to_image(placement.to_canvas(box), (height, width)) == pytest.approx(box, abs=1e-3)
 
 
-PROPERTIES = {
-    "many equal one": (many_equal_one, (REQUESTS,)),
-    "order does not matter": (order_does_not_matter, (REQUESTS,)),
-    "masks: many equal one": (
-        masks_many_equal_one,
-        (st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=4), SEEDS),
-    ),
-    "orientation is upright": (orientation_is_upright, (IMAGES, st.integers(1, 8))),
-    "boxes come back": (
-        boxes_come_back,
-        (st.integers(1, 5000), st.integers(1, 5000), st.lists(st.floats(0, 1), min_size=4, max_size=4)),
-    ),
-}
+_SIZES = st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=4)
+_FRACTIONS = st.lists(st.floats(0, 1), min_size=4, max_size=4)
+PROPERTIES = [
+    Property(many_equal_one, (REQUESTS,), many=2_000),
+    Property(order_does_not_matter, (REQUESTS,), many=2_000),
+    Property(masks_many_equal_one, (_SIZES, SEEDS), many=3_000),
+    Property(orientation_is_upright, (IMAGES, st.integers(1, 8)), many=3_000),
+    Property(boxes_come_back, (st.integers(1, 5000), st.integers(1, 5000), _FRACTIONS), many=10_000),
+]
+of_each = pytest.mark.parametrize("of", PROPERTIES, ids=lambda of: of.holds.__name__)
 
 
-def check(name: str, cases: int, number: int, until: float | None = None) -> int:
-    """Tries a property on generated cases; returns on how many."""
-    property_of, strategies = PROPERTIES[name]
-    tried = 0
-
-    @seed(number)
-    @settings(max_examples=cases, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(st.tuples(*strategies))
-    def run(values):
-        nonlocal tried
-        if until is None or time.monotonic() < until:
-            tried += 1
-            property_of(*values)
-
-    run()
-    return tried
-
-
-@pytest.mark.parametrize("name", PROPERTIES)
-def test_what_holds_for_every_input(name):
-    assert check(name, 12, number=0) > 0
+@of_each
+def test_what_holds_for_every_input(of):
+    assert of.check(12, number=0) > 0
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", PROPERTIES)
-def test_what_holds_for_thousands_of_inputs(name):
-    number = random.SystemRandom().randrange(2**31)
-    print(f"{name}: seed {number}")
-    tried = check(name, LONG_CASES // len(PROPERTIES), number, time.monotonic() + LONG_SECONDS / len(PROPERTIES))
-    print(f"{name}: {tried} cases")
-    assert tried > 0
+@of_each
+def test_what_holds_for_thousands_of_inputs(of):
+    assert of.check_many() > of.many // 2
