@@ -1,6 +1,7 @@
 # make demo   segments the example picture with the checkpoint that ships in the package
 # make test   style checks and the tests, in an order that the printed seed decides; minutes
-# make check-long         the tests that take long by their nature
+# make check-long         the tests that take long by their nature, and make check-versions
+# make check-versions     the wheel with the lowest and newest versions, in each Python that is here; prints a table
 # make check-processors   the tests of numbers with other instruction sets, threads and seeds; prints a table
 # make docs   the site of the documentation, in site/; needs no network once it is installed
 PYTHON ?= python3.11
@@ -11,7 +12,7 @@ export HF_HUB_OFFLINE := 1
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo docs test check-long check-processors clean
+.PHONY: demo docs test check-long check-versions check-processors clean
 
 demo: $(VENV)/installed
 	$(BIN)/ssp-sam segment examples/scene.png "the red car" "the dog" "everything" "the penguin" \
@@ -28,6 +29,10 @@ docs: $(VENV)/installed-docs
 
 check-long: $(VENV)/installed-test
 	$(PYTEST) -m long
+	.ci/versions
+
+check-versions:
+	.ci/versions
 
 check-processors: $(VENV)/installed-test
 	PYTHON=$(BIN)/python .ci/processors

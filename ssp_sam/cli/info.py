@@ -13,7 +13,7 @@ from .model import add_model_option, find_model, read_config
 
 # What ssp-sam needs, and what its extras add.
 LIBRARIES = ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "datasets", "evaluate", "numpy")
-OPTIONAL = ("pillow", "pycocotools", "ijson", "gradio", "onnx", "onnxruntime", "peft", "tensorboard")
+OPTIONAL = ("pillow", "pycocotools", "gradio", "onnx", "onnxruntime", "peft", "tensorboard")
 
 
 def add_parser(commands):

@@ -61,8 +61,9 @@ def check_export(folder: str | os.PathLike, source: str | os.PathLike, samples: 
 def _predict_without_package(folder: Path, requests: list[dict], scratch: Path) -> dict[str, np.ndarray]:
     requests_file, predictions_file = scratch / "requests.json", scratch / "predictions.npz"
     requests_file.write_text(json.dumps(requests), "utf-8")
-    # Neither the Hub nor code that was loaded from an earlier export may stand in for what is missing.
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(scratch / "modules")}
+    # Neither the Hub nor code that was loaded from an earlier export may stand in for what is missing. In UTF-8, since
+    # the library of tokenizers opens no other names.
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(scratch / "modules"), "PYTHONUTF8": "1"}
     # Without -P the folder of the script, with this package's layers in it, would be first on the path.
     command = [sys.executable, "-P", probe.__file__, str(folder), str(requests_file), str(predictions_file)]
     done = subprocess.run(

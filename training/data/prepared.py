@@ -6,17 +6,23 @@ One row is one reference: what is meant in one image, and the sentences that mea
 `docs/data.md` explains each. `ssp-sam prepare` writes such folders.
 """
 
+import atexit
 import hashlib
 import json
+import os
 import re
+import shutil
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import pyarrow.parquet as parquet
-from datasets import Dataset, Features, Image, List, Value, load_dataset
+from datasets import Dataset, Features, Image, List, Value, config, load_dataset
 
 from ...processing.image_inputs import read_rgb
 from .masks import decode
@@ -104,7 +110,8 @@ def load_prepared(folder: str | Path, split: str) -> Dataset:
             missing, unknown = sorted(set(FEATURES) - columns), sorted(columns - set(FEATURES))
             raise ValueError(f"{str(path)!r} is no prepared benchmark: columns missing {missing}, unknown {unknown}")
     files = [str(path) for path in shards[split]]
-    rows = load_dataset("parquet", data_files={split: files}, split=split, features=FEATURES, columns=list(FEATURES))
+    options: dict[str, Any] = {"split": split, "features": FEATURES, "columns": list(FEATURES)}
+    rows = load_dataset("parquet", data_files={split: files}, cache_dir=_cache_folder(), **options)
     if len(rows):
         image = rows.cast_column("image", Image(decode=False))[0]["image"]
         if image["bytes"] is None and not Path(image["path"]).is_file():
@@ -113,6 +120,18 @@ def load_prepared(folder: str | Path, split: str) -> Dataset:
                 f"put them back, or prepare the benchmark again"
             )
     return rows
+
+
+@cache
+def _cache_folder() -> str | None:
+    """Where rows are mapped from; one of this process alone where the user's cache cannot be written, None for that."""
+    with suppress(OSError):
+        Path(config.HF_DATASETS_CACHE).mkdir(parents=True, exist_ok=True)
+    if os.access(config.HF_DATASETS_CACHE, os.W_OK):
+        return None
+    folder = tempfile.mkdtemp(prefix="ssp-sam-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def load_suspicions(folder: str | Path) -> dict[tuple[str, str], list[str]]:

@@ -4,11 +4,13 @@
 import io
 import json
 
+import datasets
 import numpy as np
 import pytest
 from datasets import Dataset, load_dataset
 from PIL import Image
 
+from ssp_sam.training.data import prepared
 from ssp_sam.training.data.masks import encode
 from ssp_sam.training.data.prepared import (
     FEATURES,
@@ -121,6 +123,16 @@ def test_what_is_missing_is_named(tmp_path):
     (folder / "data" / "train-00001-of-00002.parquet").unlink()
     with pytest.raises(ValueError, match="has 1 of 2 files"):
         load_prepared(folder, "train")
+
+
+def test_rows_are_read_where_the_users_cache_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "file" / "cache")
+    prepared._cache_folder.cache_clear()
+    try:
+        assert load_prepared(write_shards(tmp_path / "prepared", [make_row()]), "train")[0]["ref_id"] == "0"
+    finally:
+        prepared._cache_folder.cache_clear()
 
 
 def test_foreign_columns_are_refused(tmp_path):
