@@ -58,6 +58,7 @@ setup(
             "*.yaml",
             "*.txt",
             "*.css",
+            "*.js",
             "assets/**/*",
             "checkpoints/**/*",
             "*configs/**/*",

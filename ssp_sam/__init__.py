@@ -9,7 +9,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 EMBEDDED_CHECKPOINT = Path(__file__).resolve().parent / "checkpoints" / "ssp-sam-scenes"
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from ssp_sam import EMBEDDED_CHECKPOINT
+from ssp_sam import EMBEDDED_CHECKPOINT, __version__
 from tests.helpers.readme_examples import ROOT, checkout_for_reading
 
 PAGES = sorted(path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/*.md"))
@@ -35,6 +35,12 @@ def test_links_to_headings_exist(page):
 def test_every_page_is_in_the_navigation():
     named = re.findall(r"([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.M)
     assert sorted(named) == PAGES
+
+
+def test_one_version_is_named_everywhere():
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+    newest = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)[1]
+    assert newest in (__version__, "Unreleased")
 
 
 def test_the_cookbook_has_ten_recipes():

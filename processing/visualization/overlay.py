@@ -26,7 +26,7 @@ from .tags import Box, draw_tags
 
 STYLES = ("masks", "boxes", "outline", "cutout")
 TALL = 1.3  # height by width from which the legend stands beside the image
-LEGEND_EMS = 24  # width of a column of the legend, in heights of its letters
+LEGEND_EMS = 24  # most that a column of the legend needs in width, in heights of its letters
 
 
 def draw_overlay(
@@ -169,12 +169,15 @@ def _draw_legend(
     """The list of numbers, expressions and scores, in so many columns, or as many as have room for 0."""
     size = letters.size
     line_height, margin, gap, chip = (round(size * factor) for factor in (1.5, 0.8, 0.5, 1.35))
-    columns = columns or max(1, min(len(results), int(width // (LEGEND_EMS * size))))
-    columns = max(1, math.ceil(len(results) / math.ceil(len(results) / columns))) if results else 1
     notes = ["nothing found" if result["no_target"] else f"{result['score']:.2f}" for result in results]
-    column_width = width // columns
     note_width = max(map(letters.getlength, notes), default=0)
-    room = max(column_width - 2 * margin - chip - 2 * gap - note_width, 4 * chip)
+    frame = 2 * margin + chip + 2 * gap + note_width
+    if not columns:
+        longest = max((letters.getlength(result["label"][:200]) for result in results), default=0)
+        columns = max(1, min(len(results), int(width // min(frame + longest, LEGEND_EMS * size))))
+        columns = math.ceil(len(results) / math.ceil(len(results) / columns)) if results else 1
+    column_width = width // columns
+    room = max(column_width - frame, 4 * chip)
     rows = [wrap_text(result["label"], letters, room) for result in results]
     per_column = math.ceil(len(rows) / columns)
     groups = [range(start, min(start + per_column, len(rows))) for start in range(0, len(rows), per_column or 1)]

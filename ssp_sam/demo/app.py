@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from ..training.scenes.generator import generate_scene
-from .session import DemoSegmenter, DemoState, describe_state, draw_state
+from .session import DemoSegmenter, DemoState, describe_model, describe_state, draw_state, save_result
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,11 @@ FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 FAULT = "Something went wrong on this side; the log of the demo says more."
 INTRODUCTION = """# SSP-SAM: say it, segment it
 Drop an image, write what to find, and see the mask of each expression, or that nothing there fits it."""
+KEYS_HELP = (
+    "Keys: **/** write, **Esc** leave the text, **1** to **9** choose the expression that clicks refine, **u** undo, "
+    "**c** clear, **+** **-** **0** zoom, **d** dark or light."
+)
+DOWNLOADS = {"mask": "Download mask", "cutout": "Download cut-out", "json": "Download JSON"}
 CLICK_HELP = (
     "Click on the image above to correct the prediction: a point on what is meant, beside it, or a box by two corners."
 )
@@ -36,7 +41,7 @@ EXPLANATION_HELP = (
     "Where the model saw a resemblance to the sentence, what its verification kept of it, and how much each word "
     "counted. For the words alone, without clicks."
 )
-STYLE = Path(__file__).resolve().with_name("style.css")
+STYLE, SCRIPT = (Path(__file__).resolve().with_name(name) for name in ("style.css", "page.js"))
 
 
 def build_demo(pipeline: ReferringSegmentationPipeline):
@@ -52,12 +57,13 @@ def build_demo(pipeline: ReferringSegmentationPipeline):
         # 1. What is seen.
         state = gr.State(DemoState())
         gr.Markdown(INTRODUCTION, elem_id="introduction")
+        gr.HTML(describe_model(pipeline), elem_id="model")
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=320):
                 ask = _lay_out_question(gr)
             with gr.Column(scale=6, min_width=320):
                 tell = _lay_out_prediction(gr)
-        shown = [state, tell.drawing, tell.legend, tell.notice, tell.target, tell.refine, tell.undoing]
+        shown = [state, tell.drawing, tell.legend, tell.notice, tell.target, tell.refine, tell.undoing, tell.saving]
         examples = find_examples(visitors_files().name)
         # Not `gr.Examples`, which replaces the components it fills.
         choices = gr.Dataset(
@@ -68,6 +74,7 @@ def build_demo(pipeline: ReferringSegmentationPipeline):
             label="Examples",
             elem_id="examples",
         )
+        gr.Markdown(KEYS_HELP, elem_id="keys")
 
         # 2. What happens.
         def click(state, target, kind, event: gr.SelectData):  # the annotation makes gradio pass the position
@@ -88,6 +95,16 @@ def build_demo(pipeline: ReferringSegmentationPipeline):
         tell.drawing.select(click, [state, tell.target, tell.kind], shown, **quiet)
         tell.undo.click(steps.undo, [state, tell.target], shown, **quiet)
         tell.clear.click(steps.clear, [state, tell.target], shown, **quiet)
+        for kind, button in tell.downloads.items():
+
+            def save(state, target, kind=kind):
+                return steps.save(state, target, kind)
+
+            button.click(save, [state, tell.target], [tell.file, tell.notice], **quiet).success(
+                None, js="() => setTimeout(() => document.querySelector('#file')?.click(), 200)"
+            )
+        for button, script in tell.scripted:
+            button.click(None, js=f"() => {{ {script} }}")
         tell.explaining.select(steps.explain, state, [tell.maps, tell.notice], api_visibility="private")
     return page
 
@@ -122,6 +139,7 @@ def _lay_out_prediction(gr) -> SimpleNamespace:
     with gr.Tabs(selected="prediction") as tabs:
         with gr.Tab("Prediction", id="prediction"):
             drawing = gr.Image(elem_id="prediction", **output)
+            scripted = _lay_out_view(gr)
             legend = gr.HTML(elem_id="legend")
             with gr.Group(visible=False) as refine:
                 target = gr.Radio(label="Refine", elem_id="target", info=CLICK_HELP)
@@ -129,6 +147,12 @@ def _lay_out_prediction(gr) -> SimpleNamespace:
             with gr.Row(visible=False) as undoing:
                 undo = gr.Button("Undo click", size="sm", elem_id="undo")
                 clear = gr.Button("Clear clicks", size="sm", elem_id="clear")
+            with gr.Row(visible=False, elem_id="downloads") as saving:
+                downloads = {
+                    kind: gr.Button(text, size="sm", min_width=90, elem_id=f"save-{kind}")
+                    for kind, text in DOWNLOADS.items()
+                }
+            file = gr.DownloadButton("Download", visible="hidden", elem_id="file")
         with gr.Tab("What the model saw", id="explanation") as explaining:
             gr.Markdown(EXPLANATION_HELP)
             maps = gr.Image(elem_id="maps", **output)
@@ -141,11 +165,26 @@ def _lay_out_prediction(gr) -> SimpleNamespace:
         target=target,
         kind=kind,
         undoing=undoing,
+        saving=saving,
+        downloads=downloads,
+        file=file,
+        scripted=scripted,
         undo=undo,
         clear=clear,
         explaining=explaining,
         maps=maps,
     )
+
+
+def _lay_out_view(gr) -> list[tuple[Any, str]]:
+    """Buttons that change how the page looks, each with its script."""
+    looks = (
+        ("zoom-out", "Zoom out", "window.sspZoom(1 / 1.5)"),
+        ("zoom-in", "Zoom in", "window.sspZoom(1.5)"),
+        ("dark", "Dark or light", "window.sspDark()"),
+    )
+    with gr.Row(elem_id="view"):
+        return [(gr.Button(text, size="sm", min_width=90, elem_id=name), script) for name, text, script in looks]
 
 
 class DemoSteps:
@@ -183,6 +222,12 @@ class DemoSteps:
         except ValueError as error:
             return None, self._notice(str(error))
 
+    def save(self, state: DemoState, target: str | None, kind: str):
+        try:
+            return str(save_result(state, target, kind, Path(visitors_files().name))), self._notice("")
+        except ValueError as error:
+            return None, self._notice(str(error))
+
     def _show(self, state: DemoState, step, target: str | None) -> list[Any]:
         """The page after a step; after a step that failed, as it was, with a notice."""
         message = ""
@@ -203,6 +248,7 @@ class DemoSteps:
             self.gr.Radio(choices=state.expressions, value=target),
             self.gr.Group(visible=has_results),
             self.gr.Row(visible=any(state.marks.values())),
+            self.gr.Row(visible=has_results),
         ]
 
     def _notice(self, message: str):
@@ -230,6 +276,7 @@ def launch_demo(page, host: str | None = "127.0.0.1", port: int | None = None, *
         share=False,
         theme=theme,
         css_paths=STYLE,
+        js=SCRIPT.read_text("utf-8"),
         footer_links=[],
         max_file_size=MAX_FILE_SIZE,
         enable_monitoring=False,

@@ -3,10 +3,13 @@
 
 import hashlib
 import html
+import json
+import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -14,10 +17,12 @@ from PIL import Image, ImageDraw
 
 from ..explain import draw_explanation, explain
 from ..familiarity import hint_for
+from ..modeling_ssp_sam.embedded_model import FOR_PHOTOGRAPHS, is_embedded
 from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from ..processing.image_files import as_rgb, load, open_file
 from ..processing.visualization.overlay import paint_results
-from ..processing.visualization.painting import choose_colours, scaled_size
+from ..processing.visualization.painting import choose_colours, scaled_size, text_colour
+from ..training.scenes.objects import COLOURS, NOUNS
 
 MAX_EXPRESSIONS = 20
 MAX_MEGAPIXELS = 50
@@ -200,6 +205,49 @@ class DemoSegmenter:
         return self._features[key]
 
 
+def describe_model(pipeline: ReferringSegmentationPipeline) -> str:
+    """Returns as HTML which model is loaded, and what it knows."""
+    model = pipeline.model
+    if not is_embedded(model):
+        millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        name = html.escape(str(model.name_or_path or "a model without a name"))
+        return f'<p class="ssp-model">Model: <b>{name}</b>, {millions:.0f} million parameters, on {model.device}.</p>'
+    pull = FOR_PHOTOGRAPHS.partition(": ")[2]
+    return (
+        '<details class="ssp-model"><summary>Model: <b>the embedded checkpoint</b>, which knows generated scenes, in '
+        "sentences such as <i>the small red car on the left of the dog</i>; no photographs.</summary>"
+        f"<p>Its things: {', '.join(NOUNS)}.</p><p>Its colours: {', '.join(COLOURS)}.</p><p>For photographs: "
+        f"<code>{pull}</code>, then <code>ssp-sam demo --model {pull.split()[-1]}</code>.</p></details>"
+    )
+
+
+def save_result(state: DemoState, expression: str | None, kind: str, folder: Path) -> Path:
+    """
+    Writes what a visitor downloads, and returns its file.
+
+    Args:
+        expression: Whose mask or cut-out it is.
+        kind: "mask", "cutout", or "json" for all expressions.
+        folder: An existing one; the file gets a folder of its own in it.
+    """
+    result = next((result for result in state.results if result["label"] == expression), None)
+    if state.image is None or result is None:
+        raise ValueError("There is nothing to download yet: write an expression first.")
+    folder = Path(tempfile.mkdtemp(prefix="download-", dir=folder))
+    if kind == "json":
+        names = ("label", "score", "box", "no_target", "unknown_words")
+        results = [
+            {**{name: item[name] for name in names}, "mask": item.window.run_lengths()} for item in state.results
+        ]
+        path = folder / "results.json"
+        record = {"width": state.image.width, "height": state.image.height, "results": results}
+        path.write_text(json.dumps(record, ensure_ascii=False), "utf-8")
+        return path
+    path = folder / f"{kind}.png"
+    (result["mask"] if kind == "mask" else result.cutout(state.image)).save(path)
+    return path
+
+
 def draw_state(state: DemoState) -> Image.Image | None:
     """Returns the image with masks, boxes and marks, `DemoState.scale` times as large; None without one."""
     if state.image is None:
@@ -237,21 +285,21 @@ def _draw_mark(draw: ImageDraw.ImageDraw, kind: str, xy: list[float], radius: fl
 
 def describe_state(state: DemoState) -> str:
     """
-    Returns the legend as HTML: per expression its colour, its number, its words, those of them that the model does not
-    know, and its score or "nothing found".
+    Returns the legend as HTML: per expression its number on its colour, its words, those of them that the model does
+    not know, and its score or "nothing found".
     """
     if not state.results:
         return ""
     rows = []
     for number, (result, colour) in enumerate(zip(state.results, state.colours), start=1):
         missing = result["no_target"]
-        rgb = "rgb({},{},{})".format(*colour)
-        swatch = f"border-color:{rgb}" + ("" if missing else f";background:{rgb}")
+        rgb, ink = ("rgb({},{},{})".format(*value) for value in (colour, text_colour(colour)))
+        chip = f"border-color:{rgb}" + ("" if missing else f";background:{rgb};color:{ink}")
         words = html.escape(", ".join(result["unknown_words"]))
         unknown = f" <span class='unknown'>unknown to the model: {words}</span>" if words else ""
         note = "nothing found" if missing else f"found <b>{result['score']:.2f}</b>"
         rows.append(
-            f'<li class="{"missing" if missing else "found"}"><i style="{swatch}"></i><span>{number}</span>'
+            f'<li class="{"missing" if missing else "found"}"><i style="{chip}">{number}</i>'
             f"<em>{html.escape(result['label'])}{unknown}</em><small title='how sure the model is'>{note}</small></li>"
         )
     hint = f'<p class="ssp-notice" role="note">{html.escape(state.hint)}</p>' if state.hint else ""

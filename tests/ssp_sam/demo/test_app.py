@@ -51,10 +51,11 @@ def steps(gradio, tiny_pipeline):
 
 
 def test_a_step_shows_image_legend_and_choices(steps, image_file):
-    state, shown, legend, notice, target, refine, undoing = steps.segment(DemoState(), image_file, "a dog\na cat", None)
+    asked = DemoState(), image_file, "a dog\na cat", None
+    state, shown, legend, notice, target, refine, undoing, saving = steps.segment(*asked)
     assert state.expressions == ["a dog", "a cat"] and shown.size == (640, 480)
     assert legend.count("<li") == 2 and not notice.visible
-    assert (target.value, refine.visible, undoing.visible) == ("a dog", True, False)
+    assert (target.value, refine.visible, undoing.visible, saving.visible) == ("a dog", True, False, True)
     clicked = steps.click(state, "a cat", "inside", (100, 100))
     assert clicked[4].value == "a cat" and clicked[6].visible
     assert not np.array_equal(np.asarray(clicked[1]), np.asarray(shown))
@@ -277,6 +278,19 @@ class Visitor:
         ActionChains(self.driver).move_to_element_with_offset(image, *offset).click().perform()
         self.wait(lambda: self.shown() not in ("", before))
 
+    def click_spot(self, x: float, y: float):
+        """Clicks at fractions of the image, which may be larger than what is seen of it."""
+        from selenium.webdriver.common.actions.action_builder import ActionBuilder
+
+        before, image = self.shown(), self.all("#prediction img")[0]
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'start', inline: 'start'})", image)
+        box = self.driver.execute_script("return arguments[0].getBoundingClientRect().toJSON()", image)
+        spot = round(box["x"] + x * box["width"]), round(box["y"] + y * box["height"])
+        builder = ActionBuilder(self.driver)
+        builder.pointer_action.move_to_location(*spot).click()
+        builder.perform()
+        self.wait(lambda: self.shown() not in ("", before))
+
     def hosts(self) -> set[str]:
         """Whom the page has talked to since this was last asked."""
         log = [entry["message"] for entry in self.driver.get_log("performance")]
@@ -301,6 +315,100 @@ def test_a_visitor_gets_masks_and_refines_them(browser, address, image_file):
     browser.press("#undo")
     browser.wait(lambda: browser.legend() == legend)
     assert browser.notice() == ""
+
+
+def ask(browser, address: str, image_file: str, text: str = "a dog\nthe red car"):
+    """Visits the page and writes expressions, which are answered when typing rests."""
+    browser.visit(address)
+    browser.upload(image_file)
+    browser.wait(browser.shown)
+    plain = browser.shown()
+    browser.write(text)
+    browser.wait(lambda: len(browser.legend()) == len(text.splitlines()) and browser.shown() not in ("", plain))
+
+
+def test_typing_is_answered_when_it_rests(browser, address, image_file):
+    ask(browser, address, image_file)
+    assert [line[:3] for line in browser.legend()] == ["1 a", "2 t"] and browser.notice() == ""
+    browser.all("#expressions textarea")[0].send_keys("\na cat")
+    browser.wait(lambda: len(browser.legend()) == 3)
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[tuple]:
+    """What the page asks of the segmenter: the name of the step, the expression, and what came with it."""
+    steps = []
+
+    def recording(name: str, step):
+        def record(self, state, *words):
+            steps.append((name, *words))
+            return step(self, state, *words)
+
+        return record
+
+    for name in ("click", "undo"):
+        monkeypatch.setattr(DemoSegmenter, name, recording(name, getattr(DemoSegmenter, name)))
+    return steps
+
+
+def test_a_click_on_the_zoomed_image_is_where_it_is_without(browser, address, image_file, asked):
+    ask(browser, address, image_file)
+    width = browser.all("#prediction img")[0].rect["width"]
+    browser.click_spot(0.3, 0.4)
+    browser.press("#zoom-in")
+    browser.wait(lambda: browser.all("#prediction img")[0].rect["width"] > 1.4 * width)
+    browser.click_spot(0.3, 0.4)
+    browser.press("#zoom-out")
+    browser.wait(lambda: browser.all("#prediction img")[0].rect["width"] == width)
+    assert [step[:3] for step in asked] == [("click", "a dog", "inside")] * 2
+    for xy in (step[3] for step in asked):
+        assert tuple(xy) == pytest.approx((0.3 * 640, 0.4 * 480), abs=3), asked
+
+
+def test_mask_cutout_and_json_are_downloaded(browser, address, image_file, tmp_path):
+    ask(browser, address, image_file)
+    browser.driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    for kind, name in (("mask", "mask.png"), ("cutout", "cutout.png"), ("json", "results.json")):
+        browser.press(f"#save-{kind}")
+        browser.wait(lambda name=name: (tmp_path / name).is_file())
+    with Image.open(tmp_path / "mask.png") as mask, Image.open(tmp_path / "cutout.png") as cut:
+        assert mask.size == (64, 48) and cut.mode == "RGBA"
+    assert '"label": "the red car"' in (tmp_path / "results.json").read_text("utf-8")
+
+
+def test_keys_do_what_the_page_says(browser, address, image_file, asked):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    def press(key: str):
+        ActionChains(browser.driver).send_keys(key).perform()
+
+    ask(browser, address, image_file)
+    press(Keys.ESCAPE)
+    press("2")
+    browser.wait(lambda: browser.all("#target input")[1].is_selected())
+    browser.click_spot(0.3, 0.4)
+    browser.wait(lambda: browser.all("#undo"))
+    press("u")
+    browser.wait(lambda: len(asked) == 2)
+    assert [step[:2] for step in asked] == [("click", "the red car"), ("undo", "the red car")]
+    press("/")
+    assert browser.driver.switch_to.active_element.tag_name == "textarea"
+
+
+def test_the_page_has_a_dark_look(browser, address):
+    browser.visit(address)
+    ground = "return getComputedStyle(document.querySelector('#expressions')).backgroundColor"
+    light = browser.driver.execute_script(ground)
+    browser.press("#dark")
+    browser.wait(lambda: browser.driver.execute_script(ground) != light)
+    browser.press("#dark")
+    browser.wait(lambda: browser.driver.execute_script(ground) == light)
+
+
+def test_the_page_says_which_model_is_loaded(browser, address):
+    browser.visit(address)
+    assert "Model:" in browser.all("#model")[0].text and "million parameters" in browser.all("#model")[0].text
 
 
 def test_an_empty_expression_gets_a_message(browser, address, image_file):
@@ -351,26 +459,26 @@ def test_nothing_hangs_over_the_edge_of_wide_and_narrow_windows(browser, address
         assert box["x"] >= 0 and box["x"] + box["width"] <= width and box["height"] > 0, selector
 
 
-def test_no_button_covers_the_image_and_each_swatch_is_beside_the_first_line_of_its_words(browser, address, image_file):
+def test_no_button_covers_the_image_and_each_chip_is_beside_the_first_line_of_its_words(browser, address, image_file):
     browser.visit(address, 420)
     browser.upload(image_file)
     browser.wait(browser.shown)
     browser.write("the red car on the left of the green apple " * 3)
     browser.press("#segment")
     browser.wait(browser.legend)
-    buttons, image, swatch, number, words = (
+    buttons, image, chip, note, words = (
         browser.wait(lambda selector=selector: browser.all(selector))[0].rect
         for selector in (
             "#prediction .icon-button-wrapper",
             "#prediction img",
             "#legend i",
-            "#legend span",
+            "#legend small",
             "#legend em",
         )
     )
     assert buttons["height"] > 0 and buttons["y"] + buttons["height"] <= image["y"]
-    assert words["height"] > 2 * number["height"]
-    assert abs(swatch["y"] + swatch["height"] / 2 - number["y"] - number["height"] / 2) < number["height"] / 3
+    assert words["height"] > 2 * note["height"] and words["y"] - 4 <= chip["y"]
+    assert abs(chip["y"] + chip["height"] / 2 - note["y"] - note["height"] / 2) < note["height"] / 2
 
 
 def test_the_maps_can_be_scrolled_from_end_to_end_on_narrow_windows(browser, address):

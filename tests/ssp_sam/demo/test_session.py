@@ -1,11 +1,22 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """The demo without its page: images, expressions, clicks, and how often images are encoded."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from ssp_sam.demo.session import CACHED_IMAGES, DemoSegmenter, DemoState, describe_state, draw_state
+from ssp_sam import EMBEDDED_CHECKPOINT
+from ssp_sam.demo.session import (
+    CACHED_IMAGES,
+    DemoSegmenter,
+    DemoState,
+    describe_model,
+    describe_state,
+    draw_state,
+    save_result,
+)
 from tests.helpers.comparison import masks_agree, results_agree
 from tests.helpers.models import make_image, make_pipeline
 
@@ -195,3 +206,35 @@ def test_the_legend_names_words_that_the_model_does_not_know(segmenter, image_fi
 def test_half_a_character_is_a_sentence(segmenter, image_file):
     with pytest.raises(ValueError, match="is no valid Unicode"):
         segmenter.segment(segmenter.open(image_file), "the \udcff dog")
+
+
+# ---- downloads and the model ----------------------------------------------------------------------------------------
+
+
+def test_what_is_downloaded_is_what_was_predicted(predicted, tmp_path):
+    files = {kind: save_result(predicted, "a dog", kind, tmp_path) for kind in ("mask", "cutout", "json")}
+    result = predicted.results[1]
+    with Image.open(files["mask"]) as mask, Image.open(files["cutout"]) as cut:
+        assert np.array_equal(np.asarray(mask), np.asarray(result["mask"]))
+        assert np.array_equal(np.asarray(cut), np.asarray(result.cutout(predicted.image)))
+    record = json.loads(files["json"].read_text("utf-8"))
+    assert (record["width"], record["height"]) == predicted.image.size
+    assert [item["label"] for item in record["results"]] == ["the red car", "a dog"]
+    assert record["results"][1]["mask"] == result.to_coco()["segmentation"]
+    assert len({path.parent for path in files.values()}) == 3  # visitors do not write over each other's files
+
+
+@pytest.mark.parametrize("expression", [None, "a bird"])
+def test_there_is_nothing_to_download_before_a_prediction(predicted, tmp_path, expression):
+    for state in (DemoState(), predicted):
+        with pytest.raises(ValueError, match="nothing to download yet"):
+            save_result(state, expression, "mask", tmp_path)
+
+
+def test_the_page_says_what_the_embedded_checkpoint_knows_and_how_to_get_another(segmenter, monkeypatch):
+    assert "million parameters" in describe_model(segmenter.pipeline)
+    monkeypatch.setattr(segmenter.pipeline.model, "name_or_path", "<b>/models/dogs")
+    assert "&lt;b&gt;/models/dogs" in describe_model(segmenter.pipeline)
+    monkeypatch.setattr(segmenter.pipeline.model, "name_or_path", str(EMBEDDED_CHECKPOINT))
+    text = describe_model(segmenter.pipeline)
+    assert "balloon" in text and "ssp-sam pull wayneicloud/SSP-SAM" in text
