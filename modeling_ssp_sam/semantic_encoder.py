@@ -61,10 +61,8 @@ def value_value_attention(attention: nn.Module, hidden_states: torch.Tensor) -> 
     """
     batch_size, length, width = hidden_states.shape
     values = attention.v_proj(hidden_states).view(batch_size, length, -1, attention.head_dim).transpose(1, 2)
-    weights = torch.matmul(values, values.transpose(-1, -2)) * attention.scale
-    weights = weights.softmax(dim=-1, dtype=torch.float32).to(values.dtype)
-    attended = torch.matmul(weights, values).transpose(1, 2).reshape(batch_size, length, width)
-    return attention.out_proj(attended)
+    attended = nn.functional.scaled_dot_product_attention(values, values, values, scale=attention.scale)
+    return attention.out_proj(attended.transpose(1, 2).reshape(batch_size, length, width))
 
 
 class SspSamPooledPatches(nn.Module):

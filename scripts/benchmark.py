@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -31,16 +32,7 @@ if __name__ == "__main__":
 
 import torch
 
-from scripts.speed.inference import (
-    ENCODERS,
-    embedded,
-    expressions,
-    graphs,
-    image_encoder,
-    peers,
-    photograph,
-    whole_answer,
-)
+from scripts.speed import inference, training
 from scripts.speed.labelling import labelling, serving
 from scripts.speed.works import Work, program, write_photograph
 
@@ -62,15 +54,21 @@ def start(folder: Path, device: str) -> Iterator[Work]:
     yield Work("`ssp-sam segment`, 1800 x 1200, 3 expressions", program(folder, COMMAND, *segment))
 
 
+ON_DEVICE: dict[str, Callable[[str], Iterator[Work]]] = {
+    **{f"sam-{size.lower()}": partial(inference.image_encoder, size=size) for size in inference.ENCODERS},
+    "expressions": inference.expressions,
+    "whole-answer": inference.whole_answer,
+    "peers": inference.peers,
+    "embedded": inference.embedded,
+    "many-expressions": inference.many_expressions,
+    "photograph": inference.photograph,
+    "paper": training.paper,
+    "graphs": inference.graphs,
+    "compiled-pipeline": inference.compiled_pipeline,
+}
 GROUPS: dict[str, Callable[[Path, str], Iterator[Work]]] = {
     "start": start,
-    **{f"sam-{size.lower()}": lambda _, device, size=size: image_encoder(device, size) for size in ENCODERS},
-    "expressions": lambda _, device: expressions(device),
-    "whole-answer": lambda _, device: whole_answer(device),
-    "peers": lambda _, device: peers(device),
-    "embedded": lambda _, device: embedded(device),
-    "photograph": lambda _, device: photograph(device),
-    "graphs": lambda _, device: graphs(device),
+    **{name: lambda _, device, works=works: works(device) for name, works in ON_DEVICE.items()},
     "labelling": labelling,
     "serving": serving,
 }

@@ -159,12 +159,29 @@ def whole_answer(device: str) -> Iterator[Work]:
 
 def embedded(device: str) -> Iterator[Work]:
     """The embedded checkpoint's pipeline, from a decoded image of 640 x 480 to masks of that size."""
+    yield from _embedded(device, {"": {}}, (1, 16, 64))
+
+
+def compiled_pipeline(device: str) -> Iterator[Work]:
+    """The same, with and without `compile=True`."""
+    yield from _embedded(device, {"": {}, ", compiled": {"compile": True}}, (1, 16, 64))
+
+
+def many_expressions(device: str) -> Iterator[Work]:
+    """A thousand expressions on one image, with the embedded checkpoint and in groups of several sizes."""
+    for size in (64, 16):
+        yield from _embedded(device, {f", {size} at a time": {"expression_batch_size": size}}, (1000,))
+
+
+def _embedded(device: str, ways: dict[str, dict], counts: tuple[int, ...]) -> Iterator[Work]:
     image = Image.open(ROOT / "examples" / "scene.png").convert("RGB").resize((640, 480))
     texts = [f"the {colour} {kind}" for colour in ("red", "blue", "green", "grey") for kind in ("car", "dog", "ball")]
-    segment = pipeline("referring-segmentation", device=device)
-    for count in (1, 16, 64):
-        own = (texts * 6)[:count]
-        yield Work(f"embedded checkpoint, {many(count)}", lambda own=own: segment(image, own))
+    for way, options in ways.items():
+        segment = pipeline("referring-segmentation", device=device, **options)
+        for count in counts:
+            own = (texts * (1 + count // len(texts)))[:count]
+            name = f"embedded checkpoint{way}, {many(count)}"
+            yield Work(name, lambda segment=segment, own=own: segment(image, own))
 
 
 def photograph(device: str) -> Iterator[Work]:

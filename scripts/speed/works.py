@@ -41,10 +41,10 @@ def many(count: int) -> str:
     return "1 expression" if count == 1 else f"{count} expressions"
 
 
-def default_model(device: str, **fields) -> SspSamModel:
-    """Returns a model of the default size, some fields of its configuration aside, with random weights."""
+def default_model(device: str, preset: str = "default", **fields) -> SspSamModel:
+    """Returns a model of a preset, some fields of its configuration aside, with random weights."""
     with torch.device(device):
-        return SspSamModel(SspSamConfig(**fields)).eval()
+        return SspSamModel(SspSamConfig.from_preset(preset, **fields)).eval()
 
 
 def default_pixels(model: SspSamModel) -> dict[str, torch.Tensor]:
