@@ -62,7 +62,7 @@ def decode_masks(
         prompts = torch.cat([sparse.to(prompts.dtype), prompts], dim=2)
     positions = sam.get_image_wide_positional_embeddings()
     # A mask among the prompts changes the image for its expression alone.
-    if input_masks is None and can_read(sam.mask_decoder, image_embeddings, prompts):
+    if input_masks is None and can_read(sam.mask_decoder, image_embeddings):
         images = image_embeddings + dense[:1].to(prompts.dtype)
         return read_masks(sam.mask_decoder, images, positions, prompts.squeeze(1), image_index)
     if image_index is not None:

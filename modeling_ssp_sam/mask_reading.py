@@ -1,6 +1,6 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """
-SAM's mask decoder, computed for inference without what is thrown away.
+SAM's mask decoder, computed without what is thrown away.
 
 transformers' module computes four masks and keeps one, repeats for every expression what its first layer makes of the
 image alone, and takes all expressions through memory at once. Here only the tokens that are read pass the last
@@ -19,13 +19,11 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 GROUP_NUMBERS = 1 << 20
 
 
-def can_read(decoder: nn.Module, *states: torch.Tensor) -> bool:
-    """Whether `read_masks` stands in for a decoder: for SAM's own, for results alone, outside of exported graphs."""
-    values = (*states, *decoder.parameters())
-    learns = torch.is_grad_enabled() and any(value.requires_grad for value in values)
-    elsewhere = any(value.is_meta for value in values)  # weights that hooks of each layer fetch
+def can_read(decoder: nn.Module, images: torch.Tensor) -> bool:
+    """Whether `read_masks` stands in for a decoder: for SAM's own, outside of exported graphs."""
+    elsewhere = images.is_meta or any(weight.is_meta for weight in decoder.parameters())  # that hooks fetch by layer
     exports = torch.compiler.is_exporting() or torch.jit.is_tracing()
-    return type(decoder) is SamMaskDecoder and not (learns or elsewhere or exports)
+    return type(decoder) is SamMaskDecoder and not (elsewhere or exports)
 
 
 def read_masks(
@@ -68,8 +66,11 @@ def read_masks(
         else:
             of_group = (states[group if image_index is None else image_index[group]] for states in (images, *projected))
         read.append(_read_group(decoder, tokens[group], positions, grid, *of_group))
-    masks, iou_scores = zip(*read)
-    return torch.cat(masks), torch.cat(iou_scores)
+    masks, iou_scores = (torch.cat(parts) for parts in zip(*read))
+    unread = [weight for weight in decoder.output_hypernetworks_mlps[1:].parameters() if weight.requires_grad]
+    if unread and torch.is_grad_enabled():
+        masks = masks + 0 * sum(weight.sum() for weight in unread)  # their gradients are 0, as in SAM, and not missing
+    return masks, iou_scores
 
 
 def _read_group(decoder, tokens, positions, grid, patches, keys, values, patch_queries):

@@ -188,7 +188,7 @@ def run_with_insides(model: SspSamModel, **inputs) -> tuple[dict[str, torch.Tens
     record("inter.vl_output_norm", generator.norm)
     record("inter.bbox_token", generator, lambda _, out: out[0])
     record("inter.multi_prompt", generator, lambda _, out: out[1])
-    record("out.upscaled_embedding", decoder.upscale_conv2, lambda _, out: decoder.activation(out))
+    record("out.upscaled_embedding", decoder.activation, lambda _, out: _as_map(out) if out.dim() == 5 else None)
     if hasattr(model, "word_projection"):
         record("inter.clip_text_embed", model.word_projection)
     if hasattr(model, "linguistic_adapter"):
@@ -214,6 +214,13 @@ def run_with_insides(model: SspSamModel, **inputs) -> tuple[dict[str, torch.Tens
     found["inter.phrase_attention"] = output.word_attention
     found["inter.verify_score"] = output.verification_map
     return {key: value for key, value in found.items() if value is not None}, output
+
+
+def _as_map(states: torch.Tensor) -> torch.Tensor:
+    """Pixels by patch, half and quarter of a patch, `(E, N, 4, 4, C)`, as a map `(E, C, height, width)`."""
+    side = round(states.shape[1] ** 0.5)
+    pixels = states.view(len(states), side, side, 2, 2, 2, 2, -1).permute(0, 7, 1, 3, 5, 2, 4, 6)
+    return pixels.reshape(len(states), -1, 4 * side, 4 * side)
 
 
 def at_loss_size(mask_logits: torch.Tensor) -> torch.Tensor:
