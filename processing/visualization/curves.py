@@ -12,6 +12,7 @@ from .painting import COLOURS, PANEL_BACKGROUND, PANEL_MUTED, PANEL_TEXT, fit_te
 PANEL_WIDTH, PANEL_HEIGHT, COLUMNS = 480, 290, 2
 LEFT, RIGHT, TOP, BOTTOM = 66, 16, 34, 92  # margins around the plotted area of a panel; the legend is below it
 GRID = (224, 224, 230)
+SMOOTHING = 4  # pixels across that make one of a curve
 FONT, SMALL = font_of(15), font_of(12)
 
 Curve = Sequence[tuple[float, float]]  # (step, value), in the order of steps
@@ -65,7 +66,7 @@ def _draw_panel(name: str, curves: Mapping[str, Curve], span: tuple[float, float
     x, y = LEFT, PANEL_HEIGHT - BOTTOM + 26
     for number, (label, curve) in enumerate(curves.items()):
         colour = COLOURS[number % len(COLOURS)]
-        _draw_curve(draw, [place(*point) if math.isfinite(point[1]) else None for point in curve], colour)
+        _draw_curve(panel, [place(*point) if math.isfinite(point[1]) else None for point in curve], colour)
         room = 27 + int(SMALL.getlength(label))
         if x + room > PANEL_WIDTH:
             x, y = LEFT, y + 19
@@ -75,11 +76,16 @@ def _draw_panel(name: str, curves: Mapping[str, Curve], span: tuple[float, float
     return panel
 
 
-def _draw_curve(draw: ImageDraw.ImageDraw, points: list[tuple[float, float] | None], colour):
-    """Joins points that follow each other, and dots them where there are few."""
-    for one, other in zip(points, points[1:]):
+def _draw_curve(panel: Image.Image, points: list[tuple[float, float] | None], colour):
+    """Joins points that follow each other, and dots them where there are few; with smooth edges."""
+    drawn = Image.new("L", (SMOOTHING * panel.width, SMOOTHING * panel.height))
+    draw = ImageDraw.Draw(drawn)
+    scaled = [point and (SMOOTHING * point[0], SMOOTHING * point[1]) for point in points]
+    for one, other in zip(scaled, scaled[1:]):
         if one is not None and other is not None:
-            draw.line((*one, *other), fill=colour, width=2)
+            draw.line((*one, *other), fill=255, width=2 * SMOOTHING)
     if len(points) <= 24:
-        for x, y in filter(None, points):
-            draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colour)
+        radius = 3 * SMOOTHING
+        for x, y in filter(None, scaled):
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+    panel.paste(colour, (0, 0), drawn.reduce(SMOOTHING))
