@@ -119,12 +119,13 @@ def peers(device: str) -> Iterator[Work]:
     model = default_model(device)
     with torch.device(device):
         clipseg = CLIPSegForImageSegmentation(CLIPSegConfig()).eval()
-        dino = GroundingDinoForObjectDetection(GroundingDinoConfig()).eval()
         sam, sam3 = SamModel(SamConfig()).eval(), Sam3Model(Sam3Config()).eval()
         # 640 x 480 on the canvas of each.
         for_clipseg, for_dino, for_sam, for_sam3 = (
             torch.randn(1, 3, height, width) for height, width in ((352, 352), (800, 1066), (1024, 1024), (1008, 1008))
         )
+
+    dino = GroundingDinoForObjectDetection(GroundingDinoConfig()).eval().to(device)  # some of it is made on the CPU
 
     def dino_and_sam(count: int):
         """Finds a box for each phrase of one sentence, and masks for the boxes."""
