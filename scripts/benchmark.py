@@ -33,7 +33,7 @@ if __name__ == "__main__":
 import torch
 
 from scripts.speed import inference, training
-from scripts.speed.labelling import labelling, serving
+from scripts.speed.labelling import labelling, serving, stages
 from scripts.speed.works import Work, program, write_photograph
 
 # Where Linux says how much memory this process holds and has held at most, and where that is forgotten.
@@ -69,6 +69,7 @@ ON_DEVICE: dict[str, Callable[[str], Iterator[Work]]] = {
 GROUPS: dict[str, Callable[[Path, str], Iterator[Work]]] = {
     "start": start,
     **{name: lambda _, device, works=works: works(device) for name, works in ON_DEVICE.items()},
+    "stages": stages,
     "labelling": labelling,
     "serving": serving,
 }

@@ -14,16 +14,52 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ssp_sam import EMBEDDED_CHECKPOINT
-from ssp_sam.deployment.batching import BatchedPredictor
-from ssp_sam.deployment.endpoint_server import EndpointServer, load_handler
+from ssp_sam import EMBEDDED_CHECKPOINT, ReferringSegmentationPipeline, SspSamProcessor, pipeline
+from ssp_sam.annotation.items import Item, Question
+from ssp_sam.annotation.labelling import Labelled, Labeller
+from ssp_sam.annotation.shards import open_shard, rows_of
 
-from .works import Work, program, write_photograph
+from .works import Work, default_model, half, program, write_photograph
 
 IMAGES, CLIENTS, DISTINCT = 256, 200, 40
 EXPRESSIONS = ("the red car", "the dog", "everything")
 MAIN = "import sys; sys.argv[0] = 'ssp-sam'; from ssp_sam.cli.main import main; sys.exit(main())"
 LAUNCH = "from accelerate.commands.accelerate_cli import main; main()"
+
+
+def stages(folder: Path, device: str) -> Iterator[Work]:
+    """
+    What each stage of labelling costs for a batch of photographs, with a model of the default size and random weights.
+
+    Their masks are those of the embedded checkpoint's, since those of random weights are noise.
+    """
+    number, count = (8 if device == "cuda" else 1), len(EXPRESSIONS)
+    write_photograph(folder / "photo.jpg", 640, 480)
+    questions = [Question(expression, "", f"0-{index}") for index, expression in enumerate(EXPRESSIONS)]
+    items = [Item(str(index), str(folder / "photo.jpg"), questions, "photographs") for index in range(number)]
+    known = Labeller(pipeline(device=device))
+    default = default_model(device)
+    processor = SspSamProcessor.from_model_config(default.config, known.segmenter.processor.tokenizer)
+    what = f"{number} photograph{'s' * (number > 1)}"
+    models = {"float32": default, **({"bfloat16": half(default)} if device == "cuda" else {})}
+    for dtype, model in models.items():
+        labeller = Labeller(ReferringSegmentationPipeline(model, processor=processor, device=device))
+        prepared = labeller.prepare(items)
+        if dtype == "float32":
+            yield Work(f"decode, resize and tokenise {what}", lambda a=labeller: a.prepare(items))
+        yield Work(f"compute {what}, {count} expressions each, {dtype}", lambda a=labeller, b=prepared: a.predict(b))
+    predicted = known.predict(known.prepare(items))
+    labelled = known.read(predicted)
+    yield Work(f"read and encode {number * count} masks", lambda: known.read(predicted))
+    yield Work(f"write {number * count} rows, {what} stored in them", lambda: _write(folder, labelled))
+
+
+def _write(folder: Path, labelled: list[Labelled]):
+    content = (folder / "photo.jpg").read_bytes()
+    with open_shard(folder / "out", "train-00000-of-00001.parquet", False) as writer:
+        for item, image, found in labelled:
+            item.image = {"bytes": content, "path": None}
+            writer.add(rows_of(item, found, split="train", fingerprint="", size_hw=[480, 640]), image)
 
 
 def labelling(folder: Path, device: str) -> Iterator[Work]:
@@ -68,11 +104,14 @@ def serving(folder: Path, device: str) -> Iterator[Work]:
         (f"{CLIENTS} clients at once, 1 image, passes of 8, it is kept", same, {"max_batch": 8}),
     )
     for name, asked, options in ways:
-        yield Work(name, lambda asked=asked, options=options: serve(device, asked, options), tells_time=True)
+        yield Work(name, lambda asked=asked, options=options: serve(device, asked, options), device != "cpu")
 
 
 def serve(device: str, bodies: list[str], batching: dict[str, int] | None) -> float:
     """Lets all clients ask a silent server at once; returns how long that took, and fails unless all were answered."""
+    from ssp_sam.deployment.batching import BatchedPredictor  # where it is installed what serves
+    from ssp_sam.deployment.endpoint_server import EndpointServer, load_handler
+
     logging.disable(logging.WARNING)
     handler = load_handler(str(EMBEDDED_CHECKPOINT))
     handler.pipeline.model.to(device)
@@ -94,7 +133,7 @@ def serve(device: str, bodies: list[str], batching: dict[str, int] | None) -> fl
     return seconds
 
 
-def _status(server: EndpointServer, body: str) -> int:
+def _status(server, body: str) -> int:
     connection = http.client.HTTPConnection(*server.server_address, timeout=600)
     connection.request("POST", "/", body, {"Content-Type": "application/json"})
     response = connection.getresponse()

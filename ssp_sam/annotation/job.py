@@ -21,9 +21,9 @@ from ..registration import pipeline
 from ..training.atomic_files import claim_folder, write_aside
 from ..training.cache_images import open_accelerator
 from .items import Expressions, Item, in_batches, read_items
-from .labelling import Labeller, Prepared, ReadAhead
+from .labelling import Ahead, Labelled, Labeller
 from .results import Summary, finish
-from .shards import DATA, FAILED, open_shard, rows_of, shard_name
+from .shards import DATA, FAILED, ShardWriter, open_shard, rows_of, shard_name
 from .sources import Source, open_source
 
 PLAN_NAME = "plan.json"
@@ -222,23 +222,25 @@ class AnnotationJob:
 
     def _annotate(self, shards: list[int]) -> tuple[str | None, float]:
         """Annotates shards; returns what stopped it, so that no other process waits for it, and seconds of waiting."""
-        ahead = ReadAhead(lambda batch: (batch[0], self.labeller.prepare(batch[1])), self.options.workers)
-        batches = ahead(self._batches(shards))
+        labeller, workers = self.labeller, self.options.workers
+        decode = Ahead(lambda batch: (batch[0], labeller.prepare(batch[1])), workers)
+        read = Ahead(lambda batch: (batch[0], labeller.read(batch[1])), workers)
+        batches = read((shard, labeller.predict(prepared)) for shard, prepared in decode(self._batches(shards)))
         hidden = self.quiet or not self.accelerator.is_main_process
         every = self.source.num_rows if len(shards) == self.source.num_shards else None
         try:
             with tqdm(total=every, unit="image", disable=hidden, file=sys.stderr) as bar:
                 for number, (shard, group) in enumerate(itertools.groupby(batches, key=lambda pair: pair[0]), start=1):
                     with open_shard(self.folder, self._name(shard), self.options.cutouts) as writer:
-                        for _, prepared in group:
-                            self._write(prepared, writer)
-                            bar.update(len(prepared.items))
+                        for _, labelled in group:
+                            self._write(labelled, writer)
+                            bar.update(len(labelled))
                             bar.set_postfix(failures=self.failures, shards=f"{number}/{len(shards)}", refresh=False)
         except TooManyFailuresError as error:
-            return str(error), ahead.waited
+            return str(error), decode.waited
         finally:
             batches.close()
-        return None, ahead.waited
+        return None, decode.waited
 
     def _batches(self, shards: list[int]) -> Iterator[tuple[int, list[Item]]]:
         for shard in shards:
@@ -246,8 +248,8 @@ class AnnotationJob:
             for batch in in_batches(items, self.options.batch_size, self.options.batch_megapixels * 1e6):
                 yield shard, batch
 
-    def _write(self, prepared: Prepared, writer):
-        for item, image, found in self.labeller.predict(prepared):
+    def _write(self, labelled: list[Labelled], writer: ShardWriter):
+        for item, image, found in labelled:
             if item.reason:
                 self.failures += 1
                 self._check_failures(self.failures, f"{item.image_id}: {item.reason}")

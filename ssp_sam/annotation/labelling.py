@@ -1,20 +1,19 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""A model over items: the next batches are decoded by threads while this one is computed, and come out as rows."""
+"""A model over items: while it computes a batch, threads decode the next ones and read the predictions of the last."""
 
 import copy
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import numpy as np
 from PIL import Image
 
 from ..processing.image_inputs import open_image, read_rgb
-from ..training.data.masks import encode
-from ..training.evaluation.run import split_predictions
+from ..training.data.masks import union
+from ..training.evaluation.run import RawPrediction, split_predictions
 from ..training.feature_cache.identity import fingerprint, weights_digest
 from .items import Item
 
@@ -32,6 +31,36 @@ class Prepared(NamedTuple):
     items: list[Item]
     images: list[Image.Image | None]
     inputs: dict[str, Any] | None
+
+
+class Predicted(NamedTuple):
+    """
+    A batch with what the model said, before it is read.
+
+    Args:
+        items: Those of `Prepared`.
+        images: Those of `Prepared`.
+        outputs: Of each image that can be used, what the pipeline's `forward` returned for it.
+    """
+
+    items: list[Item]
+    images: list[Image.Image | None]
+    outputs: list[dict[str, Any]]
+
+
+class Labelled(NamedTuple):
+    """
+    An item with its predictions.
+
+    Args:
+        item: The item.
+        image: Decoded; `None` where the item has a reason.
+        found: A prediction for each of its questions, its mask as run lengths, or `None` where nothing is meant.
+    """
+
+    item: Item
+    image: Image.Image | None
+    found: list[dict[str, Any]]
 
 
 class Labeller:
@@ -82,61 +111,68 @@ class Labeller:
             item.reason = str(error) or type(error).__name__
             return None
 
-    def predict(self, prepared: Prepared) -> Iterator[tuple[Item, Image.Image | None, list[dict[str, Any]]]]:
-        """Yields each item of a batch with its image and, for each of its questions, the prediction."""
-        outputs = iter(())
-        if prepared.inputs is not None:
-            options = {"expression_batch_size": self.expression_batch_size}
-            outputs = iter(self.segmenter.forward(prepared.inputs, **options)["images"])
-        for item, image in zip(prepared.items, prepared.images):
-            found = (
-                []
-                if image is None
-                else [_plain(one.read()) for one in split_predictions(next(outputs), self.segmenter)]
-            )
-            yield item, image, found
+    def predict(self, prepared: Prepared) -> Predicted:
+        """Runs the model over a batch."""
+        if prepared.inputs is None:
+            return Predicted(prepared.items, prepared.images, [])
+        options = {"expression_batch_size": self.expression_batch_size}
+        outputs = self.segmenter.forward(prepared.inputs, **options)["images"]
+        return Predicted(prepared.items, prepared.images, list(outputs))
+
+    def read(self, predicted: Predicted) -> list[Labelled]:
+        """Reads predictions off the model's outputs; may be called by several threads at once."""
+        outputs = iter(predicted.outputs)
+        return [
+            Labelled(item, image, [] if image is None else [self._plain(one) for one in self._split(next(outputs))])
+            for item, image in zip(predicted.items, predicted.images)
+        ]
+
+    def _split(self, output: dict[str, Any]) -> Iterator[RawPrediction]:
+        return split_predictions(output, self.segmenter)
+
+    @staticmethod
+    def _plain(raw: RawPrediction) -> dict[str, Any]:
+        """A prediction with its mask as run lengths, `None` where nothing is meant."""
+        prediction = raw.read(windows=True)
+        mask = None if prediction["no_target"] else union([prediction["mask"].run_lengths()])
+        return {**prediction, "mask": mask, "score": float(prediction["score"])}
 
 
-def _plain(prediction: dict[str, Any]) -> dict[str, Any]:
-    """A prediction with its mask as run lengths, `None` where nothing is meant."""
-    mask = None if prediction["no_target"] else encode(np.asarray(prediction["mask"].cpu()))
-    return {**prediction, "mask": mask, "score": float(prediction["score"])}
-
-
-class ReadAhead:
+class Ahead:
     """
-    Draws from an iterable in a thread of its own and prepares what comes in others, in order, ahead of the reader.
+    Draws from an iterable in a thread of its own and does something with each item in others, in order, ahead.
 
     Args:
-        prepare: Called with each item.
-        workers: Threads that prepare.
-        ahead: Items that are drawn ahead.
+        work: Called with each item.
+        workers: Threads that call it.
     """
 
-    def __init__(self, prepare: Callable[[Any], Any], workers: int = 1, ahead: int = 4):
-        self.prepare, self.workers, self.ahead = prepare, workers, ahead
+    def __init__(self, work: Callable[[Any], Any], workers: int = 1):
+        self.work, self.workers = work, workers
         self.waited = 0.0  # seconds that the reader waited for what was not ready yet
 
     def __call__(self, items: Iterable[Any]) -> Iterator[Any]:
-        """Yields what `prepare` returns for each item; an error of either is raised here."""
+        """Yields what `work` returns for each item; an error of either is raised here."""
         iterator, end = iter(items), object()
         drawer, pool = ThreadPoolExecutor(1), ThreadPoolExecutor(self.workers)
 
         def draw() -> Any:
             item = next(iterator, end)
-            return end if item is end else pool.submit(self.prepare, item)
+            return end if item is end else pool.submit(self.work, item)
 
         try:
-            waiting = deque(drawer.submit(draw) for _ in range(self.ahead))
+            waiting = deque(drawer.submit(draw) for _ in range(self.workers + 1))
             while True:
                 start = time.perf_counter()
                 future = waiting.popleft().result()
                 if future is end:
                     return
                 waiting.append(drawer.submit(draw))
-                prepared = future.result()
+                done = future.result()
                 self.waited += time.perf_counter() - start
-                yield prepared
+                yield done
         finally:
             drawer.shutdown(cancel_futures=True)
             pool.shutdown(cancel_futures=True)
+            if isinstance(iterator, Generator):
+                iterator.close()

@@ -85,7 +85,7 @@ class RayAnnotator:
             rows.append({**row, "image": image})
         items = [self.expressions.item(row, row["image_id"], self.source) for row in rows]
         table = []
-        for item, image, found in self.labeller.predict(self.labeller.prepare(items)):
+        for item, image, found in self.labeller.read(self.labeller.predict(self.labeller.prepare(items))):
             size = {} if image is None else {"size_hw": [image.height, image.width]}
             table += rows_of(item, found, **self.fields, **size)
         return pyarrow.Table.from_pylist(table, schema=SCHEMA)

@@ -1,20 +1,18 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """What the demo does with an image, expressions and clicks, apart from the page that shows it."""
 
-import hashlib
 import html
 import json
 import tempfile
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from PIL import Image, ImageDraw
 
+from ..deployment.batching import EncodedImages
 from ..explain import draw_explanation, explain
 from ..familiarity import hint_for
 from ..modeling_ssp_sam.embedded_model import FOR_PHOTOGRAPHS, is_embedded
@@ -89,7 +87,7 @@ class DemoSegmenter:
 
     def __init__(self, pipeline: ReferringSegmentationPipeline):
         self.pipeline = pipeline
-        self._features: OrderedDict[str, Any] = OrderedDict()
+        self._images = EncodedImages(pipeline.model, CACHED_IMAGES)
         self._lock = threading.Lock()
 
     def open(self, path: str | None) -> DemoState:
@@ -184,25 +182,10 @@ class DemoSegmenter:
             request.update(input_boxes=boxes)
         with self._lock:
             inputs = self.pipeline.preprocess(request)
-            outputs = self.pipeline.forward({**inputs, "image_features": self._encode(state.image, inputs)})
+            features = self._images.of([EncodedImages.key_of(state.image)], [inputs])
+            outputs = self.pipeline.forward({**inputs, "image_features": features})
             results = self.pipeline.postprocess(outputs)
         return replace(state, results=tuple(results))
-
-    def _encode(self, image: Image.Image, inputs: dict[str, Any]) -> Any:
-        key = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
-        if key not in self._features:
-            model = self.pipeline.model
-            pixels = {
-                name: inputs[name].to(model.device)
-                for name in ("pixel_values", "semantic_pixel_values")
-                if name in inputs
-            }
-            with torch.no_grad():
-                self._features[key] = model.get_image_features(**pixels)
-            while len(self._features) > CACHED_IMAGES:
-                self._features.popitem(last=False)
-        self._features.move_to_end(key)
-        return self._features[key]
 
 
 def describe_model(pipeline: ReferringSegmentationPipeline) -> str:
