@@ -1,12 +1,15 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """The page of `ssp-sam demo` and of a Hugging Face Space: image, expressions, masks, clicks to refine them."""
 
+import atexit
+import contextlib
 import functools
 import html
 import logging
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +18,7 @@ from typing import Any
 from PIL import Image
 
 from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
+from ..training.atomic_files import claim_folder
 from ..training.scenes.generator import generate_scene
 from .session import DemoSegmenter, DemoState, describe_model, describe_state, draw_state, save_result
 
@@ -41,6 +45,7 @@ EXPLANATION_HELP = (
     "Where the model saw a resemblance to the sentence, what its verification kept of it, and how much each word "
     "counted. For the words alone, without clicks."
 )
+_VISITORS = "ssp-sam-demo-"
 STYLE, SCRIPT = (Path(__file__).resolve().with_name(name) for name in ("style.css", "page.js"))
 
 
@@ -64,7 +69,7 @@ def build_demo(pipeline: ReferringSegmentationPipeline):
             with gr.Column(scale=6, min_width=320):
                 tell = _lay_out_prediction(gr)
         shown = [state, tell.drawing, tell.legend, tell.notice, tell.target, tell.refine, tell.undoing, tell.saving]
-        examples = find_examples(visitors_files().name)
+        examples = find_examples(visitors_files())
         # Not `gr.Examples`, which replaces the components it fills.
         choices = gr.Dataset(
             components=[ask.image, ask.text],
@@ -224,7 +229,7 @@ class DemoSteps:
 
     def save(self, state: DemoState, target: str | None, kind: str):
         try:
-            return str(save_result(state, target, kind, Path(visitors_files().name))), self._notice("")
+            return str(save_result(state, target, kind, Path(visitors_files()))), self._notice("")
         except ValueError as error:
             return None, self._notice(str(error))
 
@@ -294,7 +299,7 @@ def import_gradio():
         ImportError: If it is not installed.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["GRADIO_TEMP_DIR"] = visitors_files().name
+    os.environ["GRADIO_TEMP_DIR"] = visitors_files()
     try:
         import gradio
     except ImportError as error:
@@ -303,9 +308,22 @@ def import_gradio():
 
 
 @functools.cache
-def visitors_files() -> tempfile.TemporaryDirectory:
-    """The folder of what visitors drop and see: no other user can read it, and it is removed when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="ssp-sam-demo-")
+def visitors_files() -> str:
+    """
+    The folder of what visitors drop and see: no other user can read it, and it is removed when the process ends.
+
+    Those of demos that were killed are removed as well.
+    """
+    for other in Path(tempfile.gettempdir()).glob(f"{_VISITORS}*"):
+        with contextlib.suppress(OSError):  # of another user, or of a demo that runs
+            if time.time() - other.stat().st_mtime > 60:  # a newer one may not have been claimed yet
+                with claim_folder(other):
+                    shutil.rmtree(other)
+    kept = contextlib.ExitStack()
+    folder = kept.enter_context(tempfile.TemporaryDirectory(prefix=_VISITORS))
+    kept.enter_context(claim_folder(folder))
+    atexit.register(kept.close)
+    return folder
 
 
 def find_examples(folder: str) -> list[list[str]]:

@@ -18,8 +18,9 @@ from . import probe
 from .samples import Sample
 
 SYNTHETIC_EXPRESSIONS = ("the red square", "the thing on the left", "everything")
-# Scores and logits are rounded differently where threads divide the work differently.
-TOLERANCE = 1e-4
+# Scores and logits are rounded differently where threads divide the work differently, and with them the pixels beside a
+# threshold.
+TOLERANCE, PIXEL_FRACTION, BOX_PIXELS = 1e-4, 1e-3, 1
 
 
 def check_export(folder: str | os.PathLike, source: str | os.PathLike, samples: Sequence[Sample] = ()) -> str:
@@ -52,7 +53,7 @@ def check_export(folder: str | os.PathLike, source: str | os.PathLike, samples: 
         expected = probe.predict(segment, segment.model, segment.processor, requests)
         loaded_back = _predict_without_package(folder, requests, Path(scratch))
     for name, value in expected.items():
-        if not _agree(value, loaded_back[name]):
+        if not _agree(name, value, loaded_back[name]):
             raise ValueError(f"the {name} differ between {os.fspath(source)!r} and its export {str(folder)!r}")
     compared = sum(len(request["text"]) for request in requests)
     return f"loaded without ssp-sam: predictions for {compared} expressions equal those of the model"
@@ -76,11 +77,12 @@ def _predict_without_package(folder: Path, requests: list[dict], scratch: Path) 
         return dict(stored)
 
 
-def _agree(one: np.ndarray, other: np.ndarray) -> bool:
+def _agree(name: str, one: np.ndarray, other: np.ndarray) -> bool:
     if one.shape != other.shape:
         return False
-    exact = np.issubdtype(one.dtype, np.integer)
-    return np.array_equal(one, other) if exact else np.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE)
+    if name.startswith("masks"):
+        return bool((one != other).mean() <= PIXEL_FRACTION)
+    return np.allclose(one, other, rtol=TOLERANCE, atol=BOX_PIXELS if name.startswith("boxes") else TOLERANCE)
 
 
 def _synthetic_image() -> Image.Image:
