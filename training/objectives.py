@@ -189,7 +189,8 @@ class ReferringObjective(Objective):
             return self.outputs(batch)
         features = self._image_features(batch)
         inputs = {name: batch[name] for name in REFERRING_INPUTS if name in batch}
-        inputs["mask_labels"] = inputs["mask_labels"].float()
+        if "mask_labels" in inputs:
+            inputs["mask_labels"] = inputs["mask_labels"].float()
         predict_masks = batch.get("predict_masks", True) and not self.box_only
         outputs = self.model(image_features=features, predict_masks=predict_masks, **inputs)
         loss, terms = outputs.loss, dict(outputs.loss_dict)

@@ -48,7 +48,9 @@ class Doors:
 
     def pipeline(self, image: Any, text: Any, **settings: Any) -> str:
         """The pipeline's call."""
-        return described_results(self.pipe(image, text, **settings))
+        results = self.pipe(image, text, **settings)
+        of_a_batch = isinstance(results, list) and bool(results) and isinstance(results[0], list)
+        return described_results(results[0] if of_a_batch else results)
 
     def explain(self, image: Any, text: Any) -> str:
         """`explain`, and its drawing."""

@@ -201,7 +201,8 @@ def test_an_export_that_predicts_otherwise_does_not_pass(exported, tiny_checkpoi
         return probe(*words)
 
     def predict_otherwise(folder, requests, scratch):
-        damage[f"{kind} of request 0"].flat[0] = 200  # neither a mask's value, nor a score, nor a place in the picture
+        # Neither a mask's value, nor a score, nor a place in the picture; one pixel of a mask would be forgiven.
+        damage[f"{kind} of request 0"].flat[:40] = 200
         return damage
 
     monkeypatch.setattr(hub_check.probe, "predict", remember)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ....processing.image_files import MAX_PIXELS
-
 # The benchmarks in refer's format, and who divided each into splits.
 SPLIT_BY = {
     "refcoco": ("unc", "google"),
@@ -274,6 +272,8 @@ def size_of(record: dict) -> tuple[int, int] | None:
     """Height and width that a record gives, where it gives both; raises `BadRecord` for what is no size."""
     if record.get("height") is None or record.get("width") is None:
         return None
+    from ....processing.image_files import MAX_PIXELS  # late, since a --help that reads this file needs no numpy
+
     height, width = whole_number(record["height"], "height"), whole_number(record["width"], "width")
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise BadRecord(f"no image has the height {shortened(height)} and the width {shortened(width)}")
