@@ -28,6 +28,8 @@ CHANGES: dict[str, Callable[[torch.Tensor], Any]] = {
     "a list": lambda tensor: [1, 2],
     "nothing": lambda tensor: None,
 }
+# Names of weights that the forward never uses.
+DROPPED = ("img2img_attn.", "norm_text_cond_img.", "encoder.logit_scale", "encoder.visual.attn.")
 WEIGHTS = (None, [], {}, 3, "x", {"a": 1}, torch.zeros(2))
 
 
@@ -70,7 +72,7 @@ def convert_changed(case: int, inputs: Path, folder: Path, capsys) -> int:
     words = ["--checkpoint", folder / "changed.pth", "--tokenizer", inputs / "tokenizer", "--output", folder / "out"]
     code = main(["convert", *map(str, words)])
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ssp-sam")]
-    if any(kind == "not a number" for _, kind in done):
+    if any(kind == "not a number" and not name.startswith(DROPPED) for name, kind in done):
         assert code == 2, (case, done)
     assert code in (0, 2) and (folder / "out").exists() == (code == 0), (case, done, code, said)
     if code:
