@@ -66,26 +66,28 @@ def test_the_contrast_moves_sentences():
     assert towards_its_own < 0
 
 
-def test_new_readers_of_the_foreground_learn_before_they_move_the_model():
+def after_a_forward():
+    """A model, its new readers, and the patches of the forward that they have watched."""
     model = tiny_model("single tower")
     heads = ForegroundHeads(model)
     inputs = tiny_inputs("single tower")
     features = model.get_image_features(inputs.pop("pixel_values"))
     model(image_features=features, predict_masks=False, **inputs)
+    return model, heads, features.patch_features
+
+
+def test_new_readers_of_the_foreground_learn_before_they_move_the_model():
+    model, heads, patch_features = after_a_forward()
     labels = tiny_labels()["mask_labels"]
-    losses = heads(features.patch_features, labels, mentioned=labels)
+    losses = heads(patch_features, labels, mentioned=labels)
     (losses["foreground"] + losses["mention"]).backward()
     assert all(parameter.grad is None or not parameter.grad.any() for parameter in model.parameters())
     assert all(scorer.weight.grad.any() for scorer in (*heads.scorers, *heads.mention_scorers))
 
 
 def test_without_noun_phrases_nothing_is_said_of_them():
-    model = tiny_model("single tower")
-    heads = ForegroundHeads(model)
-    inputs = tiny_inputs("single tower")
-    features = model.get_image_features(inputs.pop("pixel_values"))
-    model(image_features=features, predict_masks=False, **inputs)
-    assert set(heads(features.patch_features, tiny_labels()["mask_labels"])) == {"foreground", "similarity"}
+    _, heads, patch_features = after_a_forward()
+    assert set(heads(patch_features, tiny_labels()["mask_labels"])) == {"foreground", "similarity"}
 
 
 def test_the_boundary_loss_looks_at_outlines():
