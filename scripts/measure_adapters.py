@@ -32,8 +32,8 @@ def measure(options: argparse.Namespace) -> str:
     import torch
 
     from ssp_sam import SspSamConfig, SspSamModel
-    from ssp_sam.training.adapter_arguments import AdapterArguments
     from ssp_sam.training.adapters import adapt, lower_precision
+    from ssp_sam.training.arguments import AdapterArguments
     from ssp_sam.training.objectives import ReferringObjective
 
     torch.manual_seed(0)

@@ -17,7 +17,7 @@ EXPORTED_LAYERS = LAYERS[:3]
 EXPORTED_LIBRARIES = {"torch", "transformers", "huggingface_hub", "numpy", "PIL"}
 # From left to right: a file imports from its own room and from those before it, never from one beside or after it.
 LINE = (
-    ("training.atomic_files",),  # with it every room writes
+    ("training.atomic_files", "training.options"),  # how every room writes, and describes its settings
     ("configuration",),
     ("processing",),
     ("processing.visualization",),

@@ -12,7 +12,7 @@ from torch import nn
 from transformers.utils import cached_file
 
 from ..modeling_ssp_sam.conversion.checkpoint_sources import HUB_ID, check_source
-from .adapter_arguments import AdapterArguments
+from .arguments import AdapterArguments
 
 ADAPTER_CONFIG = "adapter_config.json"
 IMAGE_ENCODERS = ("sam.vision_encoder.", "vision_model.")

@@ -1,12 +1,14 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Settings of a training run as four dataclasses; `config_files.py` fills them from files and from the command line."""
+"""Settings of a training run as dataclasses; `config_files.py` fills them from files and from the command line."""
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from ..configuration.presets import PRESETS
+from .options import option
 
 TOWERS = ("sam", "vision", "text")
 
@@ -16,38 +18,28 @@ class ModelArguments:
     """Which model is trained: an existing one, one around existing towers, or a new one."""
 
     _argument_group_name = "the model"
-    init_from: str | None = field(
-        default=None,
-        metadata={"help": "Model to start from: folder, Hub id, or embedded for the package's own."},
+    init_from: str | None = option(None, "Model to start from: folder, Hub id, or embedded for the package's own.")
+    init_from_towers: str | None = option(
+        None, "Folders or Hub ids of sam, vision (or null) and text: mapping in YAML, JSON here."
     )
-    init_from_towers: str | None = field(
-        default=None,
-        metadata={"help": "Folders or Hub ids of sam, vision (or null) and text: mapping in YAML, JSON here."},
+    preset: str | None = option(None, f"Named configuration of the model: {', '.join(PRESETS)}.")
+    model_config: str | None = option(
+        None, "Fields of SspSamConfig, over those of the preset: mapping in YAML, JSON here."
     )
-    preset: str | None = field(
-        default=None, metadata={"help": f"Named configuration of the model: {', '.join(PRESETS)}."}
+    positional_scale: float = option(
+        1.0, "Scale of SAM's positional code in a model from scratch; small models need about 1."
     )
-    model_config: str | None = field(
-        default=None,
-        metadata={"help": "Fields of SspSamConfig, over those of the preset: mapping in YAML, JSON here."},
+    tokenizer: str | None = option(
+        None, "Tokenizer folder or Hub id; that of the text tower, or the word-level scene tokenizer."
     )
-    positional_scale: float = field(
-        default=1.0,
-        metadata={"help": "Scale of SAM's positional code in a model from scratch; small models need about 1."},
+    new_words: Literal["add", "spell"] = option(
+        "spell", "Give words that the text tower can only spell embeddings, or spell them."
     )
-    tokenizer: str | None = field(
-        default=None,
-        metadata={"help": "Tokenizer folder or Hub id; that of the text tower, or the word-level scene tokenizer."},
+    no_target_threshold: float | None = option(
+        None, "Probability above which nothing is meant; the start's when not given."
     )
-    new_words: Literal["add", "spell"] = field(
-        default="spell", metadata={"help": "Give words that the text tower can only spell embeddings, or spell them."}
-    )
-    no_target_threshold: float | None = field(
-        default=None, metadata={"help": "Probability above which nothing is meant; the start's when not given."}
-    )
-    attn_implementation: str | None = field(
-        default=None,
-        metadata={"help": "'sdpa' or 'eager'; on CPUs with bf16 units 'eager' is much the faster under bf16."},
+    attn_implementation: str | None = option(
+        None, "'sdpa' or 'eager'; on CPUs with bf16 units 'eager' is much the faster under bf16."
     )
 
     def __post_init__(self):
@@ -78,70 +70,53 @@ class DataArguments:
 
     _argument_group_name = "the data"
     # Prepared benchmarks and custom datasets.
-    dataset: str | None = field(default=None, metadata={"help": "Prepared benchmark, as ssp-sam prepare writes it."})
-    train_split: str | None = field(default=None, metadata={"help": "Split to train on; train or training by default."})
-    eval_dataset: str | None = field(
-        default=None, metadata={"help": "Prepared benchmark to validate on; the training one when not given."}
+    dataset: str | None = option(None, "Prepared benchmark, as ssp-sam prepare writes it.")
+    train_split: str | None = option(None, "Split to train on; train or training by default.")
+    eval_dataset: str | None = option(None, "Prepared benchmark to validate on; the training one when not given.")
+    eval_split: str | None = option(None, "Split to validate on; val, validation, valid or dev when not given.")
+    train_dir: str | None = option(None, "Custom dataset to train on, in any format that ssp-sam prepare custom reads.")
+    eval_dir: str | None = option(None, "The same to validate on.")
+    preparation: str | None = option(
+        None, "How both are read (format, made_expressions, …): mapping in YAML, JSON here."
     )
-    eval_split: str | None = field(
-        default=None, metadata={"help": "Split to validate on; val, validation, valid or dev when not given."}
+    eval_fraction: float = option(0.1, "Fraction of the training images kept back where no split is for validation.")
+    max_train_references: int | None = option(None, "Train on the first so many only.")
+    max_eval_references: int | None = option(None, "Validate on the first so many only.")
+    group_by_image: bool = option(
+        False,
+        "References of an image follow each other; those of one batch share its encoding, unless "
+        "random_semantic_offset moves them.",
     )
-    train_dir: str | None = field(
-        default=None, metadata={"help": "Custom dataset to train on, in any format that ssp-sam prepare custom reads."}
+    absent_fraction: float = option(
+        0.0, "Fraction of training items that ask for what the data calls absent elsewhere."
     )
-    eval_dir: str | None = field(default=None, metadata={"help": "The same to validate on."})
-    preparation: str | None = field(
-        default=None, metadata={"help": "How both are read (format, made_expressions, …): mapping in YAML, JSON here."}
+    random_semantic_offset: bool = option(
+        True, "Lay the image at a random position on the semantic canvas in training."
     )
-    eval_fraction: float = field(
-        default=0.1, metadata={"help": "Fraction of the training images kept back where no split is for validation."}
-    )
-    max_train_references: int | None = field(default=None, metadata={"help": "Train on the first so many only."})
-    max_eval_references: int | None = field(default=None, metadata={"help": "Validate on the first so many only."})
-    group_by_image: bool = field(
-        default=False,
-        metadata={
-            "help": "References of an image follow each other; those of one batch share its encoding, unless "
-            "random_semantic_offset moves them."
-        },
-    )
-    absent_fraction: float = field(
-        default=0.0, metadata={"help": "Fraction of training items that ask for what the data calls absent elsewhere."}
-    )
-    random_semantic_offset: bool = field(
-        default=True, metadata={"help": "Lay the image at a random position on the semantic canvas in training."}
-    )
-    feature_cache: str | None = field(
-        default=None,
-        metadata={"help": "Folder that scripts/cache_image_features.py wrote; frozen image encoders do not run then."},
+    feature_cache: str | None = option(
+        None, "Folder that scripts/cache_image_features.py wrote; frozen image encoders do not run then."
     )
     # Generated scenes.
-    scene_cache: str = field(default="scene_cache", metadata={"help": "Folder that keeps the rendered scenes."})
-    num_train_scenes: int = field(default=40000, metadata={"help": "Scenes rendered for training."})
-    num_eval_scenes: int = field(default=200, metadata={"help": "Scenes of the validation split used in evaluations."})
-    render_workers: int = field(default=2, metadata={"help": "Processes that render missing scenes."})
-    expressions_per_image: int = field(default=6, metadata={"help": "Expressions drawn per scene and epoch."})
-    prompts_per_image: int = field(default=4, metadata={"help": "Clicks or boxes per image in the towers stage."})
-    prompt_probability: float = field(
-        default=0.1, metadata={"help": "Fraction of batches whose expressions come with a click or a box."}
+    scene_cache: str = option("scene_cache", "Folder that keeps the rendered scenes.")
+    num_train_scenes: int = option(40000, "Scenes rendered for training.")
+    num_eval_scenes: int = option(200, "Scenes of the validation split used in evaluations.")
+    render_workers: int = option(2, "Processes that render missing scenes.")
+    expressions_per_image: int = option(6, "Expressions drawn per scene and epoch.")
+    prompts_per_image: int = option(4, "Clicks or boxes per image in the towers stage.")
+    prompt_probability: float = option(0.1, "Fraction of batches whose expressions come with a click or a box.")
+    flip_probability: float = option(0.5, "Probability of mirroring a scene.")
+    photometric_strength: float = option(
+        0.15, "Half-width of the random gain and offset of brightness, contrast, channels."
     )
-    flip_probability: float = field(default=0.5, metadata={"help": "Probability of mirroring a scene."})
-    photometric_strength: float = field(
-        default=0.15, metadata={"help": "Half-width of the random gain and offset of brightness, contrast, channels."}
+    rehearsal: str = option(
+        "auto",
+        "Former data in every batch: 'scenes', 'none', or a benchmark's or custom dataset's folder; 'auto' is scenes "
+        "where a custom dataset meets the embedded checkpoint, else none.",
     )
-    rehearsal: str = field(
-        default="auto",
-        metadata={
-            "help": "Former data in every batch: 'scenes', 'none', or a benchmark's or custom dataset's folder; 'auto' "
-            "is scenes where a custom dataset meets the embedded checkpoint, else none."
-        },
-    )
-    rehearsal_images: int = field(default=2, metadata={"help": "Images of it in one process's batch."})
+    rehearsal_images: int = option(2, "Images of it in one process's batch.")
     # All of them.
-    images_per_device: int = field(
-        default=8, metadata={"help": "Images in one process's batch; a reference of a benchmark counts as an image."}
-    )
-    dataloader_workers: int = field(default=0, metadata={"help": "Worker processes that build batches; 0: inline."})
+    images_per_device: int = option(8, "Images in one process's batch; a reference of a benchmark counts as an image.")
+    dataloader_workers: int = option(0, "Worker processes that build batches; 0: inline.")
 
     def __post_init__(self):
         vars(self)["preparation"] = _read_mapping("preparation", self.preparation)
@@ -183,113 +158,87 @@ class OptimizationArguments:
     """How the model is optimised, for how long, and which checkpoints are kept."""
 
     _argument_group_name = "the training"
-    output_dir: str = field(default="outputs/run", metadata={"help": "Folder of the log, the checkpoints, the result."})
-    objective: Literal["towers", "referring"] = field(
-        default="referring",
-        metadata={"help": "'towers' trains SAM on clicks, boxes and dense classes; 'referring' the whole model."},
+    output_dir: str = option("outputs/run", "Folder of the log, the checkpoints, the result.")
+    objective: Literal["towers", "referring"] = option(
+        "referring", "'towers' trains SAM on clicks, boxes and dense classes; 'referring' the whole model."
     )
-    box_only: bool = field(default=False, metadata={"help": "Train boxes without masks, as the paper's first stage."})
+    box_only: bool = option(False, "Train boxes without masks, as the paper's first stage.")
     # Length and learning rate.
-    max_steps: int = field(default=10000, metadata={"help": "Optimiser steps after which the run ends."})
-    num_epochs: float | None = field(default=None, metadata={"help": "Passes over the data, in place of max_steps."})
-    min_steps: int = field(default=0, metadata={"help": "Steps to which num_epochs is extended where data is small."})
-    max_minutes: float | None = field(
-        default=None, metadata={"help": "Wall-clock budget; the schedule ends at whichever comes first."}
+    max_steps: int = option(10000, "Optimiser steps after which the run ends.")
+    num_epochs: float | None = option(None, "Passes over the data, in place of max_steps.")
+    min_steps: int = option(0, "Steps to which num_epochs is extended where data is small.")
+    max_minutes: float | None = option(None, "Wall-clock budget; the schedule ends at whichever comes first.")
+    learning_rate: float = option(6e-4, "Peak learning rate.")
+    learning_rate_ratios: str | None = option(
+        None,
+        "Part of a parameter's name to its learning rate over the schedule's, the first that fits counts: a mapping in "
+        "YAML, JSON on the command line.",
     )
-    learning_rate: float = field(default=6e-4, metadata={"help": "Peak learning rate."})
-    learning_rate_ratios: str | None = field(
-        default=None,
-        metadata={
-            "help": "Part of a parameter's name to its learning rate over the schedule's, the first that fits counts: "
-            "a mapping in YAML, JSON on the command line."
-        },
-    )
-    final_learning_rate: float = field(default=1e-6, metadata={"help": "Learning rate at the end of the cosine."})
-    warmup_steps: float = field(
-        default=100, metadata={"help": "Steps of linear warm-up; below 1, a fraction of the run."}
-    )
-    warmup_epochs: float | None = field(default=None, metadata={"help": "Epochs of it, in place of warmup_steps."})
-    warmup_learning_rate: float = field(default=0.0, metadata={"help": "Learning rate at which the warm-up begins."})
-    schedule_unit: Literal["step", "epoch"] = field(
-        default="step", metadata={"help": "Whether the learning rate changes with every step or once per epoch."}
+    final_learning_rate: float = option(1e-6, "Learning rate at the end of the cosine.")
+    warmup_steps: float = option(100, "Steps of linear warm-up; below 1, a fraction of the run.")
+    warmup_epochs: float | None = option(None, "Epochs of it, in place of warmup_steps.")
+    warmup_learning_rate: float = option(0.0, "Learning rate at which the warm-up begins.")
+    schedule_unit: Literal["step", "epoch"] = option(
+        "step", "Whether the learning rate changes with every step or once per epoch."
     )
     # Optimisation.
-    optimizer: Literal["adamw", "muon"] = field(
-        default="adamw",
-        metadata={"help": "'muon' moves the matrices of transformer layers by Muon and the rest by AdamW."},
+    optimizer: Literal["adamw", "muon"] = option(
+        "adamw", "'muon' moves the matrices of transformer layers by Muon and the rest by AdamW."
     )
-    weight_decay: float = field(default=0.05, metadata={"help": "Decay of matrices; norms, biases, embeddings: none."})
+    weight_decay: float = option(0.05, "Decay of matrices; norms, biases, embeddings: none.")
     adam_beta1: float = 0.9
     adam_beta2: float = 0.98
-    max_grad_norm: float = field(default=1.0, metadata={"help": "Gradient clipping norm."})
-    gradient_accumulation_steps: int = field(default=1, metadata={"help": "Batches whose gradients make one step."})
-    mask_decoder_frozen_epochs: float = field(
-        default=0.0, metadata={"help": "Epochs for which SAM's mask decoder stays as it is."}
+    max_grad_norm: float = option(1.0, "Gradient clipping norm.")
+    gradient_accumulation_steps: int = option(1, "Batches whose gradients make one step.")
+    mask_decoder_frozen_epochs: float = option(0.0, "Epochs for which SAM's mask decoder stays as it is.")
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = option(
+        None, "Precision of the matrix products; what accelerate launch says when not given."
     )
-    mixed_precision: Literal["no", "bf16", "fp16"] | None = field(
-        default=None,
-        metadata={"help": "Precision of the matrix products; what accelerate launch says when not given."},
+    gradient_checkpointing: bool = option(
+        False, "Compute activations again in the backward pass instead of keeping them."
     )
-    gradient_checkpointing: bool = field(
-        default=False, metadata={"help": "Compute activations again in the backward pass instead of keeping them."}
+    compile_backend: str | None = option(
+        None, "Compile the training step with this torch.compile backend, e.g. inductor."
     )
-    compile_backend: str | None = field(
-        default=None, metadata={"help": "Compile the training step with this torch.compile backend, e.g. inductor."}
+    ema_decay: float = option(0.0, "Decay of the averaged weights, which are evaluated and exported; 0: none.")
+    find_unused_parameters: bool = option(
+        False, "Let distributed training tolerate parameters without gradient in a step."
     )
-    ema_decay: float = field(
-        default=0.0, metadata={"help": "Decay of the averaged weights, which are evaluated and exported; 0: none."}
-    )
-    find_unused_parameters: bool = field(
-        default=False, metadata={"help": "Let distributed training tolerate parameters without gradient in a step."}
-    )
-    threads_per_process: int = field(default=0, metadata={"help": "CPU threads of one process; 0: torch's choice."})
-    seed: int = field(default=0, metadata={"help": "Seed of weights, order, expressions and augmentation."})
+    threads_per_process: int = option(0, "CPU threads of one process; 0: torch's choice.")
+    seed: int = option(0, "Seed of weights, order, expressions and augmentation.")
     # Losses beyond the model's own.
-    dense_loss_weight: float = field(default=0.4, metadata={"help": "Weight of the per-patch class loss at the start."})
-    final_dense_loss_weight: float | None = field(
-        default=None, metadata={"help": "Its weight at the end (linear in progress); constant when not given."}
+    dense_loss_weight: float = option(0.4, "Weight of the per-patch class loss at the start.")
+    final_dense_loss_weight: float | None = option(
+        None, "Its weight at the end (linear in progress); constant when not given."
     )
-    foreground_loss_weight: float = field(
-        default=0.0, metadata={"help": "Weight of 'this patch is meant', after every layer; single-tower models only."}
+    foreground_loss_weight: float = option(
+        0.0, "Weight of 'this patch is meant', after every layer; single-tower models only."
     )
-    contrast_loss_weight: float = field(
-        default=0.0,
-        metadata={"help": "Weight of 'which sentence of the batch means this patch'; single-tower models only."},
+    contrast_loss_weight: float = option(
+        0.0, "Weight of 'which sentence of the batch means this patch'; single-tower models only."
     )
-    boundary_loss_weight: float = field(
-        default=0.0, metadata={"help": "Weight of the cross-entropy at points where masks are least sure: outlines."}
+    boundary_loss_weight: float = option(
+        0.0, "Weight of the cross-entropy at points where masks are least sure: outlines."
     )
-    iou_loss_weight: float = field(
-        default=1.0, metadata={"help": "Weight of SAM's estimate of the mask's quality in the referring stage."}
-    )
-    mask_interval: int = field(
-        default=1,
-        metadata={"help": "Every so many steps the forward goes on to the masks; the steps between end at the boxes."},
+    iou_loss_weight: float = option(1.0, "Weight of SAM's estimate of the mask's quality in the referring stage.")
+    mask_interval: int = option(
+        1, "Every so many steps the forward goes on to the masks; the steps between end at the boxes."
     )
     # Evaluations and checkpoints.
-    eval_minutes: float = field(default=10.0, metadata={"help": "Minutes between evaluations; 0: not by the clock."})
-    eval_epochs: float = field(default=0.0, metadata={"help": "Epochs between evaluations; 0: not by epochs."})
-    eval_at_start: bool = field(default=False, metadata={"help": "Also evaluate before the first step."})
-    checkpoint_minutes: float = field(
-        default=10.0, metadata={"help": "Minutes between checkpoints; 0: not by the clock."}
+    eval_minutes: float = option(10.0, "Minutes between evaluations; 0: not by the clock.")
+    eval_epochs: float = option(0.0, "Epochs between evaluations; 0: not by epochs.")
+    eval_at_start: bool = option(False, "Also evaluate before the first step.")
+    checkpoint_minutes: float = option(10.0, "Minutes between checkpoints; 0: not by the clock.")
+    checkpoint_epochs: float = option(0.0, "Epochs between checkpoints; 0: not by epochs.")
+    checkpoint_steps: int = option(0, "Steps between checkpoints; 0: not by steps.")
+    keep_checkpoints: int = option(1, "Newest checkpoints to keep.")
+    best_metric: str | None = option(None, "Metric by which the best evaluated checkpoint is kept too, e.g. gIoU.")
+    export_best: bool = option(False, "Export the best checkpoint instead of the last.")
+    export_dtype: Literal["float32", "float16", "bfloat16"] = option(
+        "float32", "Precision of the weights in output_dir/final."
     )
-    checkpoint_epochs: float = field(default=0.0, metadata={"help": "Epochs between checkpoints; 0: not by epochs."})
-    checkpoint_steps: int = field(default=0, metadata={"help": "Steps between checkpoints; 0: not by steps."})
-    keep_checkpoints: int = field(default=1, metadata={"help": "Newest checkpoints to keep."})
-    best_metric: str | None = field(
-        default=None, metadata={"help": "Metric by which the best evaluated checkpoint is kept too, e.g. gIoU."}
-    )
-    export_best: bool = field(default=False, metadata={"help": "Export the best checkpoint instead of the last."})
-    export_dtype: Literal["float32", "float16", "bfloat16"] = field(
-        default="float32", metadata={"help": "Precision of the weights in output_dir/final."}
-    )
-    resume: str | None = field(
-        default=None,
-        metadata={"help": "'auto' for the newest checkpoint of output_dir if any, or a checkpoint folder."},
-    )
-    overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "Remove the checkpoints of an earlier run in output_dir and start anew."}
-    )
+    resume: str | None = option(None, "'auto' for the newest checkpoint of output_dir if any, or a checkpoint folder.")
+    overwrite_output_dir: bool = option(False, "Remove the checkpoints of an earlier run in output_dir and start anew.")
 
     def __post_init__(self):
         vars(self)["learning_rate_ratios"] = _read_mapping("learning_rate_ratios", self.learning_rate_ratios)
@@ -321,21 +270,45 @@ class ReportArguments:
     """What is told while the run goes on, and where its result goes."""
 
     _argument_group_name = "what is told"
-    log_steps: int = field(default=20, metadata={"help": "Steps between two lines of the log."})
-    trackers: list[str] = field(
-        default_factory=list, metadata={"help": "Accelerate's trackers by name: tensorboard, wandb, …, or all."}
-    )
-    project_name: str = field(default="ssp-sam", metadata={"help": "Name under which trackers file the run."})
-    num_drawings: int = field(default=4, metadata={"help": "Predictions drawn at each evaluation, as images; 0: none."})
-    push_to_hub: bool = field(default=False, metadata={"help": "Publish output_dir/final at the end."})
-    hub_model_id: str | None = field(default=None, metadata={"help": "Where to: owner/name."})
-    hub_private: bool = field(default=False, metadata={"help": "Make the repository private if it is new."})
+    log_steps: int = option(20, "Steps between two lines of the log.")
+    trackers: list[str] = option([], "Accelerate's trackers by name: tensorboard, wandb, …, or all.")
+    project_name: str = option("ssp-sam", "Name under which trackers file the run.")
+    num_drawings: int = option(4, "Predictions drawn at each evaluation, as images; 0: none.")
+    push_to_hub: bool = option(False, "Publish output_dir/final at the end.")
+    hub_model_id: str | None = option(None, "Where to: owner/name.")
+    hub_private: bool = option(False, "Make the repository private if it is new.")
 
     def __post_init__(self):
         if self.log_steps < 1:
             raise ValueError(f"log_steps must be at least 1, got {self.log_steps}")
         if self.push_to_hub and not re.fullmatch(r"[\w.-]+/[\w.-]+", self.hub_model_id or ""):
             raise ValueError(f"push_to_hub needs hub_model_id (owner/name), got {self.hub_model_id!r}")
+
+
+@dataclass
+class AdapterArguments:
+    """Whether adapters are trained in place of the weights; needs the extra ssp-sam[lora]."""
+
+    _argument_group_name = "adapters"
+    lora_rank: int = option(0, "Train low-rank adapters of this rank alone and save them alone; 0: the weights.")
+    lora_targets: str | None = option(
+        None,
+        "Regular expression of the adapted layers' whole names; every linear layer outside the image encoders when not "
+        "given.",
+    )
+    frozen_dtype: Literal["float32", "bfloat16", "float16"] = option(
+        "float32", "Precision of the frozen towers' weights while adapters are trained."
+    )
+
+    def __post_init__(self):
+        if self.lora_rank < 0:
+            raise ValueError(f"lora_rank must be at least 0, got {self.lora_rank}")
+        if self.lora_rank == 0 and (self.lora_targets is not None or self.frozen_dtype != "float32"):
+            raise ValueError(
+                f"lora_targets ({self.lora_targets!r}) and frozen_dtype ({self.frozen_dtype!r}) need lora_rank, got 0"
+            )
+        if self.lora_rank and find_spec("peft") is None:
+            raise ValueError(f"lora_rank ({self.lora_rank}) needs peft: pip install 'ssp-sam[lora]'")
 
 
 def _read_mapping(name: str, value: Any) -> dict | None:

@@ -11,8 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import yaml
 
 from ..configuration.presets import merge_fields
-from .adapter_arguments import AdapterArguments
-from .arguments import DataArguments, ModelArguments, OptimizationArguments, ReportArguments
+from .arguments import AdapterArguments, DataArguments, ModelArguments, OptimizationArguments, ReportArguments
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 KINDS: tuple = (ModelArguments, DataArguments, OptimizationArguments, ReportArguments, AdapterArguments)

@@ -15,9 +15,8 @@ from ..modeling_ssp_sam.conversion.checkpoint_sources import check_source, list_
 from ..modeling_ssp_sam.conversion.pull import resolve_model
 from ..modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ..processing.processing_ssp_sam import SspSamProcessor
-from .adapter_arguments import AdapterArguments
 from .adapters import adapt
-from .arguments import ModelArguments
+from .arguments import AdapterArguments, ModelArguments
 from .scenes.tokenizer import build_word_tokenizer
 from .scenes.words import VOCABULARY_WORDS
 

@@ -2,11 +2,11 @@
 """`ssp-sam prepare`: a benchmark of referring segmentation, or a custom dataset, as training and evaluation read it."""
 
 import argparse
-import dataclasses
 import os
 import sys
 import time
 
+from ..training.options import add_options
 from ..training.preparation.readers.records import PreparationError
 from ..training.preparation.settings import ALIASES, BENCHMARKS, PreparationSettings
 from .files import InputError
@@ -25,15 +25,7 @@ def add_parser(commands):
     known = [*BENCHMARKS, *ALIASES]
     parser.add_argument("benchmark", choices=known, metavar="BENCHMARK", help=", ".join(BENCHMARKS))
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to make")
-    for setting in dataclasses.fields(PreparationSettings)[1:]:
-        name = setting.name.replace("_", "-")
-        if setting.type is bool:
-            flag, action = (f"--no-{name}", "store_false") if setting.default else (f"--{name}", "store_true")
-            parser.add_argument(flag, dest=setting.name, action=action, **setting.metadata)
-        else:
-            parser.add_argument(f"--{name}", **setting.metadata)
-            is_list = setting.default_factory is not dataclasses.MISSING
-            parser.set_defaults(**{setting.name: [] if is_list else setting.default})
+    add_options(parser, PreparationSettings)
     parser.set_defaults(run=run, processes=min(8, os.cpu_count() or 1))
 
 

@@ -4,8 +4,8 @@
 import pytest
 import torch
 
-from ssp_sam.training.adapter_arguments import AdapterArguments
 from ssp_sam.training.adapters import adapt
+from ssp_sam.training.arguments import AdapterArguments
 from tests.helpers.models import KINDS, run, tiny_inputs, tiny_labels, tiny_model
 
 

@@ -1,9 +1,10 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """What to prepare, and how; the options of `ssp-sam prepare` are made of these fields."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from ..options import option
 from .readers.records import SPLIT_BY, PreparationError
 
 FORMATS = ("metadata", "coco", "labelme", "yolo", "cvat", "masks", "table")  # of custom datasets
@@ -15,14 +16,6 @@ FORMAT_VERSION = 2
 WITHOUT_EFFECT = ("processes", "allow_partial", "skip_bad", "allow_empty_targets")
 
 
-def _option(help: str, default: Any = None, **options: Any) -> Any:
-    """A field with what `argparse` is to know of it."""
-    metadata = {"help": help, **options}
-    if isinstance(default, list | dict):
-        return field(default_factory=type(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
 @dataclass
 class PreparationSettings:
     """
@@ -31,38 +24,36 @@ class PreparationSettings:
     """
 
     benchmark: str
-    annotations: str = _option(
-        "folder or file; for hub and tables also an id; with --from-hub the file's name", metavar="PATH"
+    annotations: str = option(
+        None, "folder or file; for hub and tables also an id; with --from-hub the file's name", metavar="PATH"
     )
-    images: str | None = _option("folder of images, where it is not that of the annotations", metavar="DIR")
-    masks: str | None = _option("folder of mask files, for original and custom", metavar="DIR")
-    format: str | None = _option("format of custom (default: found by what lies in the folder)", choices=FORMATS)
-    made_expressions: bool = _option("do not make sentences of classes where custom has none", True)
-    columns: dict[str, str] = _option(
-        "columns of a table: image=… mask=… expressions=…", {}, nargs="+", metavar="NAME=COLUMN"
+    images: str | None = option(None, "folder of images, where it is not that of the annotations", metavar="DIR")
+    masks: str | None = option(None, "folder of mask files, for original and custom", metavar="DIR")
+    format: str | None = option(None, "format of custom (default: found by what lies in the folder)", choices=FORMATS)
+    made_expressions: bool = option(True, "do not make sentences of classes where custom has none")
+    columns: dict[str, str] = option(
+        {}, "columns of a table: image=… mask=… expressions=…", nargs="+", metavar="NAME=COLUMN"
     )
-    coco_annotations: str | None = _option(
-        "instances_train2014.json, to draw the masks of original from", metavar="FILE"
+    coco_annotations: str | None = option(
+        None, "instances_train2014.json, to draw the masks of original from", metavar="FILE"
     )
-    from_hub: str | None = _option(
-        "repository on the Hub that holds the annotations of original and merge", metavar="ID"
+    from_hub: str | None = option(
+        None, "repository on the Hub that holds the annotations of original and merge", metavar="ID"
     )
-    split_by: str | None = _option("who divided into splits: unc, google, umd, berkeley", metavar="NAME")
-    splits: list[str] | None = _option("only these splits", nargs="+", metavar="SPLIT")
-    image_bytes: bool = _option("store the images themselves, not their paths", False)
-    mask_rule: str = _option(
-        "draw polygons as pycocotools does, or as PhraseCut's own evaluator does", "coco", choices=["coco", "phrasecut"]
+    split_by: str | None = option(None, "who divided into splits: unc, google, umd, berkeley", metavar="NAME")
+    splits: list[str] | None = option(None, "only these splits", nargs="+", metavar="SPLIT")
+    image_bytes: bool = option(False, "store the images themselves, not their paths")
+    mask_rule: str = option(
+        "coco", "draw polygons as pycocotools does, or as PhraseCut's own evaluator does", choices=["coco", "phrasecut"]
     )
-    held_out: list[str] = _option(
-        "prepared benchmarks whose validation and test images are looked for", [], nargs="+", metavar="DIR"
+    held_out: list[str] = option(
+        [], "prepared benchmarks whose validation and test images are looked for", nargs="+", metavar="DIR"
     )
-    processes: int = _option("processes that make rows", 1, type=int, metavar="N")
-    decode_check: bool = _option("do not decode every image to find damaged ones", True)
-    allow_partial: bool = _option("accept counts that differ from the published ones", False)
-    allow_empty_targets: int | None = _option(
-        "accept N targets without a pixel (default: a hundredth)", type=int, metavar="N"
-    )
-    skip_bad: bool = _option("leave out records that cannot be used, and count them", False)
+    processes: int = option(1, "processes that make rows")
+    decode_check: bool = option(True, "do not decode every image to find damaged ones")
+    allow_partial: bool = option(False, "accept counts that differ from the published ones")
+    allow_empty_targets: int | None = option(None, "accept N targets without a pixel (default: a hundredth)")
+    skip_bad: bool = option(False, "leave out records that cannot be used, and count them")
 
     def __post_init__(self):
         self.benchmark = ALIASES.get(self.benchmark, self.benchmark)
