@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 from ..configuration.presets import PRESETS
-from .options import option
+from .options import check_limits, option
 
 TOWERS = ("sam", "vision", "text")
 
@@ -98,11 +98,11 @@ class DataArguments:
     )
     # Generated scenes.
     scene_cache: str = option("scene_cache", "Folder that keeps the rendered scenes.")
-    num_train_scenes: int = option(40000, "Scenes rendered for training.")
+    num_train_scenes: int = option(40000, "Scenes rendered for training.", least=1)
     num_eval_scenes: int = option(200, "Scenes of the validation split used in evaluations.")
     render_workers: int = option(2, "Processes that render missing scenes.")
-    expressions_per_image: int = option(6, "Expressions drawn per scene and epoch.")
-    prompts_per_image: int = option(4, "Clicks or boxes per image in the towers stage.")
+    expressions_per_image: int = option(6, "Expressions drawn per scene and epoch.", least=1)
+    prompts_per_image: int = option(4, "Clicks or boxes per image in the towers stage.", least=1)
     prompt_probability: float = option(0.1, "Fraction of batches whose expressions come with a click or a box.")
     flip_probability: float = option(0.5, "Probability of mirroring a scene.")
     photometric_strength: float = option(
@@ -113,17 +113,16 @@ class DataArguments:
         "Former data in every batch: 'scenes', 'none', or a benchmark's or custom dataset's folder; 'auto' is scenes "
         "where a custom dataset meets the embedded checkpoint, else none.",
     )
-    rehearsal_images: int = option(2, "Images of it in one process's batch.")
+    rehearsal_images: int = option(2, "Images of it in one process's batch.", least=1)
     # All of them.
-    images_per_device: int = option(8, "Images in one process's batch; a reference of a benchmark counts as an image.")
+    images_per_device: int = option(
+        8, "Images in one process's batch; a reference of a benchmark counts as an image.", least=1
+    )
     dataloader_workers: int = option(0, "Worker processes that build batches; 0: inline.")
 
     def __post_init__(self):
         vars(self)["preparation"] = _read_mapping("preparation", self.preparation)
-        counts = ("num_train_scenes", "images_per_device", "expressions_per_image", "prompts_per_image")
-        for name in (*counts, "rehearsal_images"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_limits(self)
         for name in ("prompt_probability", "flip_probability", "absent_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
@@ -164,10 +163,10 @@ class OptimizationArguments:
     )
     box_only: bool = option(False, "Train boxes without masks, as the paper's first stage.")
     # Length and learning rate.
-    max_steps: int = option(10000, "Optimiser steps after which the run ends.")
-    num_epochs: float | None = option(None, "Passes over the data, in place of max_steps.")
+    max_steps: int = option(10000, "Optimiser steps after which the run ends.", least=1)
+    num_epochs: float | None = option(None, "Passes over the data, in place of max_steps.", above=0)
     min_steps: int = option(0, "Steps to which num_epochs is extended where data is small.")
-    max_minutes: float | None = option(None, "Wall-clock budget; the schedule ends at whichever comes first.")
+    max_minutes: float | None = option(None, "Wall-clock budget; the schedule ends at whichever comes first.", above=0)
     learning_rate: float = option(6e-4, "Peak learning rate.")
     learning_rate_ratios: str | None = option(
         None,
@@ -175,7 +174,7 @@ class OptimizationArguments:
         "YAML, JSON on the command line.",
     )
     final_learning_rate: float = option(1e-6, "Learning rate at the end of the cosine.")
-    warmup_steps: float = option(100, "Steps of linear warm-up; below 1, a fraction of the run.")
+    warmup_steps: float = option(100, "Steps of linear warm-up; below 1, a fraction of the run.", least=0)
     warmup_epochs: float | None = option(None, "Epochs of it, in place of warmup_steps.")
     warmup_learning_rate: float = option(0.0, "Learning rate at which the warm-up begins.")
     schedule_unit: Literal["step", "epoch"] = option(
@@ -189,7 +188,7 @@ class OptimizationArguments:
     adam_beta1: float = 0.9
     adam_beta2: float = 0.98
     max_grad_norm: float = option(1.0, "Gradient clipping norm.")
-    gradient_accumulation_steps: int = option(1, "Batches whose gradients make one step.")
+    gradient_accumulation_steps: int = option(1, "Batches whose gradients make one step.", least=1)
     mask_decoder_frozen_epochs: float = option(0.0, "Epochs for which SAM's mask decoder stays as it is.")
     mixed_precision: Literal["no", "bf16", "fp16"] | None = option(
         None, "Precision of the matrix products; what accelerate launch says when not given."
@@ -222,7 +221,7 @@ class OptimizationArguments:
     )
     iou_loss_weight: float = option(1.0, "Weight of SAM's estimate of the mask's quality in the referring stage.")
     mask_interval: int = option(
-        1, "Every so many steps the forward goes on to the masks; the steps between end at the boxes."
+        1, "Every so many steps the forward goes on to the masks; the steps between end at the boxes.", least=1
     )
     # Evaluations and checkpoints.
     eval_minutes: float = option(10.0, "Minutes between evaluations; 0: not by the clock.")
@@ -231,7 +230,7 @@ class OptimizationArguments:
     checkpoint_minutes: float = option(10.0, "Minutes between checkpoints; 0: not by the clock.")
     checkpoint_epochs: float = option(0.0, "Epochs between checkpoints; 0: not by epochs.")
     checkpoint_steps: int = option(0, "Steps between checkpoints; 0: not by steps.")
-    keep_checkpoints: int = option(1, "Newest checkpoints to keep.")
+    keep_checkpoints: int = option(1, "Newest checkpoints to keep.", least=1)
     best_metric: str | None = option(None, "Metric by which the best evaluated checkpoint is kept too, e.g. gIoU.")
     export_best: bool = option(False, "Export the best checkpoint instead of the last.")
     export_dtype: Literal["float32", "float16", "bfloat16"] = option(
@@ -244,14 +243,7 @@ class OptimizationArguments:
         vars(self)["learning_rate_ratios"] = _read_mapping("learning_rate_ratios", self.learning_rate_ratios)
         if self.box_only and self.objective != "referring":
             raise ValueError(f"box_only ({self.box_only}) needs the objective 'referring', got {self.objective!r}")
-        for name in ("mask_interval", "max_steps", "gradient_accumulation_steps", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("max_minutes", "num_epochs"):
-            if getattr(self, name) is not None and getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps must be at least 0, got {self.warmup_steps:g}")
+        check_limits(self)
         if self.num_epochs is None and self.warmup_steps >= self.max_steps:
             raise ValueError(f"warmup_steps ({self.warmup_steps:g}) must be below max_steps ({self.max_steps})")
         if None not in (self.num_epochs, self.warmup_epochs) and self.warmup_epochs >= self.num_epochs:
@@ -270,7 +262,7 @@ class ReportArguments:
     """What is told while the run goes on, and where its result goes."""
 
     _argument_group_name = "what is told"
-    log_steps: int = option(20, "Steps between two lines of the log.")
+    log_steps: int = option(20, "Steps between two lines of the log.", least=1)
     trackers: list[str] = option([], "Accelerate's trackers by name: tensorboard, wandb, …, or all.")
     project_name: str = option("ssp-sam", "Name under which trackers file the run.")
     num_drawings: int = option(4, "Predictions drawn at each evaluation, as images; 0: none.")
@@ -279,8 +271,7 @@ class ReportArguments:
     hub_private: bool = option(False, "Make the repository private if it is new.")
 
     def __post_init__(self):
-        if self.log_steps < 1:
-            raise ValueError(f"log_steps must be at least 1, got {self.log_steps}")
+        check_limits(self)
         if self.push_to_hub and not re.fullmatch(r"[\w.-]+/[\w.-]+", self.hub_model_id or ""):
             raise ValueError(f"push_to_hub needs hub_model_id (owner/name), got {self.hub_model_id!r}")
 
@@ -290,7 +281,9 @@ class AdapterArguments:
     """Whether adapters are trained in place of the weights; needs the extra ssp-sam[lora]."""
 
     _argument_group_name = "adapters"
-    lora_rank: int = option(0, "Train low-rank adapters of this rank alone and save them alone; 0: the weights.")
+    lora_rank: int = option(
+        0, "Train low-rank adapters of this rank alone and save them alone; 0: the weights.", least=0
+    )
     lora_targets: str | None = option(
         None,
         "Regular expression of the adapted layers' whole names; every linear layer outside the image encoders when not "
@@ -301,8 +294,7 @@ class AdapterArguments:
     )
 
     def __post_init__(self):
-        if self.lora_rank < 0:
-            raise ValueError(f"lora_rank must be at least 0, got {self.lora_rank}")
+        check_limits(self)
         if self.lora_rank == 0 and (self.lora_targets is not None or self.frozen_dtype != "float32"):
             raise ValueError(
                 f"lora_targets ({self.lora_targets!r}) and frozen_dtype ({self.frozen_dtype!r}) need lora_rank, got 0"

@@ -2,20 +2,36 @@
 """Settings that are described once: fields of dataclasses that carry what a command line says of them."""
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import MISSING, field, fields
 from typing import Any, get_args
 
 
 def option(default: Any, help: str, **details: Any) -> Any:
-    """Makes a field of a dataclass from its default, its help text, and what else `argparse` is to know of it."""
+    """
+    Makes a field of a dataclass from its default, its help text, and what else is to be known of it.
+
+    Args:
+        details: `least`, the lowest value, or `above`, a number that it exceeds, as `check_limits` has it; and what
+            `argparse` is told beside the help.
+    """
     metadata = {"help": help, **details}
     if isinstance(default, list | dict):
         return field(default_factory=type(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
-def add_options(parser: Any, kind: type, names: Iterable[str] | None = None):
+def check_limits(settings: Any, fault: type[Exception] = ValueError):
+    """Raises a fault for a number that is below its field's `least` or not above its `above`."""
+    for item in fields(settings):
+        value, limits = getattr(settings, item.name), item.metadata
+        if value is not None and "least" in limits and not value >= limits["least"]:
+            raise fault(f"{item.name} must be at least {limits['least']}, got {value}")
+        if value is not None and "above" in limits and not value > limits["above"]:
+            raise fault(f"{item.name} must be above {limits['above']}, got {value}")
+
+
+def add_options(parser: Any, kind: type, names: Container[str] | None = None, left_out: Container[str] = ()):
     """
     Adds the fields of a dataclass as options, with hyphens in place of underscores.
 
@@ -25,12 +41,13 @@ def add_options(parser: Any, kind: type, names: Iterable[str] | None = None):
         parser: A parser, or a group of one.
         kind: The dataclass; its fields are made by `option`.
         names: Fields that are wanted; all that `option` made when not given.
+        left_out: Fields that are not.
     """
     for item in fields(kind):
-        if not item.metadata or names is not None and item.name not in names:
+        if not item.metadata or item.name in left_out or names is not None and item.name not in names:
             continue
-        name, details = item.name.replace("_", "-"), dict(item.metadata)
-        default = item.default if item.default_factory is MISSING else []
+        details = {name: value for name, value in item.metadata.items() if name not in ("least", "above")}
+        name, default = item.name.replace("_", "-"), item.default if item.default_factory is MISSING else []
         if item.type is bool:
             flag, action = (f"--no-{name}", "store_false") if default else (f"--{name}", "store_true")
             parser.add_argument(flag, dest=item.name, action=action, **details)
@@ -43,15 +60,20 @@ def add_options(parser: Any, kind: type, names: Iterable[str] | None = None):
         parser.add_argument(f"--{name}", default=default, **details)
 
 
-def as_words(options: Mapping[str, Any], defaults: Mapping[str, Any], left_out: Iterable[str] = ()) -> str:
-    """Returns options as the words of a command line, without those that have their defaults."""
+def as_words(options: Mapping[str, Any], defaults: Mapping[str, Any], left_out: Container[str] = ()) -> str:
+    """Returns options as the words of a command line, without those that were not given or have their defaults."""
     words = []
     for name, value in options.items():
-        if name in left_out or value == defaults.get(name):
-            continue
-        words.append(f"--{name.replace('_', '-')}")
-        words += [] if value is True else map(str, value) if isinstance(value, list) else [str(value)]
+        given = value is not None and value is not False and value != [] and value != defaults.get(name)
+        if given and name not in left_out:
+            values = [] if value is True else value if isinstance(value, list) else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return shlex.join(words)
 
 
-__all__ = ["add_options", "as_words", "option"]
+def defaults_of(kind: type) -> dict[str, Any]:
+    """Returns the defaults of a dataclass by the names of its fields."""
+    return {item.name: item.default for item in fields(kind)}
+
+
+__all__ = ["add_options", "as_words", "check_limits", "defaults_of", "option"]

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from ..training.atomic_files import claim_folder, write_aside
 from ..training.cache_images import open_accelerator
 from .items import Expressions, Item, in_batches, read_items
 from .labelling import Ahead, Labelled, Labeller
+from .options import AnnotationOptions
 from .results import Summary, finish
 from .shards import DATA, FAILED, ShardWriter, open_shard, rows_of, shard_name
 from .sources import Source, open_source
@@ -31,45 +31,6 @@ PLAN_NAME = "plan.json"
 
 class TooManyFailuresError(ValueError):
     """More images could not be used than were allowed."""
-
-
-@dataclass(frozen=True)
-class AnnotationOptions:
-    """
-    How a collection is annotated.
-
-    Args:
-        split: Of a source that has several; it also names the split of the result.
-        shard_size: Images of one shard, where the source has no files of several images that are its shards.
-        batch_size: Most images in one pass of the image encoders.
-        batch_megapixels: Most pixels of the decoded images of a batch, in millions.
-        max_megapixels: Most pixels of an image, in millions.
-        expression_batch_size: Most expressions in one pass of the mask decoder.
-        workers: Threads that decode images.
-        max_failures: Images that may be unusable before the work stops; any number where not given.
-        coco: Whether `instances.json` is written.
-        cutouts: Whether what was found is written as transparent PNGs.
-    """
-
-    split: str = "train"
-    shard_size: int = 1000
-    batch_size: int = 8
-    batch_megapixels: float = 64.0
-    max_megapixels: float = 50.0
-    expression_batch_size: int = 64
-    workers: int = 1
-    max_failures: int | None = None
-    coco: bool = False
-    cutouts: bool = False
-
-    def __post_init__(self):
-        for name in ("shard_size", "batch_size", "batch_megapixels", "max_megapixels", "workers"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        if self.max_failures is not None and self.max_failures < 0:
-            raise ValueError(f"max_failures must be 0 or more, got {self.max_failures}")
-        if not self.split.replace("_", "").isalnum():
-            raise ValueError(f"a split's name must be of letters and digits, got {self.split!r}")
 
 
 def annotate(

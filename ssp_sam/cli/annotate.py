@@ -4,6 +4,8 @@
 import argparse
 import os
 
+from ..annotation.options import AnnotationOptions
+from ..training.options import add_options, defaults_of
 from .files import InputError, one_line, read_expressions
 from .model import add_model_options, load_pipeline
 
@@ -32,20 +34,9 @@ def add_parser(commands):
     add_model_options(parser)
     results = parser.add_argument_group("what to write")
     results.add_argument("--format", choices=("parquet", "coco"), default="parquet", help="coco: also instances.json")
-    results.add_argument("--cutouts", action="store_true", help="also what was found, as transparent PNGs")
-    results.add_argument("--split", default="train", metavar="NAME", help="split to read and to write (train)")
+    add_options(results, AnnotationOptions, names=("cutouts", "split"))
     work = parser.add_argument_group("how to work")
-    numbers = (
-        ("--batch-size", int, 8, "most images encoded at once"),
-        ("--batch-megapixels", float, 64.0, "most pixels of them, in millions"),
-        ("--expression-batch-size", int, 64, "most expressions decoded at once"),
-        ("--max-megapixels", float, 50.0, "most pixels of an image, in millions"),
-        ("--shard-size", int, 1000, "images of a shard, where SOURCE has no shards of its own"),
-        ("--workers", int, 1, "threads that decode images"),
-    )
-    for name, kind, default, text in numbers:
-        work.add_argument(name, type=kind, default=default, metavar="N", help=f"{text} ({default:g})")
-    work.add_argument("--max-failures", type=int, metavar="N", help="images that may be unusable (default: any number)")
+    add_options(work, AnnotationOptions, left_out=("cutouts", "split"))
     work.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.set_defaults(run=run)
 
@@ -58,9 +49,8 @@ def run(options: argparse.Namespace) -> int:
     from ..training.cache_images import open_accelerator
 
     datasets.disable_progress_bars()
-    names = ("column", "classes", "template", "split", "batch_size", "batch_megapixels", "expression_batch_size")
-    names += ("max_megapixels", "shard_size", "workers", "max_failures", "cutouts", "quiet")
-    chosen = {name: getattr(options, name) for name in names}
+    names = ("column", "classes", "template", "quiet", *defaults_of(AnnotationOptions))
+    options.coco = options.format == "coco"
     expressions = read_expressions(options.expressions) if options.expressions else None
     accelerator = open_accelerator()
     options.device = options.device or str(accelerator.device)
@@ -71,8 +61,7 @@ def run(options: argparse.Namespace) -> int:
             expressions,
             model=load_pipeline(options),
             accelerator=accelerator,
-            coco=options.format == "coco",
-            **chosen,
+            **{name: getattr(options, name) for name in names},
         )
     except (InputError, ValueError, OSError) as error:
         if os.environ.get("RANK", "0") != "0":

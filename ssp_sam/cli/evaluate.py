@@ -3,11 +3,13 @@
 
 import argparse
 import os
-import shlex
 from pathlib import Path
 from typing import Any
 
+from ..training.evaluation.options import EvaluationOptions
+from ..training.options import add_options, as_words, defaults_of
 from .files import InputError, one_line
+from .model import add_model_option, find_model, load_pipeline
 
 # Options that no number depends on.
 SILENT_OPTIONS = ("output", "overwrite", "save_predictions", "cases", "workers", "published")
@@ -23,60 +25,24 @@ def add_parser(commands):
         "--output.",
         example=EXAMPLE,
     )
-    add_options(parser)
+    add_evaluation_options(parser)
     parser.set_defaults(run=run)
 
 
-def add_options(parser: argparse.ArgumentParser):
-    """Adds the options; they are those of `EvaluationOptions`, and which model is evaluated."""
-    parser.add_argument(
-        "--model",
-        metavar="MODEL",
-        help="Hub id, owner/name:FILE, folder or .pth of a model (default: the embedded one)",
-    )
-    parser.add_argument("--adapter", metavar="DIR", help="low-rank adapters by peft to add to the model")
+def add_evaluation_options(parser: argparse.ArgumentParser):
+    """Adds the options of `EvaluationOptions`, and those that say which model is evaluated."""
+    add_model_option(parser)
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="precision (default: float32)"
     )
-    data = parser.add_mutually_exclusive_group(required=True)
-    data.add_argument("--data", metavar="DIR", help="folder of a prepared benchmark or custom dataset")
-    data.add_argument("--scenes", metavar="SPLIT", help="generated scenes: test, novel, validation or train")
-    parser.add_argument("--split", metavar="NAME", help="split of --data (default: its only one, or val)")
-    parser.add_argument("--limit", type=int, metavar="N", help="images of --data, from the first (default: all)")
-    parser.add_argument("--num-scenes", type=int, default=1000, metavar="N", help="scenes (default: 1000)")
-    parser.add_argument("--expressions-per-scene", type=int, default=2, metavar="N", help="of each (default: 2)")
-    parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="seed of the first scene (default: 0)")
-    parser.add_argument("--family", metavar="NAME", help="metrics: res, gres or phrasecut (default: by the data)")
-    parser.add_argument(
-        "--min-mask-pixels",
-        type=int,
-        metavar="N",
-        help="by the standard protocol, masks of fewer pixels count as empty (default: the processor's setting for the "
-        "GRES family, 0 for the others)",
-    )
-    parser.add_argument(
-        "--output", default="outputs/evaluation", metavar="DIR", help="folder to write (default: outputs/evaluation)"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a report that is already there")
-    parser.add_argument("--published", action="store_true", help="also show what papers report, and the difference")
-    parser.add_argument("--save-predictions", action="store_true", help="also write predictions.json")
-    parser.add_argument(
-        "--from-predictions",
-        metavar="FILE",
-        help="measure saved predictions, or a folder of ssp-sam annotate; no model is loaded",
-    )
+    add_options(parser.add_mutually_exclusive_group(required=True), EvaluationOptions, names=("data", "scenes"))
+    add_options(parser, EvaluationOptions, left_out=("data", "scenes"))
     parser.add_argument(
         "--fit-thresholds",
         action="store_true",
         help="measure nothing: fit the thresholds and the calibration of scores to the data, and store them in the "
         "folder of --model",
     )
-    parser.add_argument("--cases", type=int, default=3, metavar="N", help="cases per row of the sheet; 0: no sheet")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="images encoded at once (default: 8)")
-    parser.add_argument(
-        "--expression-batch-size", type=int, default=64, metavar="N", help="expressions decoded at once (default: 64)"
-    )
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read images (default: 0)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -142,6 +108,7 @@ def _evaluate(options: argparse.Namespace, accelerator):
 
 def _fit(options: argparse.Namespace, accelerator):
     from ..training.atomic_files import claim_name, write_aside
+    from ..training.evaluation.job import open_samples
     from ..training.evaluation.thresholds import fit_thresholds
 
     if accelerator.num_processes > 1:
@@ -150,7 +117,7 @@ def _fit(options: argparse.Namespace, accelerator):
         raise InputError(f"--fit-thresholds writes into a folder; name it by --model, got {options.model!r}")
     if options.from_predictions:
         raise InputError("--fit-thresholds needs a model; leave --from-predictions out")
-    samples = _chosen(options).open_samples()
+    samples = open_samples(_chosen(options))
     segmenter, _ = _load(options, accelerator)
     fit = fit_thresholds(segmenter, samples, batch_size=options.batch_size)
     fit.apply(segmenter.processor)
@@ -161,18 +128,12 @@ def _fit(options: argparse.Namespace, accelerator):
     print(f"stored in {options.model}; evaluate on other data than split {samples.split!r}")
 
 
-def _chosen(options: argparse.Namespace):
-    from dataclasses import fields
-
-    from ..training.evaluation.job import EvaluationOptions
-
-    return EvaluationOptions(**{field.name: getattr(options, field.name) for field in fields(EvaluationOptions)})
+def _chosen(options: argparse.Namespace) -> EvaluationOptions:
+    return EvaluationOptions(**{name: getattr(options, name) for name in defaults_of(EvaluationOptions)})
 
 
 def _load(options: argparse.Namespace, accelerator) -> tuple[Any, str]:
     """Returns the pipeline, and the folder or Hub id that it was loaded from."""
-    from .model import find_model, load_pipeline
-
     source = find_model(options.model, options.adapter)
     device = str(accelerator.device)
     wanted = argparse.Namespace(model=source, adapter=None, device=device, dtype=options.dtype, compile=False)
@@ -185,14 +146,8 @@ def command_line(options: argparse.Namespace) -> str:
 
 
 def _words(options: argparse.Namespace, left_out: tuple[str, ...] = ()) -> str:
-    parser, words = argparse.ArgumentParser(), []
-    add_options(parser)
-    for name, value in vars(parser.parse_args(["--data", ""])).items():
-        default = None if name == "data" else value
-        chosen = getattr(options, name)
-        if name not in left_out and chosen != default:
-            words += [f"--{name.replace('_', '-')}", *([] if chosen is True else [str(chosen)])]
-    return shlex.join(words)
+    defaults = {"dtype": "float32", **defaults_of(EvaluationOptions)}
+    return as_words(vars(options), defaults, ("command", "run", *left_out))
 
 
 def _versions() -> dict[str, str]:

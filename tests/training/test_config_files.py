@@ -152,7 +152,7 @@ def test_what_is_not_given_keeps_its_default(config):
         ({"final_learning_rate": 1.0}, r"final_learning_rate \(1.0\) must be at most learning_rate \(0.001\)"),
         ({"flip_probability": 1.5}, r"flip_probability must lie in \[0, 1\], got 1.5"),
         ({"images_per_device": 99}, r"images_per_device \(99\) must be at most num_train_scenes \(12\)"),
-        ({"max_minutes": -1}, "max_minutes must be positive, got -1.0"),
+        ({"max_minutes": -1}, "max_minutes must be above 0, got -1.0"),
         ({"learning_rate_ratios": "{fast"}, "learning_rate_ratios must be a mapping or JSON, got '{fast'"),
         ({"box_only": True, "objective": "towers"}, r"box_only \(True\) needs the objective 'referring', got 'towers'"),
         ({"mask_interval": 0}, "mask_interval must be at least 1, got 0"),

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from ...processing.visualization.comparison import Case, choose_cases, draw_contact_sheet
 from ..atomic_files import claim_folder, write_aside
 from ..data.masks import decode
-from .metrics import FAMILIES
+from .options import PREDICTIONS, SHEET, EvaluationOptions
 from .predictions import SavedPredictions, write_predictions
 from .protocols import EvaluationAccumulator, EvaluationProtocol, prediction_record
 from .report import build_report, choose_family, model_identity, write_report
@@ -28,100 +27,18 @@ from .samples import BenchmarkSamples, SceneSamples
 # The canvas of SAM, which predictions of another model say nothing about; the true masks go through it.
 SAM_CANVAS = 1024
 THRESHOLDS = ("mask_threshold", "no_target_threshold", "min_mask_pixels")
-PREDICTIONS, SHEET, REPORT = "predictions.json", "contact_sheet.png", "report.json"
 
 
-@dataclass
-class EvaluationOptions:
+def open_samples(options: EvaluationOptions) -> Samples:
     """
-    What is evaluated, and how; checked when it is made.
-
-    Args:
-        data: Folder of a prepared benchmark; this or `scenes`.
-        split: Split of `data`; its only one, or "val", when not given.
-        limit: Images of `data` to use, from the first.
-        scenes: Split of generated scenes.
-        num_scenes: Scenes.
-        expressions_per_scene: Expressions of each.
-        first_seed: Seed of the first scene.
-        family: Family of metrics; that of the data when not given.
-        min_mask_pixels: By the standard protocol, masks of fewer pixels of the image count as empty; when not given,
-            the processor's setting for the GRES family and 0 for the others.
-        output: Folder of the report.
-        overwrite: Whether a report that is there is replaced.
-        save_predictions: Whether predictions are written, too.
-        from_predictions: File of predictions to measure in place of a model.
-        cases: Cases per row of the contact sheet; 0 for no sheet.
-        batch_size: Images in one pass of the image encoders.
-        expression_batch_size: Most expressions in one pass of the mask decoder.
-        workers: Processes that read images, per evaluating process.
-        published: Whether figures of papers stand beside the measured ones.
+    Opens the images to evaluate on.
 
     Raises:
-        ValueError: Options contradict each other or would lose files.
+        ValueError: There is no such data, or one id stands for two references or images.
     """
-
-    data: str | None = None
-    split: str | None = None
-    limit: int | None = None
-    scenes: str | None = None
-    num_scenes: int = 1000
-    expressions_per_scene: int = 2
-    first_seed: int = 0
-    family: str | None = None
-    min_mask_pixels: int | None = None
-    output: str = "outputs/evaluation"
-    overwrite: bool = False
-    save_predictions: bool = False
-    from_predictions: str | None = None
-    cases: int = 3
-    batch_size: int = 8
-    expression_batch_size: int = 64
-    workers: int = 0
-    published: bool = False
-
-    def __post_init__(self):
-        if (self.data is None) == (self.scenes is None):
-            raise ValueError(f"expected either data or scenes, got data {self.data!r} and scenes {self.scenes!r}")
-        if self.family not in (None, *FAMILIES):
-            raise ValueError(f"family must be one of {', '.join(FAMILIES)}, got {self.family!r}")
-        for least, names in ((1, ("batch_size", "expression_batch_size", "limit")), (0, ("cases", "workers"))):
-            for name in names:
-                value = getattr(self, name)
-                if value is not None and value < least:
-                    raise ValueError(f"{name} must be at least {least}, got {value}")
-        if self.min_mask_pixels is not None and self.min_mask_pixels < 0:
-            raise ValueError(f"min_mask_pixels must be at least 0, got {self.min_mask_pixels}")
-        if self.scenes is not None and (self.split or self.limit):
-            raise ValueError(
-                f"split and limit belong to data, got {self.split!r} and {self.limit!r} for scenes; "
-                "give scenes SPLIT and num_scenes"
-            )
-        if self.published and (self.limit or self.data is None):
-            raise ValueError("published figures are of whole splits of a benchmark; give data, and leave limit out")
-        if self.from_predictions and self.save_predictions:
-            raise ValueError("predictions that are read from a file are not saved again; leave save_predictions out")
-        self._check_output()
-
-    def _check_output(self):
-        output = Path(self.output)
-        if output.exists() and not output.is_dir():
-            raise ValueError(f"output must be a folder, got the file {self.output!r}")
-        names = (REPORT,) if self.from_predictions else (REPORT, PREDICTIONS)
-        there = [name for name in names if (output / name).exists()]
-        if there and not self.overwrite:
-            raise ValueError(f"{self.output!r} already holds {' and '.join(there)}; give another output or overwrite")
-
-    def open_samples(self) -> Samples:
-        """
-        Opens the images.
-
-        Raises:
-            ValueError: There is no such data, or one id stands for two references or images.
-        """
-        if self.data is not None:
-            return BenchmarkSamples(self.data, self.split, self.limit)
-        return SceneSamples(str(self.scenes), self.num_scenes, self.expressions_per_scene, self.first_seed)
+    if options.data is not None:
+        return BenchmarkSamples(options.data, options.split, options.limit)
+    return SceneSamples(str(options.scenes), options.num_scenes, options.expressions_per_scene, options.first_seed)
 
 
 class Evaluation:
@@ -144,7 +61,7 @@ class Evaluation:
         if (self.saved is None) == (segmenter is None):
             raise ValueError("expected either a segmenter or options.from_predictions")
         with accelerator.main_process_first():
-            self.samples = options.open_samples()
+            self.samples = open_samples(options)
         family = options.family or choose_family(self.samples.sources, self.samples.has_no_target)
         self.settings, self.model = self._settings(family), self._model(model_name)
         standard = EvaluationProtocol.standard(self.settings["mask_threshold"], self.settings["min_mask_pixels"])

@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..options import option
+from ..options import check_limits, option
 from .readers.records import SPLIT_BY, PreparationError
 
 FORMATS = ("metadata", "coco", "labelme", "yolo", "cvat", "masks", "table")  # of custom datasets
@@ -49,10 +49,10 @@ class PreparationSettings:
     held_out: list[str] = option(
         [], "prepared benchmarks whose validation and test images are looked for", nargs="+", metavar="DIR"
     )
-    processes: int = option(1, "processes that make rows")
+    processes: int = option(1, "processes that make rows", least=1)
     decode_check: bool = option(True, "do not decode every image to find damaged ones")
     allow_partial: bool = option(False, "accept counts that differ from the published ones")
-    allow_empty_targets: int | None = option(None, "accept N targets without a pixel (default: a hundredth)")
+    allow_empty_targets: int | None = option(None, "accept N targets without a pixel (default: a hundredth)", least=0)
     skip_bad: bool = option(False, "leave out records that cannot be used, and count them")
 
     def __post_init__(self):
@@ -82,10 +82,7 @@ class PreparationSettings:
         for name, benchmarks in (("from_hub", ("original", "merge")), ("coco_annotations", ("original",))):
             if getattr(self, name) is not None and self.benchmark not in benchmarks:
                 raise PreparationError(f"{name} belongs to {' or '.join(benchmarks)}, got {self.benchmark!r}")
-        if self.processes < 1:
-            raise PreparationError(f"processes must be 1 or more, got {self.processes}")
-        if self.allow_empty_targets is not None and self.allow_empty_targets < 0:
-            raise PreparationError(f"allow_empty_targets must be 0 or more, got {self.allow_empty_targets}")
+        check_limits(self, PreparationError)
 
     def told(self) -> dict[str, Any]:
         """Returns the settings as a report tells them; how many processes worked changes nothing."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ssp_sam import SspSamProcessor
-from ssp_sam.cli.evaluate import add_options, command_line
+from ssp_sam.cli.evaluate import add_evaluation_options, command_line
 from ssp_sam.cli.main import main
 from tests.helpers.evaluation import rectangle, reference, write_split
 from tests.helpers.models import make_pipeline
@@ -75,7 +75,7 @@ def test_two_processes_give_exactly_the_numbers_and_predictions_of_one(evaluated
 
 
 def test_saved_predictions_are_measured_without_a_model(evaluated, data, tmp_path, monkeypatch):
-    monkeypatch.setattr("ssp_sam.cli.model.load_pipeline", None)
+    monkeypatch.setattr("ssp_sam.cli.evaluate.load_pipeline", None)
     saved = ["--from-predictions", str(evaluated / "predictions.json"), "--output", str(tmp_path)]
     assert main(["evaluate", "--data", data, *saved]) == 0
     assert report_of(tmp_path)["protocols"] == report_of(evaluated)["protocols"]
@@ -112,7 +112,7 @@ def test_thresholds_are_fitted_and_stored_in_the_folder_of_the_model(tmp_path, c
 def test_the_report_tells_the_command_as_far_as_numbers_depend_on_it():
     def command(words: str) -> str:
         parser = argparse.ArgumentParser()
-        add_options(parser)
+        add_evaluation_options(parser)
         return command_line(parser.parse_args(words.split()))
 
     silent = "--output o --overwrite --cases 0 --workers 2 --save-predictions --published"

@@ -9,7 +9,8 @@ from accelerate import Accelerator
 from PIL import Image
 
 from ssp_sam.training.data.masks import encode
-from ssp_sam.training.evaluation.job import Evaluation, EvaluationOptions
+from ssp_sam.training.evaluation.job import Evaluation
+from ssp_sam.training.evaluation.options import EvaluationOptions
 from tests.helpers.evaluation import rectangle, reference, write_split
 from tests.helpers.models import make_pipeline
 
