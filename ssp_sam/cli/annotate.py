@@ -2,11 +2,10 @@
 """`ssp-sam annotate`: labels a whole collection of images, in this process or in those of a launch."""
 
 import argparse
-import os
 
 from ..annotation.options import AnnotationOptions
 from ..training.options import add_options, defaults_of
-from .files import InputError, one_line, read_expressions
+from .files import read_expressions, told
 from .model import add_model_options, load_pipeline
 
 
@@ -42,7 +41,7 @@ def add_parser(commands):
 
 
 def run(options: argparse.Namespace) -> int:
-    """Annotates; returns 0, or 2 in processes that leave the report of a fault to the first."""
+    """Annotates; returns 0."""
     import datasets
 
     from ..annotation.job import annotate
@@ -54,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     expressions = read_expressions(options.expressions) if options.expressions else None
     accelerator = open_accelerator()
     options.device = options.device or str(accelerator.device)
-    try:
+    with told():
         summary = annotate(
             options.source,
             options.output,
@@ -63,10 +62,6 @@ def run(options: argparse.Namespace) -> int:
             accelerator=accelerator,
             **{name: getattr(options, name) for name in names},
         )
-    except (InputError, ValueError, OSError) as error:
-        if os.environ.get("RANK", "0") != "0":
-            return 2  # processes mostly meet the same fault; one of them tells it
-        raise InputError(one_line(error)) from error
     if accelerator.is_main_process and not options.quiet:
         _tell(summary)
     accelerator.end_training()

@@ -2,9 +2,9 @@
 """`ssp-sam cache`: computes what frozen image encoders say of images once, for trainings that read it from disk."""
 
 import argparse
-import shlex
 
-from .files import InputError, find_images, one_line
+from ..training.options import as_words
+from .files import InputError, find_images, told
 from .model import add_model_option, find_model
 
 EXAMPLE = "ssp-sam cache --images photo.png --output features"
@@ -39,7 +39,7 @@ def add_parser(commands):
 
 
 def run(options: argparse.Namespace) -> int:
-    """Fills or verifies a cache; returns 0, or 2 where images could not be read."""
+    """Fills or verifies a cache; returns 0."""
     _check(options)
     model, files = find_model(options.model, options.adapter), find_images(options.images)
 
@@ -50,40 +50,38 @@ def run(options: argparse.Namespace) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     accelerator = job.open_accelerator()
-    problem = ""
     try:
-        sources: list = [job.BenchmarkImages(folder, options.splits) for folder in options.data]
-        sources += [[(path, path) for path in files]] if files else []
-        work = (model, sources, options.output, accelerator)
-        if options.verify is not None:
-            differences = job.verify_images(*work, num_images=options.verify)
-            parts = ", ".join(f"{name} {difference:.2g}" for name, difference in sorted(differences.items()))
-            accelerator.print(f"largest relative difference of recomputed images: {parts}")
-        else:
-            if accelerator.num_processes == 1:
-                print(f"on several processes: {launch_line(options)}", flush=True)
-            settings = {"with_patches": options.with_patches, "dtype": options.dtype}
-            settings |= {"batch_size": options.batch_size, "num_workers": options.workers}
-            scan = job.cache_images(*work, **settings)
-            if scan.unreadable:
-                problem = f"rows without a readable image, which are not in the cache: {len(scan.unreadable)}"
-    except (ValueError, OSError) as error:
-        problem = one_line(error)
+        with told():
+            _work(options, model, files, accelerator)
     finally:
         accelerator.end_training()
-    if problem and accelerator.is_main_process:
-        raise InputError(problem)
-    return 2 if problem else 0
+    return 0
+
+
+def _work(options: argparse.Namespace, model: str, files: list[str], accelerator):
+    from ..training import cache_images as job
+
+    sources: list = [job.BenchmarkImages(folder, options.splits) for folder in options.data]
+    sources += [[(path, path) for path in files]] if files else []
+    work = (model, sources, options.output, accelerator)
+    if options.verify is not None:
+        differences = job.verify_images(*work, num_images=options.verify)
+        parts = ", ".join(f"{name} {difference:.2g}" for name, difference in sorted(differences.items()))
+        accelerator.print(f"largest relative difference of recomputed images: {parts}")
+        return
+    if accelerator.num_processes == 1:
+        print(f"on several processes: {launch_line(options)}", flush=True)
+    settings = {"with_patches": options.with_patches, "dtype": options.dtype}
+    settings |= {"batch_size": options.batch_size, "num_workers": options.workers}
+    scan = job.cache_images(*work, **settings)
+    if scan.unreadable:
+        raise ValueError(f"rows without a readable image, which are not in the cache: {len(scan.unreadable)}")
 
 
 def launch_line(options: argparse.Namespace) -> str:
     """Returns the command that does the same in as many processes as `accelerate config` was told."""
-    words = ["accelerate", "launch", "-m", "ssp_sam.cli.main", "cache"]
-    for name, value in vars(options).items():
-        if name not in ("command", "run") and value and value != DEFAULTS.get(name):
-            words.append(f"--{name.replace('_', '-')}")
-            words += [] if value is True else map(str, value) if isinstance(value, list) else [str(value)]
-    return shlex.join(words)
+    words = as_words(vars(options), DEFAULTS, left_out=("command", "run"))
+    return f"accelerate launch -m ssp_sam.cli.main cache {words}"
 
 
 def _check(options: argparse.Namespace):

@@ -3,7 +3,7 @@
 
 import argparse
 
-from .files import InputError, one_line
+from .files import told
 
 DTYPES = ("float32", "float16", "bfloat16")
 EXAMPLE = "ssp-sam convert --checkpoint best.pth --tokenizer clip-tokenizer --output ssp-sam-b16"
@@ -54,8 +54,6 @@ def run(options: argparse.Namespace) -> int:
 
     logging.disable_progress_bar()  # what is refused is told in one line
     arguments = {name: value for name, value in vars(options).items() if name not in ("command", "run")}
-    try:
+    with told():
         convert(**arguments, say=print)
-    except (ValueError, OSError) as error:
-        raise InputError(one_line(error)) from error
     return 0

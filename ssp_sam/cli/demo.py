@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 
-from .files import InputError, one_line, port
+from .files import port, told
 from .model import add_model_options, load_pipeline
 
 
@@ -29,23 +29,17 @@ def run(options: argparse.Namespace) -> int:
     """Serves the page until it is interrupted; returns 0."""
     from ..demo.app import build_demo, import_gradio, launch_demo  # gradio takes seconds to import
 
-    try:
+    with told(ImportError):
         import_gradio()
-    except ImportError as error:
-        raise InputError(str(error)) from error
     # A request to end is heard as Ctrl-C is, which removes visitors' files.
     handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     umask = os.umask(0o077)  # which are nobody else's meanwhile
     try:
         page = build_demo(load_pipeline(options))
-        try:
+        with told(OSError, about=f"cannot serve on {options.host}:{options.port or '7860 to 7959'}: "):
             address = launch_demo(
                 page, options.host, options.port, inbrowser=options.open, quiet=True, prevent_thread_lock=True
             )
-        except OSError as error:
-            raise InputError(
-                f"cannot serve on {options.host}:{options.port or '7860 to 7959'}: {one_line(error)}"
-            ) from error
         print(f"Open {address} in a browser; stop with Ctrl-C", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             page.block_thread()

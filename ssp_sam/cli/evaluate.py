@@ -8,7 +8,7 @@ from typing import Any
 
 from ..training.evaluation.options import EvaluationOptions
 from ..training.options import add_options, as_words, defaults_of
-from .files import InputError, one_line
+from .files import InputError, told
 from .model import add_model_option, find_model, load_pipeline
 
 # Options that no number depends on.
@@ -46,24 +46,18 @@ def add_evaluation_options(parser: argparse.ArgumentParser):
 
 
 def run(options: argparse.Namespace) -> int:
-    """Evaluates, or fits thresholds; returns 0, or 2 in processes that leave the report of a fault to the first."""
+    """Evaluates, or fits thresholds; returns 0."""
     import datasets
-    import torch
-    from accelerate import Accelerator
+
+    from ..training.cache_images import open_accelerator
 
     datasets.disable_progress_bars()
-    # Without this, launched processes on a machine with no accelerator would not know of each other.
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
-    try:
+    accelerator = open_accelerator()
+    with told():
         if options.fit_thresholds:
             _fit(options, accelerator)
         else:
             _evaluate(options, accelerator)
-    except (InputError, ValueError, OSError) as error:
-        # Processes mostly meet the same fault; one of them tells it.
-        if os.environ.get("RANK", "0") != "0":
-            return 2
-        raise InputError(one_line(error)) from error
     accelerator.end_training()
     return 0
 

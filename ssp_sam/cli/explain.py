@@ -11,9 +11,9 @@ from .files import (
     InputError,
     check_expressions,
     find_images,
-    one_line,
     plan_results,
     read_source,
+    told,
     unknown_words_note,
     write_image,
 )
@@ -53,10 +53,8 @@ def run(options: argparse.Namespace) -> int:
     plan_results([source], options.expressions, several=False, output=output, masks_dir=None)
     image = read_source(source)
     segmenter = load_pipeline(options)
-    try:
+    with told(ValueError, TypeError, about=f"{source}: "):
         explanations = explain(segmenter, image, options.expressions)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{source}: {one_line(error)}") from error
     write_image(draw_explanation(explanations), output)
     print(f"{source} ({image.width} x {image.height})")
     for number, explanation in enumerate(explanations, start=1):

@@ -2,14 +2,12 @@
 """`ssp-sam export`: writes a model as a repository for the Hub."""
 
 import argparse
-import contextlib
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import EMBEDDED_CHECKPOINT
-from .files import InputError, one_line
+from .files import InputError, told
 from .model import add_model_option, find_model, read_config
 
 if TYPE_CHECKING:
@@ -68,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     from ..hub.export import check_target, export_model, file_tree
 
     folder = Path(options.folder)
-    with tempfile.TemporaryDirectory() as scratch, told_in_one_line():
+    with tempfile.TemporaryDirectory() as scratch, told(*FAULTS):
         check_target(folder, options.overwrite)
         arguments = export_arguments(options, Path(scratch))
         export_model(folder=folder, overwrite=options.overwrite, **arguments)
@@ -108,17 +106,8 @@ def export_arguments(options: argparse.Namespace, scratch: Path) -> dict[str, An
     return arguments
 
 
-@contextlib.contextmanager
-def told_in_one_line() -> Iterator[None]:
-    """Turns what may go wrong with files and models that a user named into an `InputError`."""
-    from ..hub.push import NotPublishedError
-
-    try:
-        yield
-    except NotPublishedError:
-        raise
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise InputError(one_line(error)) from error
+# What may go wrong with files and models that a user named.
+FAULTS = (OSError, ValueError, TypeError, KeyError, RuntimeError)
 
 
 def _samples(given: list[list[str]] | None, source: str, scratch: Path) -> "list[Sample]":

@@ -3,7 +3,7 @@
 
 import argparse
 
-from .files import InputError, one_line
+from .files import told
 from .model import add_model_option, load_pipeline
 
 
@@ -32,10 +32,8 @@ def run(options: argparse.Namespace) -> int:
     segmenter = load_pipeline(
         argparse.Namespace(model=options.model, adapter=options.adapter, device="cpu", dtype="float32", compile=False)
     )
-    try:
+    with told(ValueError, ImportError, OSError):
         folder = export_onnx(segmenter.model, segmenter.processor, options.folder, getattr(torch, options.dtype))
-    except (ValueError, ImportError, OSError) as error:
-        raise InputError(one_line(error)) from error
     for component in COMPONENTS:
         size = sum(path.stat().st_size for path in folder.glob(f"{component}.onnx*"))
         print(f"{folder / component}.onnx: {size / 1e6:.1f} MB with its weights")

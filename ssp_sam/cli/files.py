@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,22 @@ DRAWING_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 class InputError(Exception):
     """Something the user gave cannot be used; the message says what, in one line."""
+
+
+@contextlib.contextmanager
+def told(*kinds: type[Exception], about: str = "") -> Iterator[None]:
+    """
+    Turns what goes wrong with things that a user gave into an `InputError`.
+
+    Args:
+        kinds: The errors; `OSError` and `ValueError` when not given.
+        about: What stands before the reason.
+    """
+    kinds = kinds or (OSError, ValueError)
+    try:
+        yield
+    except kinds as error:
+        raise InputError(f"{about}{one_line(error)}") from error
 
 
 @dataclass
@@ -117,10 +134,8 @@ def check_expressions(words: list[str]) -> None:
     from ..processing.expressions import check_expression
 
     for number, word in enumerate(words, start=1):
-        try:
+        with told(ValueError):
             check_expression(word, f"expression {number}")
-        except ValueError as error:
-            raise InputError(one_line(error)) from error
         if os.path.isfile(word):
             raise InputError(f"expected words as expression, got the file {word!r}; several images go after --images")
 
@@ -153,23 +168,18 @@ def write_image(image: "Image.Image", path: str) -> None:
 
 def write_json(content: object, path: str) -> None:
     """Writes JSON, and the folders above it where they are missing."""
-    from ..training.atomic_files import WriteError, write_aside
+    from ..training.atomic_files import write_aside
 
-    try:
-        with write_aside(path) as aside:
-            Path(aside).write_text(json.dumps(content, ensure_ascii=False), "utf-8")
-    except (WriteError, OSError) as error:
-        raise InputError(f"cannot write {path!r}: {one_line(error)}") from error
+    with told(OSError, about=f"cannot write {path!r}: "), write_aside(path) as aside:
+        Path(aside).write_text(json.dumps(content, ensure_ascii=False), "utf-8")
 
 
 def read_source(source: str) -> "Image.Image":
     """Returns the image of one of the sources that `find_images` returns, upright and in RGB."""
     from ..processing.image_inputs import read_rgb
 
-    try:
+    with told():
         return read_rgb(sys.stdin.buffer if source == "-" else source)[0]
-    except (ValueError, OSError) as error:
-        raise InputError(one_line(error)) from error
 
 
 def read_expressions(path: str) -> list[str]:
@@ -179,10 +189,8 @@ def read_expressions(path: str) -> list[str]:
     Raises:
         InputError: If it cannot be read, is no text in UTF-8, or holds none.
     """
-    try:
+    with told(about=f"--expressions {path!r} cannot be read: "):
         lines = Path(path).read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--expressions {path!r} cannot be read: {one_line(error)}") from error
     expressions = [line.strip() for line in lines if line.strip()]
     if not expressions:
         raise InputError(f"--expressions {path!r} holds no expression; write one in each line")

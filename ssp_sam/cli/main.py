@@ -108,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _register()
         return options.run(options)
     except InputError as error:
-        print(shortened(f"ssp-sam: {error}"), file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # processes of a launch mostly meet the same fault; one of them tells it
+            print(shortened(f"ssp-sam: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("ssp-sam: interrupted", file=sys.stderr)

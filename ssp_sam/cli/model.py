@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import EMBEDDED_CHECKPOINT
-from .files import InputError, one_line
+from .files import InputError, one_line, told
 
 if TYPE_CHECKING:
     from ..configuration.configuration_ssp_sam import SspSamConfig
@@ -58,12 +58,12 @@ def find_model(model: str | None, adapter: str | None = None) -> str:
 
     if Path(model, ADAPTER_CONFIG).is_file() and not Path(model, "config.json").is_file():
         return _merged(None, model)
-    try:
-        return resolve_model(model, say=lambda line: print(f"ssp-sam: {line}", file=sys.stderr))
-    except SeveralError as error:
-        raise InputError(f"--model {model} is not one model: {one_line(error)}; see ssp-sam pull {model}") from error
-    except ValueError as error:
-        raise InputError(f"--model {model} cannot be used: {one_line(error)}") from error
+    with told(ValueError, about=f"--model {model} cannot be used: "):
+        try:
+            return resolve_model(model, say=lambda line: print(f"ssp-sam: {line}", file=sys.stderr))
+        except SeveralError as error:
+            reason = one_line(error)
+            raise InputError(f"--model {model} is not one model: {reason}; see ssp-sam pull {model}") from error
 
 
 def _merged(model: str | None, adapter: str) -> str:
@@ -72,7 +72,7 @@ def _merged(model: str | None, adapter: str) -> str:
     from ..processing.processing_ssp_sam import SspSamProcessor
     from ..training.adapters import ADAPTER_CONFIG, find_base, merge_adapter
 
-    try:
+    with told(OSError, ValueError, KeyError, ImportError, about=f"cannot use the adapter {adapter!r}: "):
         base = find_base(adapter)
         if base is None:
             raise InputError(f"expected the folder of an adapter (with {ADAPTER_CONFIG}) at {adapter!r}")
@@ -82,8 +82,6 @@ def _merged(model: str | None, adapter: str) -> str:
         whole = merge_adapter(SspSamModel.from_pretrained(source, dtype="auto"), adapter)
         whole.save_pretrained(folder.name)
         SspSamProcessor.from_pretrained(source).save_pretrained(folder.name)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise InputError(f"cannot use the adapter {adapter!r}: {one_line(error)}") from error
     return folder.name
 
 
@@ -98,12 +96,13 @@ def read_config(model: str) -> "SspSamConfig":
 
     from ..configuration.configuration_ssp_sam import SspSamConfig
 
-    try:
-        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        if "trust_remote_code" in str(error):
-            raise InputError(f"{model!r} is another kind of model, which brings code of its own to run") from error
-        raise InputError(f"cannot load {model!r}: {one_line(error)}") from error
+    with told(OSError, ValueError, TypeError, KeyError, about=f"cannot load {model!r}: "):
+        try:
+            config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+        except ValueError as error:
+            if "trust_remote_code" in str(error):
+                raise InputError(f"{model!r} is another kind of model, which brings code of its own to run") from error
+            raise
     if not isinstance(config, SspSamConfig):
         raise InputError(f"expected a model of type 'ssp_sam' at {model!r}, got type {config.model_type!r}")
     return config
@@ -133,7 +132,7 @@ def load_pipeline(options: argparse.Namespace) -> "ReferringSegmentationPipeline
         except (RuntimeError, AssertionError) as error:
             raise InputError(f"cannot use the device {options.device!r} ({one_line(error)}); try cpu") from error
     config = read_config(model)
-    try:
+    with told(OSError, ValueError, TypeError, RuntimeError, KeyError, ImportError, about=f"cannot load {model!r}: "):
         return pipeline(  # pyright: ignore[reportCallIssue]
             "referring-segmentation",  # pyright: ignore[reportArgumentType]
             model=model,
@@ -144,5 +143,3 @@ def load_pipeline(options: argparse.Namespace) -> "ReferringSegmentationPipeline
             compile=options.compile,
             pipeline_class=ReferringSegmentationPipeline,
         )
-    except (OSError, ValueError, TypeError, RuntimeError, KeyError, ImportError) as error:
-        raise InputError(f"cannot load {model!r}: {one_line(error)}") from error

@@ -5,7 +5,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .files import InputError, one_line
+from .files import InputError, told
 
 DTYPES = ("float16", "float32", "bfloat16")
 EXAMPLE = "ssp-sam pull wayneicloud/SSP-SAM --file grefcoco"
@@ -60,13 +60,12 @@ def _pull(options: argparse.Namespace) -> int:
     logging.set_verbosity_error()
     ask = _ask if sys.stdin.isatty() and sys.stderr.isatty() else None
     how = {"revision": options.revision, "dtype": options.dtype, "variant": options.variant}
-    try:
-        model = pull_model(options.source, options.file, **how, ask=ask, say=print)
-    except SeveralError as error:
-        print("\n".join(f"  {checkpoint}" for checkpoint in error.checkpoints))
-        raise InputError(f"{len(error.checkpoints)} checkpoints to choose from; name one by --file") from error
-    except ValueError as error:
-        raise InputError(one_line(error)) from error
+    with told(ValueError):
+        try:
+            model = pull_model(options.source, options.file, **how, ask=ask, say=print)
+        except SeveralError as error:
+            print("\n".join(f"  {checkpoint}" for checkpoint in error.checkpoints))
+            raise InputError(f"{len(error.checkpoints)} checkpoints to choose from; name one by --file") from error
     name = str(model.folder)
     if model.origin is not None and model.commit is not None:
         name = f"{model.origin.source}:{model.origin.file}"
@@ -112,16 +111,12 @@ def _remove(options: argparse.Namespace) -> int:
     from ..modeling_ssp_sam.conversion.pull import pulled_from
     from ..modeling_ssp_sam.conversion.pulled_models import remove_model
 
-    try:
+    with told(ValueError):
         models = pulled_from(options.source, options.file)
-    except ValueError as error:
-        raise InputError(one_line(error)) from error
     if not models:
         raise InputError(f"nothing was pulled of {options.source!r}; ssp-sam pull --list shows what was")
     for model in models:
-        try:
+        with told(OSError, about=f"cannot remove {str(model.folder)!r}: "):
             freed = remove_model(model)
-        except OSError as error:
-            raise InputError(f"cannot remove {str(model.folder)!r}: {one_line(error)}") from error
         print(f"removed {model.folder}: {size_text(freed)}")
     return 0

@@ -7,8 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .export import add_export_options, export_arguments, told_in_one_line
-from .files import InputError, one_line
+from .export import FAULTS, add_export_options, export_arguments
+from .files import InputError, one_line, told
 
 
 def add_parser(commands):
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     _check_options(options)
     push_options = {name: getattr(options, name) for name in ("private", "revision", "create_pr", "message")}
     try:
-        with tempfile.TemporaryDirectory() as scratch, told_in_one_line():
+        with tempfile.TemporaryDirectory() as scratch, told(*FAULTS):
             arguments = export_arguments(options, Path(scratch))
             address = publish(
                 repo_id=options.repo_id, dry_run=options.dry_run, push_options=push_options, tell=print, **arguments
@@ -54,9 +54,7 @@ def _check_options(options: argparse.Namespace):
 
     if options.create_pr and options.revision is not None:
         raise InputError(f"--create-pr goes to the main branch; leave out --revision {options.revision!r}")
-    try:
+    with told(HFValidationError):
         validate_repo_id(options.repo_id)
-    except HFValidationError as error:
-        raise InputError(one_line(error)) from error
     if not re.fullmatch(r"[^/]+/[^/]+", options.repo_id):
         raise InputError(f"--repo-id must be owner/name, got {options.repo_id!r}")

@@ -12,12 +12,12 @@ from .files import (
     ResultFiles,
     check_expressions,
     find_images,
-    one_line,
     plan_results,
     read_expressions,
     read_source,
     shortened,
     shown_while,
+    told,
     unique_names,
     unknown_words_note,
     write_image,
@@ -229,10 +229,8 @@ def _segment_one(
     from ..processing.visualization.overlay import draw_overlay
 
     image = read_source(source)
-    try:
+    with told(ValueError, TypeError, about=f"{source}: "):
         results = segmenter(image, expressions, **_spatial(options, image))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{source}: {one_line(error)}") from error
     for path, result in zip(files.masks, results):
         write_image(result["mask"], path)
     if files.overlay is not None:

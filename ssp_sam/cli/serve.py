@@ -5,7 +5,7 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from .files import InputError, one_line, port
+from .files import InputError, port, told
 from .model import ADAPTER_HELP, find_model, read_config
 
 
@@ -66,19 +66,15 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"expected the folder of a model, got {folder!r}, which has no config.json")
     if not options.trust_remote_code:
         read_config(folder)
-    try:
+    with told(about=f"cannot load {folder!r}: "):
         handler = load_handler(folder, options.trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot load {folder!r}: {one_line(error)}") from error
-    try:
+    with told(OSError, about=f"cannot listen on {options.host}:{options.port}: "):
         batching = None
         if hasattr(handler, "predict"):  # one of a folder's own code may have none
             sizes = (options.batch_window, options.max_batch, options.cached_images)
             batching = BatchedPredictor(handler.pipeline, *sizes)
         address = (options.host, options.port)
         server = EndpointServer(address, handler, options.allow_origin, options.max_waiting, batching)
-    except OSError as error:
-        raise InputError(f"cannot listen on {options.host}:{options.port}: {one_line(error)}") from error
     print(f"Serving {folder} at {server.url}; stop with Ctrl-C", flush=True)
     with server, contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()

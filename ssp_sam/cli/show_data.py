@@ -4,7 +4,7 @@
 import argparse
 import random
 
-from .files import InputError, check_drawing_name, one_line, write_image
+from .files import InputError, check_drawing_name, told, write_image
 
 
 def add_parser(commands):
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
             raise InputError(f"{name} must be 1 or more, got {value}")
     check_drawing_name("--output", options.output)
     datasets.disable_progress_bars()
-    try:
+    with told():
         names = [options.split] if options.split is not None else sorted(shards_by_split(options.folder))
         suspicions = load_suspicions(options.folder)
         splits = {name: load_prepared(options.folder, name) for name in names}
@@ -61,8 +61,6 @@ def run(options: argparse.Namespace) -> int:
             row |= {"image": read_image(row), "masks": [decode(rle) for rle in row["masks"]]}
             rows.append(row | {"suspicions": suspicions.get((name, row["ref_id"]), [])})
         sheet = draw_data_sheet(rows, options.columns)
-    except (OSError, ValueError) as error:
-        raise InputError(one_line(error)) from error
     write_image(sheet, options.output)
     print(f"{len(rows)} of {len(samples)} samples: {options.output}")
     return 0

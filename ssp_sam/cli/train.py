@@ -6,7 +6,7 @@ import os
 import shlex
 from pathlib import Path
 
-from .files import InputError, one_line
+from .files import told
 
 
 def add_parser(commands):
@@ -31,26 +31,17 @@ def run(options: argparse.Namespace) -> int:
     from transformers.utils import logging
 
     from ..training.config_files import make_settings
+    from ..training.options import as_words
     from ..training.train import train
 
     logging.disable_progress_bar()  # of loading weights; that of the training stays
     given = {name: value for name, value in vars(options).items() if name not in ("command", "run")}
-    try:
+    with told(ValueError, OSError, FloatingPointError):
         settings = make_settings(given)
-        print(f"the same in several processes: accelerate launch -m ssp_sam.training.train {as_words(given)}")
+        written = {name: str(value).lower() if isinstance(value, bool) else value for name, value in given.items()}
+        print(f"the same in several processes: accelerate launch -m ssp_sam.training.train {as_words(written, {})}")
         train(settings, publish_with_push)
-    except (ValueError, OSError, FloatingPointError) as error:
-        raise InputError(one_line(error)) from error
     return 0
-
-
-def as_words(given: dict) -> str:
-    """Returns settings as the words of a command line."""
-    words = []
-    for name, value in given.items():
-        values = value if isinstance(value, list) else [str(value).lower() if isinstance(value, bool) else str(value)]
-        words += [f"--{name}", *values]
-    return shlex.join(words)
 
 
 def publish_with_push(model: Path, report):

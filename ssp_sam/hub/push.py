@@ -22,7 +22,7 @@ from .samples import Sample
 EXPORTED_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "*.py", "samples/*")
 
 
-class NotPublishedError(RuntimeError):
+class NotPublishedError(Exception):
     """A model was exported and checked, but the Hub refused it or could not be reached."""
 
 
