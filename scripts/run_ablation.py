@@ -21,7 +21,7 @@ if __name__ == "__main__":
 from accelerate import PartialState
 
 from ssp_sam.configuration.presets import ABLATIONS, merge_fields
-from ssp_sam.training.atomic_files import write_aside
+from ssp_sam.training.atomic_files import write_text
 from ssp_sam.training.config_files import parse_settings
 from ssp_sam.training.run_log import SUMMARY_FILE
 from ssp_sam.training.train import main as train
@@ -121,8 +121,7 @@ def write_table(options: argparse.Namespace, others: list[str], results: dict[st
         f"{settings.data.num_eval_scenes} validation scenes of {settings.data.expressions_per_image} expressions; "
         f"mean over seeds {', '.join(map(str, options.seeds))} (standard deviation)."
     )
-    with write_aside(options.output / "ablation.md") as aside:
-        aside.write_text(table(results, heading), encoding="utf-8")
+    write_text(options.output / "ablation.md", table(results, heading))
 
 
 def main(argv: list[str] | None = None) -> dict[str, list[dict]]:

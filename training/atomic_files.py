@@ -8,6 +8,7 @@ what a killed one left behind, and nothing of one that still runs.
 
 import ctypes
 import errno
+import json
 import os
 import platform
 import re
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
@@ -89,6 +91,22 @@ def write_aside(path: str | Path, keep_others: bool = False) -> Iterator[Path]:
             move_into_place(aside, path)
         finally:
             _delete(aside)
+
+
+def write_text(path: str | Path, text: str):
+    """Writes a file of text, whole or not at all."""
+    with write_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def other_than_planned(path: Path, plan: dict[str, Any]) -> list[str]:
+    """Returns the names of what an earlier run planned otherwise in a file; it is written where there is none."""
+    plan = json.loads(json.dumps(plan, default=str))
+    if path.is_file():
+        before = json.loads(path.read_text("utf-8"))
+        return [name for name, value in plan.items() if before.get(name) != value]
+    write_text(path, json.dumps(plan, indent=1, ensure_ascii=False) + "\n")
+    return []
 
 
 @contextmanager

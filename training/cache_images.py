@@ -1,16 +1,14 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Computes what a model's frozen image encoders say of every image once, for trainings that read it from disk."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.utils import broadcast_object_list
+from accelerate import Accelerator
 from torch.utils.data import ConcatDataset, Dataset
 from transformers.utils import logging
 
@@ -20,6 +18,7 @@ from .data.prepared import load_prepared, shards_by_split
 from .feature_cache.cache import FeatureCache, writing_to
 from .feature_cache.encoding import ImageScan, encode_images, scan_images, verify_cache
 from .feature_cache.identity import CacheIdentity, FeatureCacheError, feature_identity, fingerprint
+from .processes import on_main
 
 _COMPUTED_IN = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
@@ -47,14 +46,6 @@ class BenchmarkImages(Dataset):
     def __getitem__(self, index: int) -> tuple[str, Any]:
         row = self._rows[index]
         return f"{row['source']}/{row['image_id']}", row["image"]
-
-
-def open_accelerator() -> Accelerator:
-    """Returns what joins the processes of a launch, be it on CPUs; they may wait a day for the slowest one's images."""
-    return Accelerator(
-        cpu=not torch.accelerator.is_available(),
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=1))],
-    )
 
 
 def cache_images(
@@ -97,18 +88,18 @@ def cache_images(
     features = {name: feature_identity(model, processor, name) for name in names}
     identity = CacheIdentity(features, dtype, computed_in)
     with ExitStack() as claim:
-        _on_main(accelerator, lambda: claim.enter_context(writing_to(output, identity)))
+        on_main(accelerator, lambda: claim.enter_context(writing_to(output, identity)))
         cache = FeatureCache(output, identity)
         # 2. Which images there are, and which of them the cache lacks.
         scan = scan_images(source, accelerator)
-        missing = _on_main(accelerator, lambda: [key for key in scan.rows if not cache.has_whole(key)])
+        missing = on_main(accelerator, lambda: [key for key in scan.rows if not cache.has_whole(key)])
         accelerator.print(_found(scan, len(source), len(missing)), flush=True)
-        _on_main(accelerator, lambda: cache.check_room(len(missing)))
+        on_main(accelerator, lambda: cache.check_room(len(missing)))
         # 3. Those.
         rows = {key: scan.rows[key] for key in missing}
         options: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers}
         encode_images(cache, source, rows, model, processor, accelerator, **options)
-        _on_main(accelerator, lambda: print(_summary(cache), flush=True))
+        on_main(accelerator, lambda: print(_summary(cache), flush=True))
     return scan
 
 
@@ -144,22 +135,6 @@ def _load_model(name: str, accelerator: Accelerator) -> tuple[Any, Any]:
     model: Any = SspSamModel.from_pretrained(name, dtype=torch.float32)
     model.requires_grad_(False).eval().to(accelerator.device)
     return model, SspSamProcessor.from_pretrained(name)
-
-
-def _on_main(accelerator: Accelerator, action: Callable[[], Any]) -> Any:
-    """Runs an action on the main process; what it returned, if that is a list, or raised is that of every process."""
-    result, problem = None, None
-    if accelerator.is_main_process:
-        try:
-            result = action()
-        except FeatureCacheError as error:
-            problem = str(error)
-    if accelerator.num_processes > 1:
-        shared = [result if isinstance(result, list) else None, problem]
-        result, problem = broadcast_object_list(shared, from_process=0)
-    if problem is not None:
-        raise FeatureCacheError(problem)
-    return result
 
 
 def _found(scan: ImageScan, num_rows: int, num_missing: int) -> str:

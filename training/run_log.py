@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from .atomic_files import telling, write_aside
+from .atomic_files import telling, write_aside, write_text
 
 LOG_FILE = "log.jsonl"
 SUMMARY_FILE = "summary.json"
@@ -42,8 +42,7 @@ class RunLog:
         if self.enabled and path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if state["step"] and _step_of(line) <= state["step"]]
-            with write_aside(path) as aside:
-                aside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            write_text(path, "".join(f"{line}\n" for line in kept))
 
     def step(self):
         """Moves the progress bar on by one step."""
@@ -80,8 +79,7 @@ class RunLog:
         self._bar.close()
         if self.enabled:
             text = json.dumps(summary, indent=2)
-            with write_aside(self.folder / SUMMARY_FILE) as aside:
-                aside.write_text(text + "\n", encoding="utf-8")
+            write_text(self.folder / SUMMARY_FILE, text + "\n")
             print(f"summary {text}", flush=True)
 
     def _write(self, state: dict, entry: dict):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..processing.visualization.comparison import draw_before_and_after
 from ..processing.visualization.curves import Curve, draw_curves
-from .atomic_files import write_aside
+from .atomic_files import write_aside, write_text
 from .run_log import LOG_FILE, NO_CURVES
 
 # In the log, but no part of the loss.
@@ -44,8 +44,7 @@ def write_run_report(folder: str | Path, summary: dict[str, Any]) -> Path:
     if drawings:
         _save(draw_before_and_after(drawings), folder / "before_and_after.png")
         lines += ["", "![the same images before and after](before_and_after.png)"]
-    with write_aside(folder / "report.md") as aside:
-        aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(folder / "report.md", "\n".join(lines) + "\n")
     return folder / "report.md"
 
 

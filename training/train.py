@@ -30,7 +30,7 @@ from accelerate.utils import set_seed
 
 from ssp_sam.modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ssp_sam.training.arguments import OptimizationArguments, ReportArguments
-from ssp_sam.training.atomic_files import claim_folder, remove_whole, write_aside
+from ssp_sam.training.atomic_files import claim_folder, remove_whole, write_text
 from ssp_sam.training.auxiliary_heads import DenseHeads
 from ssp_sam.training.checkpointing import (
     best_checkpoint,
@@ -108,8 +108,7 @@ def open_folder(settings: Settings, accelerator: Accelerator) -> Path | None:
         if optimization.resume is None:
             for folder in earlier.values():
                 remove_whole(folder)
-        with write_aside(output_dir / "settings.json") as aside:
-            aside.write_text(json.dumps(settings.as_dict(), indent=2) + "\n", encoding="utf-8")
+        write_text(output_dir / "settings.json", json.dumps(settings.as_dict(), indent=2) + "\n")
     return checkpoint
 
 

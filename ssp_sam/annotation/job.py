@@ -2,7 +2,6 @@
 """Annotates a collection, by any number of processes; a run that was stopped goes on with what is missing."""
 
 import itertools
-import json
 import os
 import sys
 import time
@@ -12,13 +11,13 @@ from typing import Any
 
 import pyarrow.parquet as parquet
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from ..registration import pipeline
-from ..training.atomic_files import claim_folder, write_aside
-from ..training.cache_images import open_accelerator
+from ..training.atomic_files import claim_folder, other_than_planned
+from ..training.processes import on_main, open_accelerator
 from .items import Expressions, Item, in_batches, read_items
 from .labelling import Ahead, Labelled, Labeller
 from .options import AnnotationOptions
@@ -117,7 +116,7 @@ class AnnotationJob:
         """Annotates what is missing, and finishes the folder; raises as `annotate` does."""
         with claim_folder(self.folder, self.accelerator):
             # 1. What there is to do, the same in every process.
-            missing, self.failures = self._on_main(self._begin)
+            missing, self.failures = on_main(self.accelerator, self._begin)
             # 2. This process's shards.
             start = time.perf_counter()
             with self.accelerator.split_between_processes(missing) as own:
@@ -128,7 +127,7 @@ class AnnotationJob:
             problems = [text for text, *_ in told if text is not None]
             if problems:
                 raise TooManyFailuresError(problems[0])
-            summary = self._on_main(lambda: finish(self.folder, self._plan(), self.options.coco))
+            summary = on_main(self.accelerator, lambda: finish(self.folder, self._plan(), self.options.coco))
             images, slowest = sum(number for _, number, *_ in told), max(spent for *_, spent, _ in told)
             return summary.with_run(images, slowest, sum(idle for *_, idle in told) / max(1e-9, len(told) * slowest))
 
@@ -148,21 +147,15 @@ class AnnotationJob:
 
     def _begin(self) -> tuple[list[int], int]:
         """Compares the folder with the plan; returns the shards that are missing, and the failures of the others."""
-        path, plan = self.folder / PLAN_NAME, json.loads(json.dumps(self._plan()))
-        if path.is_file():
-            before = json.loads(path.read_text("utf-8"))
-            other = [name for name in plan if before.get(name) != plan[name]]
-            if other:
-                raise ValueError(
-                    f"{str(self.folder)!r} was begun with other {', '.join(other)}; repeat that command to go on, or "
-                    f"choose another folder"
-                )
-        else:
-            there = [entry.name for entry in self.folder.iterdir() if not entry.name.startswith(".")]
-            if there:
-                raise ValueError(f"{str(self.folder)!r} holds something else ({there[0]!r}); choose another folder")
-            with write_aside(path) as aside:
-                aside.write_text(json.dumps(plan, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        there = [entry.name for entry in self.folder.iterdir() if not entry.name.startswith(".")]
+        if there and PLAN_NAME not in there:
+            raise ValueError(f"{str(self.folder)!r} holds something else ({there[0]!r}); choose another folder")
+        other = other_than_planned(self.folder / PLAN_NAME, self._plan())
+        if other:
+            raise ValueError(
+                f"{str(self.folder)!r} was begun with other {', '.join(other)}; repeat that command to go on, or "
+                f"choose another folder"
+            )
         shards = range(self.source.num_shards)
         done = {shard for shard in shards if (self.folder / DATA / self._name(shard)).is_file()}
         failed = sum(parquet.read_metadata(self.folder / FAILED / self._name(shard)).num_rows for shard in done)
@@ -218,17 +211,3 @@ class AnnotationJob:
             rows = rows_of(item, found, split=self.options.split, fingerprint=self._fingerprint, **size)
             writer.add(rows, image)
             self.images += 1
-
-    def _on_main(self, action) -> Any:
-        """Runs an action on the main process; what it returned or raised is that of every process."""
-        result: list[Any] = [None, None]
-        if self.accelerator.is_main_process:
-            try:
-                result[0] = action()
-            except (ValueError, OSError) as error:
-                result[1] = error
-        if self.accelerator.num_processes > 1:
-            broadcast_object_list(result, from_process=0)
-        if result[1] is not None:
-            raise result[1]
-        return result[0]

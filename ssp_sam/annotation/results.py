@@ -14,10 +14,10 @@ from datasets.info import DatasetInfo, DatasetInfosDict
 from huggingface_hub import DatasetCardData
 
 from ..processing.visualization.data_sheet import draw_data_sheet
-from ..training.atomic_files import write_aside
+from ..training.atomic_files import write_aside, write_text
 from ..training.data.masks import area, bounding_box, decode, to_polygon
-from ..training.data.prepared import FEATURES, PREDICTION_FEATURES, REPORT_NAME, read_image, shards_by_split
-from .shards import DATA, FAILED, read_rows
+from ..training.data.prepared import FEATURES, PREDICTION_FEATURES, REPORT_NAME, read_image, read_rows, shards_by_split
+from .shards import DATA, FAILED
 
 SAMPLES_NAME, COCO_NAME, CARD_NAME = "samples.png", "instances.json", "README.md"
 NUM_SAMPLES = 16
@@ -77,8 +77,8 @@ def finish(folder: Path, plan: dict[str, Any], coco: bool) -> Summary:
     failed = [folder / FAILED / path.name for path in shards]
     summary = _count(folder, plan["fingerprint"], shards, failed)
     report = {"counts": summary.counts(), "reasons": summary.reasons, "plan": plan}
-    _write_text(folder / REPORT_NAME, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    _write_text(folder / CARD_NAME, _card(plan, summary))
+    write_text(folder / REPORT_NAME, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / CARD_NAME, _card(plan, summary))
     samples = list(_samples(shards))
     if samples:
         with write_aside(folder / SAMPLES_NAME) as aside:
@@ -103,11 +103,6 @@ def _count(folder: Path, fingerprint: str, shards: list[Path], failed: list[Path
     counted = {"images": images, "expressions": expressions, "found": expressions - no_target, "no_target": no_target}
     most = dict(reasons.most_common(MAX_REASONS))
     return Summary(str(folder), fingerprint, **counted, failed=sum(reasons.values()), reasons=most)
-
-
-def _write_text(path: Path, text: str):
-    with write_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
 
 
 def _card(plan: dict[str, Any], summary: Summary) -> str:

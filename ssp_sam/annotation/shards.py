@@ -135,10 +135,3 @@ def open_shard(folder: Path, name: str, with_cutouts: bool) -> Iterator[ShardWri
         writer = ShardWriter(found, failed, cutouts)
         yield writer
         writer.close()
-
-
-def read_rows(paths: list[Path], columns: list[str]) -> Iterator[dict[str, Any]]:
-    """Yields the rows of shards in order, few held at once."""
-    for path in paths:
-        for batch in parquet.ParquetFile(path).iter_batches(batch_size=1024, columns=columns):
-            yield from batch.to_pylist()

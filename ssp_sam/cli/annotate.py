@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     import datasets
 
     from ..annotation.job import annotate
-    from ..training.cache_images import open_accelerator
+    from ..training.processes import open_accelerator
 
     datasets.disable_progress_bars()
     names = ("column", "classes", "template", "quiet", *defaults_of(AnnotationOptions))

@@ -45,11 +45,11 @@ def run(options: argparse.Namespace) -> int:
 
     import torch
 
-    from ..training import cache_images as job
+    from ..training.processes import open_accelerator
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    accelerator = job.open_accelerator()
+    accelerator = open_accelerator()
     try:
         with told():
             _work(options, model, files, accelerator)

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     """Evaluates, or fits thresholds; returns 0."""
     import datasets
 
-    from ..training.cache_images import open_accelerator
+    from ..training.processes import open_accelerator
 
     datasets.disable_progress_bars()
     accelerator = open_accelerator()

@@ -168,10 +168,10 @@ def write_image(image: "Image.Image", path: str) -> None:
 
 def write_json(content: object, path: str) -> None:
     """Writes JSON, and the folders above it where they are missing."""
-    from ..training.atomic_files import write_aside
+    from ..training.atomic_files import write_text
 
-    with told(OSError, about=f"cannot write {path!r}: "), write_aside(path) as aside:
-        Path(aside).write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+    with told(OSError, about=f"cannot write {path!r}: "):
+        write_text(path, json.dumps(content, ensure_ascii=False))
 
 
 def read_source(source: str) -> "Image.Image":

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 
 from ssp_sam.training.data import masks as run_lengths
-from ssp_sam.training.evaluation.metrics import SegmentationMetrics, box_iou_xyxy, score_masks
+from ssp_sam.training.evaluation.metrics import SegmentationMetrics, box_iou_xyxy, mask_areas, score_areas
 from ssp_sam.training.preparation.readers.records import (
     BadRecord,
     box_from_xywh,
@@ -85,15 +85,15 @@ def metrics_do_not_depend_on_order_or_parts(numbers, cut):
         turned.update(*pair)
     for index, pair in enumerate(pairs):
         (first if index < cut else second).update(*pair)
-    assert whole.compute() == turned.compute() == first.merge(second).compute()
-    scores = [score_masks(*pair) for pair in pairs]
+    assert whole.compute() == turned.compute() == first.merge(second.sums).compute()
+    scores = [score_areas(*mask_areas(*pair)) for pair in pairs]
     assert whole.compute()["gIoU"] == pytest.approx(np.mean([score.iou for score in scores]))
 
 
 def scores_are_fractions_and_equal_both_ways(first, second):
-    forth, back = (score_masks(*pair) for pair in ((first, second), (second, first)))
+    forth, back = (score_areas(*mask_areas(*pair)) for pair in ((first, second), (second, first)))
     assert 0 <= forth.iou <= 1 and forth.union == back.union and forth.intersection == back.intersection
-    assert score_masks(first, first).iou == 1
+    assert score_areas(*mask_areas(first, first)).iou == 1
 
 
 def boxes_overlap_by_a_fraction_that_is_equal_both_ways(first, second):

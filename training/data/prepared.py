@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -85,6 +85,16 @@ def shards_by_split(folder: str | Path) -> dict[str, list[Path]]:
                 f"split {split!r} in {str(folder)!r} has {len(paths)} of {expected} files; prepare it again"
             )
     return shards
+
+
+def read_rows(
+    paths: Iterable[Path], columns: Sequence[str] | None = None, batch_size: int = 1024
+) -> Iterator[dict[str, Any]]:
+    """Yields the rows of parquet files in order, as many held at once as a batch has; all columns when not given."""
+    for path in paths:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size, columns=columns, use_threads=False):
+                yield from batch.to_pylist()
 
 
 def load_prepared(folder: str | Path, split: str) -> Dataset:
@@ -224,9 +234,7 @@ def dataset_fingerprint(folder: str | Path) -> str:
     digest = hashlib.sha256()
     columns = [name for name in FEATURES if name != "image"]
     for split, paths in sorted(shards_by_split(folder).items()):
-        for path in paths:
-            for batch in parquet.ParquetFile(path).iter_batches(batch_size=1024, columns=columns):
-                for row in batch.to_pylist():
-                    content = [split, *(row[name] for name in columns)]
-                    digest.update(json.dumps(content, separators=(",", ":")).encode())
+        for row in read_rows(paths, columns):
+            content = [split, *(row[name] for name in columns)]
+            digest.update(json.dumps(content, separators=(",", ":")).encode())
     return digest.hexdigest()[:16]

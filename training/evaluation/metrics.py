@@ -101,21 +101,6 @@ def score_areas(
     return SampleScore(iou, intersection, union, targeted, found=predicted_area > 0)
 
 
-def score_masks(predicted_mask: Any, true_mask: Any, **rule) -> SampleScore:
-    """
-    Scores one expression by masks.
-
-    Args:
-        predicted_mask: Bool, any shape; `None` for a missing prediction.
-        true_mask: Bool, the same shape; empty where nothing is meant.
-        rule: `min_mask_pixels` and `small_masks_rule` of `score_areas`.
-
-    Raises:
-        ValueError: The shapes differ.
-    """
-    return score_areas(*mask_areas(predicted_mask, true_mask), **rule)
-
-
 def mask_areas(predicted_mask: Any, true_mask: Any) -> tuple[int, int | None, int]:
     """Returns the areas in pixels of the common, the predicted (`None` for no prediction) and the true mask."""
     true_mask = np.asarray(true_mask, dtype=bool)
@@ -206,11 +191,8 @@ class SegmentationMetrics:
             sums["box_hits"] += box_iou >= 0.5
         return score
 
-    def merge(self, other: "SegmentationMetrics") -> "SegmentationMetrics":
-        """Adds what another accumulator of the same settings has seen; returns this one."""
-        return self._add(other.sums)
-
-    def _add(self, sums: dict[str, int]) -> "SegmentationMetrics":
+    def merge(self, sums: dict[str, int]) -> "SegmentationMetrics":
+        """Adds the `sums` of another accumulator of the same settings; returns this one."""
         for name, value in sums.items():
             self.sums[name] += value
         return self
@@ -284,7 +266,7 @@ class GroupedMetrics:
         result = cls(**settings)
         for state in states:
             for name, sums in state.items():
-                result.groups.setdefault(name, SegmentationMetrics(**settings))._add(sums)
+                result.groups.setdefault(name, SegmentationMetrics(**settings)).merge(sums)
         return result
 
     def compute(self) -> dict[Any, dict[str, float | int | None]]:

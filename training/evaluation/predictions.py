@@ -16,11 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as parquet
-
 from ..atomic_files import write_aside
 from ..data.masks import area
-from ..data.prepared import shards_by_split
+from ..data.prepared import read_rows, shards_by_split
 from .samples import EvaluationImage, EvaluationItem
 
 FORMAT = "ssp-sam predictions, version 1"
@@ -143,12 +141,11 @@ def _annotated(folder: str | Path) -> list[dict[str, Any]]:
     """The rows of an annotation as predictions; their `ref_id` ends in the index of the sentence."""
     columns = ["source", "image_id", "size_hw", "ref_id", "masks", "box_xyxy", "score"]
     predictions = []
-    for path in itertools.chain(*shards_by_split(folder).values()):
-        for row in parquet.read_table(path, columns=columns).to_pylist():
-            ref_id, _, sentence = row["ref_id"].rpartition("-")
-            height, width = size = row.pop("size_hw")
-            masks = row.pop("masks") or [{"size": size, "counts": [height * width]}]
-            predictions.append(row | {"ref_id": ref_id, "sentence": int(sentence), "segmentation": masks[0]})
+    for row in read_rows(itertools.chain(*shards_by_split(folder).values()), columns):
+        ref_id, _, sentence = row["ref_id"].rpartition("-")
+        height, width = size = row.pop("size_hw")
+        masks = row.pop("masks") or [{"size": size, "counts": [height * width]}]
+        predictions.append(row | {"ref_id": ref_id, "sentence": int(sentence), "segmentation": masks[0]})
     return predictions
 
 

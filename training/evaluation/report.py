@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..atomic_files import write_aside
+from ..atomic_files import write_text
 from ..scenes.expressions import KINDS
 from .metrics import FAMILIES
+from .options import REPORT
 from .published import compare_with_published, published_table
 
 FORMAT = "ssp-sam evaluation, version 1"
@@ -167,11 +168,8 @@ def markdown_table(rows: Mapping[str, Mapping[str, Any]], columns: Iterable[str]
 
 def write_report(report: Mapping[str, Any], folder: Path, sheet: str | None = None):
     """Writes `report.md` and, last, `report.json` into a folder; `sheet` as in `markdown_report`."""
-    contents = {"report.md": markdown_report(report, sheet)}
-    contents["report.json"] = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-    for name, content in contents.items():
-        with write_aside(folder / name) as aside:
-            aside.write_text(content, encoding="utf-8")
+    write_text(folder / "report.md", markdown_report(report, sheet))
+    write_text(folder / REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 
 def _facts(report: Mapping[str, Any]) -> list[str]:

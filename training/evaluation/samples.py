@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.parquet as parquet
 from datasets import Image as ImageFeature
 from PIL import Image
 
 from ..data.masks import area, encode, union
-from ..data.prepared import dataset_fingerprint, load_prepared, read_image, shards_by_split
+from ..data.prepared import dataset_fingerprint, load_prepared, read_image, read_rows, shards_by_split
 from ..scenes.generator import SPLITS, draw_referrals, generate_scene
 
 # Expressions of scene `seed` are drawn by (EXPRESSION_STREAM, seed), so that they are the same for every model.
@@ -157,8 +156,7 @@ class BenchmarkSamples:
     def _images_in_other_splits(self) -> dict[str, int]:
         own, shared = {key for key, _ in self._rows_of_images}, {}
         for split, paths in shards_by_split(self.folder).items():
-            tables = [parquet.read_table(path, columns=["source", "image_id"]) for path in paths]
-            keys = {key for table in tables for key in zip(*(column.to_pylist() for column in table.columns))}
+            keys = {(row["source"], row["image_id"]) for row in read_rows(paths, ["source", "image_id"])}
             if split != self.split and own & keys:
                 shared[split] = len(own & keys)
         return shared

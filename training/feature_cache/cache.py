@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from ..atomic_files import claim_folder, remove_leftovers, write_aside
+from ..atomic_files import claim_folder, remove_leftovers, write_aside, write_text
 from .identity import DTYPES, IDENTITY_NAME, CacheIdentity, FeatureCacheError, encoder_of, feature_identity
 
 
@@ -230,8 +230,7 @@ def writing_to(folder: str | Path, identity: CacheIdentity) -> Iterator[FeatureC
             if path.exists():
                 CacheIdentity.load(folder).check_same(folder, identity)
             else:
-                with write_aside(path) as aside:
-                    aside.write_text(identity.to_json(), encoding="utf-8")
+                write_text(path, identity.to_json())
         except OSError as error:
             raise FeatureCacheError(str(error)) from error
         yield FeatureCache(folder, identity)

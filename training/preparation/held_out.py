@@ -4,9 +4,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import pyarrow.parquet as parquet
-
-from ..data.prepared import shards_by_split, split_role
+from ..data.prepared import read_rows, shards_by_split, split_role
 from .readers.images import shared_image_name
 from .readers.phrasecut import read_image_data
 from .readers.records import SPLIT_BY, PreparationError
@@ -35,26 +33,24 @@ def find_held_out(
     """
     held_out: dict[str, dict[str, set[str]]] = {}
 
-    def add(name: str, split: str, image_ids: Iterable[str]):
+    def add(name: str, split: str, image_id: str):
         if split_role(split) != "train":
             names = held_out.setdefault(name, {}).setdefault(split, set())
-            names.update(shared_image_name(name, image_id, visual_genome_to_coco) for image_id in image_ids)
+            names.add(shared_image_name(name, image_id, visual_genome_to_coco))
 
     for dataset, versions in SPLIT_BY.items():
         for split_by in versions:
             for ref in _raw_refs(annotations, dataset, split_by):
                 if isinstance(ref, dict) and "image_id" in ref:
-                    add(f"{dataset}_{split_by}", str(ref.get("split")), [str(ref["image_id"])])
+                    add(f"{dataset}_{split_by}", str(ref.get("split")), str(ref["image_id"]))
     for folder in prepared:
         try:
             shards = shards_by_split(folder)
         except ValueError as error:
             raise PreparationError(str(error)) from error
         for split, paths in shards.items():
-            for path in paths:
-                columns = parquet.read_table(path, columns=["source", "image_id"]).to_pydict()
-                for source, image_id in set(zip(columns["source"], columns["image_id"])):
-                    add(source, split, [image_id])
+            for row in read_rows(paths, ["source", "image_id"]):
+                add(row["source"], split, row["image_id"])
     return held_out
 
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import pyarrow
 import pyarrow.parquet as parquet
 
-from ..atomic_files import remove_leftovers, write_aside
+from ..atomic_files import other_than_planned, remove_leftovers, write_aside, write_text
 from ..data.prepared import FEATURES
 from .readers.records import BadRecord, PreparationError, RawBenchmark, RawReference, making_record
 from .rows import RowMaker
@@ -150,8 +150,7 @@ class _Part:
                 writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
             counts.images, counts.suspicious = self.maker.images, self.maker.suspicious
             counts.notes = {name: number for name, number in self.maker.notes.items() if number}
-            with write_aside(self.counts_path) as counts_aside:
-                counts_aside.write_text(json.dumps(asdict(counts)), encoding="utf-8")
+            write_text(self.counts_path, json.dumps(asdict(counts)))
         return len(self.items)
 
     def _row(self, item: RawReference | BadRecord) -> dict[str, Any]:
@@ -193,7 +192,12 @@ def write_parts(
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(staging, claimed=True)
     remove_leftovers(folder, claimed=True)
-    _check_plan(staging / "plan.json", plan)
+    other = other_than_planned(staging / "plan.json", plan)
+    if other:
+        raise PreparationError(
+            f"{str(staging)!r} holds an unfinished preparation with other {', '.join(other)}; "
+            f"repeat that command to finish it, or delete the folder"
+        )
     with_images = maker.image_bytes or benchmark.holds_images
     parts: dict[str, list[_Part]] = {}
 
@@ -248,21 +252,6 @@ def _link(path: Path, name: Path):
         os.link(path, name)
     except OSError:
         shutil.copyfile(path, name)
-
-
-def _check_plan(path: Path, plan: dict[str, Any]):
-    text = json.dumps(plan, indent=1, sort_keys=True, default=str)
-    if not path.is_file():
-        with write_aside(path) as aside:
-            aside.write_text(text, encoding="utf-8")
-        return
-    before, now = json.loads(path.read_text("utf-8")), json.loads(text)
-    other = [name for name in now if before.get(name) != now[name]]
-    if other:
-        raise PreparationError(
-            f"{str(path.parent)!r} holds an unfinished preparation with other {', '.join(other)}; "
-            f"repeat that command to finish it, or delete the folder"
-        )
 
 
 def _in_parts(

@@ -21,6 +21,7 @@ from typing import Any
 
 import pyarrow.parquet as parquet
 
+from ...data.prepared import read_rows
 from .hub import HUB_ID, fetch_files
 from .images import coco_paths, image_number
 from .records import (
@@ -98,8 +99,9 @@ def read_hub_mirror(source: str, splits: Sequence[str] | None = None) -> RawBenc
             split = _split_of(path)
             split = "testA" if split == "test" and test_is_test_a else split
             if splits is None or split in splits:
+                rows = enumerate(read_rows([path], batch_size=32))
                 with reading(path):
-                    yield from read_each(_rows(path), partial(of_row, path=path, split=split), path.name, split)
+                    yield from read_each(rows, partial(of_row, path=path, split=split), path.name, split)
 
     return RawBenchmark(
         name=name,
@@ -140,12 +142,6 @@ def _card_licence(folder: Path) -> str:
     text = card.read_text("utf-8", "replace") if card.is_file() else ""
     named = re.search(r"\A---\n.*?^license: *(\S+) *$.*?^---$", text, re.M | re.S)
     return named[1] if named else "unknown"
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with parquet.ParquetFile(path) as file:
-        batches = file.iter_batches(batch_size=32, use_threads=False)
-        yield from enumerate(row for batch in batches for row in batch.to_pylist())
 
 
 def _from_json(row: dict[str, Any], name: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow.parquet as parquet
 
 from ....data import masks as run_lengths
+from ....data.prepared import read_rows
 from ..json_files import open_text
 from ..mask_files import read_mask_file
 from ..records import (
@@ -84,10 +85,9 @@ def read_tables(source: Source) -> Iterator[RawReference | BadRecord]:
         return _reference(index, record, source, path, source.split_of(path))
 
     for path in source.files:
-        with reading(path), parquet.ParquetFile(path) as table:
-            columns = _columns(source, path, table.schema_arrow.names)
-            batches = table.iter_batches(batch_size=32, columns=list(columns.values()), use_threads=False)
-            rows = (row for batch in batches for row in batch.to_pylist())
+        with reading(path):
+            columns = _columns(source, path, parquet.read_schema(path).names)
+            rows = read_rows([path], list(columns.values()), batch_size=32)
             yield from read_each(enumerate(rows), make, source.name_of(path))
 
 
