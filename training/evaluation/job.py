@@ -21,7 +21,7 @@ from .options import PREDICTIONS, SHEET, EvaluationOptions
 from .predictions import SavedPredictions, write_predictions
 from .protocols import EvaluationAccumulator, EvaluationProtocol, prediction_record
 from .report import build_report, choose_family, model_identity, write_report
-from .run import Samples, evaluate_model, evaluate_predictions, predict_image
+from .run import Samples, predict_image, predicted_batches
 from .samples import BenchmarkSamples, SceneSamples
 
 # The canvas of SAM, which predictions of another model say nothing about; the true masks go through it.
@@ -144,39 +144,50 @@ class Evaluation:
         write_report(report, folder, SHEET if self.options.cases else None)
         return report
 
-    def _part(self) -> dict[str, int]:
-        return {"rank": self.accelerator.process_index, "world_size": self.accelerator.num_processes}
-
     def _measure_model(self) -> dict[str, Any]:
         """Runs the model, and leaves the sums of all processes in `accumulator`; returns facts of the run."""
-        options, is_main = self.options, self.accelerator.is_main_process
-        info = {"model": self.model, "settings": self.settings}
-        writing = nullcontext()
+        options, samples, world_size = self.options, self.samples, self.accelerator.num_processes
+        is_main, writing = self.accelerator.is_main_process, nullcontext()
         if options.save_predictions and is_main:
-            writing = write_predictions(
-                Path(options.output) / PREDICTIONS, {"dataset": self.samples.describe(), **info}
-            )
-        bar = tqdm(total=self.samples.num_expressions, unit="expression", disable=not is_main, file=sys.stderr)
+            info = {"dataset": samples.describe(), "model": self.model, "settings": self.settings}
+            writing = write_predictions(Path(options.output) / PREDICTIONS, info)
+        batches = predicted_batches(
+            self.segmenter,
+            samples,
+            batch_size=options.batch_size,
+            expression_batch_size=options.expression_batch_size,
+            num_workers=options.workers,
+            rank=self.accelerator.process_index,
+            world_size=world_size,
+        )
+        bar = tqdm(total=samples.num_expressions, unit="expression", disable=not is_main, file=sys.stderr)
         with bar, writing as write:
-            self.accumulator = evaluate_model(
-                self.accumulator,
-                self.segmenter,
-                self.samples,
-                settings=self.thresholds,
-                gather_predictions=options.save_predictions,
-                write=write,
-                batch_size=options.batch_size,
-                expression_batch_size=options.expression_batch_size,
-                num_workers=options.workers,
-                progress=lambda done: bar.update(done - bar.n),
-                **self._part(),
-            )
-        facts = {"batch_size": options.batch_size, "image_encodings": len(self.samples)}
+            for _ in range(-(-len(samples) // (options.batch_size * world_size))):
+                records = []
+                # In the last round some processes have nothing left to do; they bring an empty list.
+                for image, number, raw in next(batches, []):
+                    records.append(prediction_record(image, image.items[number], raw, **self.thresholds))
+                    self.accumulator.add(image, number, records[-1])
+                gathered = gather_object(records) if options.save_predictions else []
+                if write is not None:
+                    write(gathered)
+                bar.update(min(self.accumulator.num_samples * world_size, samples.num_expressions) - bar.n)
+        self._join()
+        facts = {"batch_size": options.batch_size, "image_encodings": len(samples)}
         return {"predictions": "of the model", **facts, "device": self.accelerator.device.type}
 
     def _measure_predictions(self, saved: SavedPredictions) -> dict[str, Any]:
-        """Reads saved predictions, as `_measure_model` runs the model."""
-        self.accumulator = evaluate_predictions(self.accumulator, saved, self.samples, **self._part())
+        """Reads saved predictions, as `_measure_model` runs the model; images are not read."""
+        saved.check_sources(self.samples.shared_ref_ids)
+        for index in range(self.accelerator.process_index, len(self.samples), self.accelerator.num_processes):
+            image = self.samples.without_image(index)
+            for number, item in enumerate(image.items):
+                try:
+                    self.accumulator.add(image, number, saved.take(image, item))
+                except ValueError as error:
+                    where = f"the prediction for sentence {item.sentence} of reference {item.ref_id!r}"
+                    raise ValueError(f"{where} does not fit image {image.image_id!r}: {error}") from error
+        self._join()
         used = sum(gather_object([len(saved.used)]))
         if not used:
             raise ValueError(
@@ -184,6 +195,12 @@ class Evaluation:
                 f"expressions of split {self.samples.split!r}; name the data and the split that they were made for"
             )
         return {"predictions": "from a file", "unused_predictions": len(saved) - used}
+
+    def _join(self):
+        """Adds up what all processes have summed; each expression must have been counted once."""
+        self.accumulator = self.accumulator.merged(gather_object([self.accumulator.state()]))
+        if self.accumulator.num_samples != self.samples.num_expressions:
+            raise RuntimeError(f"counted {self.accumulator.num_samples} expressions of {self.samples.num_expressions}")
 
     def _draw_sheet(self, title: str):
         """Draws the contact sheet; its cases are predicted again."""

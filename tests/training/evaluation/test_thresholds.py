@@ -8,8 +8,8 @@ from PIL import Image
 
 from ssp_sam import SspSamImageProcessor, SspSamProcessor
 from ssp_sam.training.data.masks import decode
-from ssp_sam.training.evaluation.protocols import EvaluationAccumulator, EvaluationProtocol
-from ssp_sam.training.evaluation.run import evaluate_model
+from ssp_sam.training.evaluation.protocols import EvaluationAccumulator, EvaluationProtocol, prediction_record
+from ssp_sam.training.evaluation.run import predicted_batches
 from ssp_sam.training.evaluation.samples import SceneSamples
 from ssp_sam.training.evaluation.thresholds import ThresholdFit, _fit_calibration, _fit_no_target, fit_thresholds
 from ssp_sam.training.scenes.dataset import to_canvas
@@ -60,7 +60,10 @@ def scenes(split: str, count: int) -> SceneSamples:
 def test_an_oracle_gets_full_marks(processor):
     samples = scenes("test", 5)
     accumulator = EvaluationAccumulator("gres", (EvaluationProtocol.standard(0.5, 0),), CANVAS)
-    result = evaluate_model(accumulator, Oracle(processor, samples), samples, settings={}, batch_size=2).results()
+    for batch in predicted_batches(Oracle(processor, samples), samples, batch_size=2):
+        for image, number, raw in batch:
+            accumulator.add(image, number, prediction_record(image, image.items[number], raw))
+    result = accumulator.results()
     overall, kinds = result["standard"]["all"], result["standard"]["breakdowns"]["kind"]
     assert overall["samples"] == 30 == sum(row["samples"] for row in kinds.values())
     assert overall["N-acc"] == overall["T-acc"] == overall["Pr@0.7"] == overall["box Acc@0.5"] == 1.0
