@@ -1,5 +1,10 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""Tiny random models and pictures that every test can use, offline and in seconds."""
+"""
+Tiny random models and images that every test can use, offline and in seconds.
+
+Fixtures import what they need, since pytest-xdist's first process reads this file and runs no test: torch would keep it
+and the workers that it then starts waiting for seconds.
+"""
 
 import os
 
@@ -14,25 +19,21 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from accelerate.state import AcceleratorState
-from PIL import Image
-
-from ssp_sam import ReferringSegmentationPipeline
-from tests.helpers.models import make_image, make_pipeline
-from tests.helpers.pulling import use_home, use_hub
-from tests.helpers.robustness import Rows
 
 
 @pytest.fixture(scope="session", params=["single tower", "two towers"])
-def segmenter(request) -> ReferringSegmentationPipeline:
+def segmenter(request):
     """A tiny random pipeline of each kind; tests must not change it."""
+    from tests.helpers.models import make_pipeline
+
     return make_pipeline(single_tower=request.param == "single tower")
 
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory) -> str:
     """A folder with a tiny random single-tower model and its processor; tests must not change it."""
+    from tests.helpers.models import make_pipeline
+
     folder = tmp_path_factory.mktemp("tiny-checkpoint")
     make_pipeline().save_pretrained(folder)
     return str(folder)
@@ -51,6 +52,9 @@ def own_datasets_cache(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def keep_process_state(request):
     """Draws torch's random numbers from the seed that the run prints; undoes what a training says to the process."""
+    import torch
+    from accelerate.state import AcceleratorState
+
     threads = torch.get_num_threads()
     torch.manual_seed(request.config.getoption("randomly_seed", 0))
     yield
@@ -59,13 +63,17 @@ def keep_process_state(request):
 
 
 @pytest.fixture
-def image() -> Image.Image:
+def image():
+    from tests.helpers.models import make_image
+
     return make_image()
 
 
 @pytest.fixture
 def rows(tmp_path):
     """The test's rows of docs/robustness.md, which it adds; they are checked when it ends."""
+    from tests.helpers.robustness import Rows
+
     collected = Rows(tmp_path)
     yield collected
     collected.finish()
@@ -77,6 +85,8 @@ def rows(tmp_path):
 @pytest.fixture
 def hf_home(tmp_path, monkeypatch) -> Path:
     """An empty `HF_HOME` of this process."""
+    from tests.helpers.pulling import use_home
+
     use_home(tmp_path / "hf", monkeypatch)
     return tmp_path / "hf"
 
@@ -85,6 +95,7 @@ def hf_home(tmp_path, monkeypatch) -> Path:
 def authors_hub(hf_home, monkeypatch):
     """The Hub of this process, with the authors' repository and those of the towers."""
     from tests.helpers.authors_repository import hub_with_authors_repository
+    from tests.helpers.pulling import use_hub
 
     with hub_with_authors_repository() as hub:
         use_hub(hub.url, monkeypatch)
@@ -97,6 +108,7 @@ def home_with_model(tmp_path_factory) -> Path:
     """A `HF_HOME` into which a checkpoint of the authors was pulled; tests must not change it."""
     from ssp_sam.modeling_ssp_sam.conversion.pull import pull
     from tests.helpers.authors_repository import AUTHORS, WHOLE, hub_with_authors_repository
+    from tests.helpers.pulling import use_home, use_hub
 
     folder = tmp_path_factory.mktemp("pulled") / "hf"
     with hub_with_authors_repository() as hub, pytest.MonkeyPatch.context() as monkeypatch:

@@ -18,7 +18,7 @@ from ssp_sam import SspSamModel
 from ssp_sam.modeling_ssp_sam.conversion.convert import convert_weights
 from ssp_sam.modeling_ssp_sam.conversion.towers import NamedWeights
 from ssp_sam.modeling_ssp_sam.conversion.weight_map import ORIGINAL_RULES
-from tests.helpers.golden_weights import make_weights
+from tests.helpers.golden_weights import made_once, make_weights
 from tests.helpers.hub_server import LocalHub
 from tests.helpers.original_checkpoints import CLIP, IMAGE_ENCODER, save_checkpoint, save_tokenizer
 from tests.helpers.original_shapes import CheckpointSizes, checkpoint_shapes
@@ -43,6 +43,7 @@ LARGE_SIZES = CheckpointSizes(
 )  # fmt: skip
 
 
+@made_once
 def large_weights() -> dict[str, torch.Tensor]:
     """All weights of the checkpoint with the larger CLIP, towers included."""
     return make_weights(checkpoint_shapes(LARGE_SIZES), LARGE_SIZES.vision_layers)

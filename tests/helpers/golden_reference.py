@@ -5,6 +5,7 @@
 equals one of another file is stored once. Names of tensors and weights are the original's.
 """
 
+import copy
 import json
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from ssp_sam import SspSamConfig, SspSamModel
 from ssp_sam.modeling_ssp_sam.conversion.weight_map import ORIGINAL_RULES, rename_weights
 from ssp_sam.modeling_ssp_sam.losses import resize_mask_logits
 from ssp_sam.modeling_ssp_sam.semantic_encoder import normalise_over_tokens
-from tests.helpers.golden_weights import make_weights, seeded
+from tests.helpers.golden_weights import made_once, make_weights, seeded
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 GOLDEN = json.loads((FIXTURES / "golden_small.json").read_text("utf-8"))
@@ -125,13 +126,19 @@ def weight_shapes(name: str = "paper_b16", after_first_forward: bool = False) ->
     return {key: shape for key, shape in shapes.items() if key not in ABLATIONS[name]["missing_weights"]}
 
 
+@made_once
 def original_weights(name: str = "paper_b16", after_first_forward: bool = False) -> dict[str, torch.Tensor]:
     """The golden checkpoint of a preset, in the original's layout."""
     return make_weights(weight_shapes(name, after_first_forward), GOLDEN["num_vision_layers"])
 
 
 def golden_model(name: str = "paper_b16", after_first_forward: bool = False) -> SspSamModel:
-    """The model of a preset at golden size, with the golden weights, in eval mode."""
+    """The model of a preset at golden size, with the golden weights, in eval mode; one of the caller's own."""
+    return copy.deepcopy(_golden_model(name, after_first_forward))
+
+
+@cache
+def _golden_model(name: str, after_first_forward: bool) -> SspSamModel:
     model = SspSamModel(SspSamConfig.from_preset(name, **golden_sizes(name))).eval()
     weights = rename_weights(original_weights(name, after_first_forward), ORIGINAL_RULES, "golden weights")
     missing = set(model.load_state_dict(weights, strict=False).missing_keys)

@@ -5,10 +5,12 @@ The original code ran with exactly these tensors when the values in `fixtures/` 
 in float16, so that a half-precision copy of a checkpoint loses nothing.
 """
 
+import functools
 import json
 import math
 import re
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +79,17 @@ def _normal(uniform: torch.Tensor) -> np.ndarray:
 def make_weights(shapes: dict[str, list[int]], num_vision_layers: int) -> dict[str, torch.Tensor]:
     """Weights of the original's layout, before or after the surgery, or of OpenAI's CLIP: float32 by name."""
     return {name: _make_weight(_one_spelling(name, num_vision_layers), tuple(shapes[name])) for name in shapes}
+
+
+def made_once(make: Callable[..., dict[str, torch.Tensor]]) -> Callable[..., dict[str, torch.Tensor]]:
+    """Makes a function of tensors by name draw them at its first call alone; each call returns copies of its own."""
+    made = functools.cache(make)
+
+    @functools.wraps(make)
+    def copies(*words) -> dict[str, torch.Tensor]:
+        return {name: tensor.clone() for name, tensor in made(*words).items()}
+
+    return copies
 
 
 def _one_spelling(name: str, num_vision_layers: int) -> str:

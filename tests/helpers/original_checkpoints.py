@@ -9,7 +9,7 @@ from torch import nn
 from transformers import CLIPTokenizer, Siglip2Tokenizer
 
 from tests.helpers.golden_reference import GOLDEN, original_weights
-from tests.helpers.golden_weights import make_weights
+from tests.helpers.golden_weights import made_once, make_weights
 
 IMAGE_ENCODER = ("sam.image_encoder.",)
 CLIP = ("encoder.",)
@@ -24,6 +24,7 @@ def save_checkpoint(path: Path, name: str = "paper_b16", *, without=(), after_fi
     return path
 
 
+@made_once
 def clip_weights() -> dict[str, torch.Tensor]:
     """CLIP in OpenAI's layout and half precision."""
     weights = make_weights(GOLDEN["clip_weights"], GOLDEN["num_vision_layers"])
