@@ -95,7 +95,8 @@ def build_demo(pipeline: ReferringSegmentationPipeline):
         quiet = {"api_visibility": "private", "show_progress": "minimal"}
         gr.on([ask.image.upload, ask.image.clear], steps.open, ask.image, shown, **quiet)
         asked = [state, ask.image, ask.text, tell.target]
-        gr.on([ask.segment.click, ask.text.submit], segment, asked, [*shown, tell.tabs], **quiet)
+        again = {"trigger_mode": "always_last"}  # words may have changed while an answer was computed
+        gr.on([ask.segment.click, ask.text.submit], segment, asked, [*shown, tell.tabs], **again, **quiet)
         choices.click(choose, choices, [ask.image, ask.text, *shown, tell.tabs], **quiet)
         tell.drawing.select(click, [state, tell.target, tell.kind], shown, **quiet)
         tell.undo.click(steps.undo, [state, tell.target], shown, **quiet)

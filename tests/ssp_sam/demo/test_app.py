@@ -8,6 +8,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -337,6 +338,26 @@ def test_typing_is_answered_when_it_rests(browser, address, image_file):
     assert [line[:3] for line in browser.legend()] == ["1 a", "2 t"] and browser.notice() == ""
     browser.all("#expressions textarea")[0].send_keys("\na cat")
     browser.wait(lambda: len(browser.legend()) == 3)
+
+
+def test_what_is_written_while_an_answer_is_computed_is_answered_after_it(browser, address, image_file, monkeypatch):
+    browser.visit(address)
+    browser.upload(image_file)
+    browser.wait(browser.shown)
+    asked, may_end, segment = [], threading.Event(), DemoSegmenter.segment
+
+    def wait_and_segment(self, state, text):
+        asked.append(text)
+        may_end.wait(60)
+        return segment(self, state, text)
+
+    monkeypatch.setattr(DemoSegmenter, "segment", wait_and_segment)
+    browser.write("a dog")
+    browser.wait(lambda: asked == ["a dog"])
+    browser.all("#expressions textarea")[0].send_keys("\na cat")
+    time.sleep(2)  # typing rests, and the page asks
+    may_end.set()
+    browser.wait(lambda: len(browser.legend()) == 2, seconds=20)
 
 
 @pytest.fixture
