@@ -31,29 +31,17 @@ def add_parser(commands):
 
 def run(options: argparse.Namespace) -> int:
     """Prepares what the command line asks for and prints the report; returns 0."""
-    from tqdm import tqdm
-
-    from ..training.preparation.prepare import prepare
     from ..training.preparation.report import describe
 
     settings = {name: value for name, value in vars(options).items() if name not in ("command", "run", "output")}
     start = time.perf_counter()
-    bar = tqdm(unit="ref", smoothing=0.05, file=sys.stderr)
     try:
-        report = prepare(
-            PreparationSettings(**settings),
-            options.output,
-            begin=lambda total: bar.reset(total),
-            progress=bar.update,
-        )
+        report = _prepare_with_bar(PreparationSettings(**settings), options.output)
     except PreparationError as error:
         raise InputError(f"{error}; {error.hint}" if error.hint else str(error)) from error
     except KeyboardInterrupt:
-        bar.close()
         print("ssp-sam: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    finally:
-        bar.close()
     seconds = time.perf_counter() - start
     total = report["counts"]["total"]
     print(describe(report))
@@ -64,6 +52,24 @@ def run(options: argparse.Namespace) -> int:
     )
     print(f"{options.output}: fingerprint {report['fingerprint']}")
     return 0
+
+
+def _prepare_with_bar(settings: PreparationSettings, output: str) -> dict:
+    """Prepares under a progress bar, which begins with the rows: what is refused before them is one line."""
+    from tqdm import tqdm
+
+    from ..training.preparation.prepare import prepare
+
+    bar = tqdm(disable=True)
+
+    def begin(total: int | None):
+        nonlocal bar
+        bar = tqdm(total=total, unit="ref", smoothing=0.05, file=sys.stderr)
+
+    try:
+        return prepare(settings, output, begin=begin, progress=lambda number: bar.update(number))
+    finally:
+        bar.close()
 
 
 def peak_memory_bytes(processes: int) -> int:

@@ -73,8 +73,8 @@ def test_bad_input_is_told_in_one_line(tmp_path, monkeypatch, capsys, words, mes
     monkeypatch.chdir(tmp_path)
     processes = [] if "--processes" in words else ["--processes", "1"]
     assert main(["prepare", *words, "--output", "out", *processes]) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ssp-sam")]
-    assert len(lines) == 1 and message in lines[0]
+    error = capsys.readouterr().err
+    assert error.startswith("ssp-sam") and error.count("\n") == 1 and message in error
     assert list(tmp_path.iterdir()) == []  # nothing is left behind
 
 
