@@ -172,6 +172,15 @@ def tiny_model(kind: str, seed: int = 0, **kwargs) -> SspSamModel:
     return SspSamModel(tiny_config(kind, **kwargs)).eval()
 
 
+def shallow_model(kind: str, seed: int = 0, **kwargs) -> SspSamModel:
+    """A tiny random model with one layer of each kind, since tracing takes as long as there are layers."""
+    config = tiny_config(kind, num_fusion_layers=1, **kwargs)
+    for part in (config.sam_config.vision_config, config.sam_config.mask_decoder_config, config.text_config):
+        part.num_hidden_layers = 1
+    torch.manual_seed(seed)
+    return SspSamModel(config).eval()
+
+
 def tiny_inputs(kind: str, num_images: int = 3, num_words: int = 6, seed: int = 0) -> dict[str, torch.Tensor]:
     """One expression per image, without padding; CLIP's end-of-text token stands last."""
     num_words = SIGLIP_LENGTH if kind == "siglip" else num_words

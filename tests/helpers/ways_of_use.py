@@ -1,9 +1,10 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Uses model repositories as a user's fresh process does, and reports what happened.
 
-Run as `python -P ways_of_use.py WAY PLAN.json REPORT.json`; the plan names repositories, a picture and expressions.
+Run as `python -P ways_of_use.py PLAN.json REPORTS.json WAY …`; the plan names repositories, a picture and expressions.
 """
 
+import importlib.util
 import json
 import sys
 import tempfile
@@ -47,8 +48,17 @@ def refusal(call) -> str:
         return f"{type(error).__name__}: {error}"
 
 
+def serve(folder: str, request: dict) -> list[dict]:
+    """What the `handler.py` of a folder answers, which an endpoint loads by its path."""
+    sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location("handler", f"{folder}/handler.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.EndpointHandler(folder)(request)
+
+
 def use(way: str, plan: dict) -> dict:
-    """Loads the repository in every form, saves it, loads what was saved."""
+    """Loads the repository in every form, saves it, loads what was saved, serves a folder."""
     if not WAYS[way]["package"]:
         sys.meta_path.insert(0, Hidden())
     else:
@@ -80,12 +90,14 @@ def use(way: str, plan: dict) -> dict:
                 lambda value=value: AutoModel.from_pretrained(repository, trust_remote_code=value)
             )
         report["package"] = refusal(lambda: __import__("ssp_sam"))
+    if "served" in plan:
+        report["served"] = serve(**plan["served"])
     return report
 
 
 if __name__ == "__main__":
-    with open(sys.argv[2], encoding="utf-8") as file:
+    with open(sys.argv[1], encoding="utf-8") as file:
         plan = json.load(file)
-    report = use(sys.argv[1], plan)
-    with open(sys.argv[3], "w", encoding="utf-8") as file:
-        json.dump(report, file)
+    reports = {way: use(way, plan) for way in sys.argv[3:]}
+    with open(sys.argv[2], "w", encoding="utf-8") as file:
+        json.dump(reports, file)

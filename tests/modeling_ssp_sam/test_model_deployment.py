@@ -8,7 +8,7 @@ from transformers import pipeline
 
 from ssp_sam import SspSamModel
 from tests.helpers.comparison import results_agree
-from tests.helpers.models import KINDS, run, tiny_config, tiny_inputs, tiny_model
+from tests.helpers.models import KINDS, run, shallow_model, tiny_config, tiny_inputs, tiny_model
 
 
 @pytest.fixture(params=KINDS)
@@ -19,7 +19,7 @@ def kind(request) -> str:
 @pytest.mark.filterwarnings("ignore:The tensor attributes:UserWarning")
 def test_an_exported_graph_serves_any_number_of_expressions_and_words():
     kind = "default"  # the slow one of these tests, and the widest graph
-    model = tiny_model(kind).requires_grad_(False)
+    model = shallow_model(kind).requires_grad_(False)
     expressions = torch.export.Dim("expressions", min=2, max=64)
     inputs = {**tiny_inputs(kind), "image_index": torch.tensor([0, 1, 2, 0, 1])}
     inputs |= {name: tiny_inputs(kind, num_images=5)[name] for name in ("input_ids", "attention_mask")}

@@ -4,7 +4,7 @@
 import json
 import os
 import pickle
-import subprocess
+import runpy
 import sys
 import zipfile
 from pathlib import Path
@@ -28,6 +28,7 @@ from tests.helpers.original_checkpoints import (
     save_tokenizer,
     save_torchscript,
 )
+from tests.helpers.processes import run_in_processes
 
 
 @pytest.fixture(scope="module")
@@ -165,16 +166,18 @@ def test_files_of_old_torch_versions_are_read(tmp_path):
     assert_same_weights(tmp_path / "out", golden_model())
 
 
+def run_script(words: list[str]):
+    folder, *sys.argv = words
+    os.chdir(folder)
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
 def test_the_command_runs_from_anywhere(tmp_path, tokenizer):
     save_checkpoint(tmp_path / "best.pth")
     script = Path(__file__).resolve().parents[3] / "scripts" / "convert_ssp_sam_checkpoint.py"
-    command = [sys.executable, str(script), "--checkpoint", "best.pth", "--tokenizer", tokenizer, "--output", "out"]
-    path = os.pathsep.join([str(script.parent.parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
-    assert "img2img_attn" in done.stdout and "M parameters" in done.stdout
+    words = [tmp_path, script, "--checkpoint", "best.pth", "--tokenizer", tokenizer, "--output", "out"]
+    said = run_in_processes(run_script, words, tmp_path / "said").said()
+    assert "img2img_attn" in said and "M parameters" in said
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 

@@ -3,11 +3,9 @@
 
 import ast
 import base64
-import functools
 import io
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,9 +18,7 @@ from ssp_sam.deployment import endpoint_handler
 from ssp_sam.deployment.endpoint_handler import EndpointHandler, run_lengths
 from ssp_sam.deployment.endpoint_images import EndpointLimits, PayloadError
 from ssp_sam.deployment.standalone import write_standalone
-from ssp_sam.hub.export import write_code
 from ssp_sam.training.data.masks import encode, uncompressed
-from tests.helpers.comparison import results_agree
 from tests.helpers.models import make_image
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -256,50 +252,6 @@ def test_the_requirements_are_those_of_the_package():
     lines = (ROOT / "ssp_sam/deployment/endpoint_requirements.txt").read_text("utf-8").split()
     assert [line for line in lines if f'"{line}"' not in setup] == []
     assert {re.split("[<>=]", line)[0] for line in lines} >= {"numpy", "pillow", "torch", "transformers"}
-
-
-def test_the_handler_serves_a_folder_that_brings_its_own_code(tiny_checkpoint, tmp_path):
-    """As `handler.py` beside flat model code, in a process that cannot import the package."""
-    for file in Path(tiny_checkpoint).iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    write_code(tmp_path)
-    auto_map = {"AutoConfig": "configuration_ssp_sam.SspSamConfig", "AutoModel": "modeling_ssp_sam.SspSamModel"}
-    processors = {"AutoProcessor": "processing_ssp_sam.SspSamProcessor"}
-    image_processors = {"AutoImageProcessor": "image_processing_ssp_sam.SspSamImageProcessor"}
-    task = {"impl": "pipeline_ssp_sam.ReferringSegmentationPipeline", "pt": ["AutoModel"], "type": "multimodal"}
-    edit(tmp_path / "config.json", auto_map=auto_map, custom_pipelines={"referring-segmentation": task})
-    edit(tmp_path / "processor_config.json", auto_map=processors, no_target_threshold=1.0)
-    edit(tmp_path / "processor_config.json", "image_processor", auto_map=image_processors)
-    script = (
-        "import importlib.util, json, sys\n"
-        "sys.modules['ssp_sam'] = None\n"  # importing it raises ImportError
-        "spec = importlib.util.spec_from_file_location('handler', 'handler.py')\n"
-        "module = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(module)\n"
-        "data = json.load(sys.stdin)\n"
-        "print(json.dumps(module.EndpointHandler('.')(data)))\n"
-    )
-    request = {"inputs": {"image": BASE64, "text": ["a dog", "the red car"]}}
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        input=json.dumps(request),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "PATH": "", "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout.splitlines()[-1])
-    expected = EndpointHandler(tiny_checkpoint)
-    expected.pipeline.processor.no_target_threshold = 1.0
-    for answer, other in zip(answers, expected(request), strict=True):
-        assert results_agree(*([{**one, "mask": decoded(one["mask"])}] for one in (answer, other)))
-
-
-def edit(path: Path, *place: str, **fields):
-    content = json.loads(path.read_text("utf-8"))
-    functools.reduce(dict.get, place, content).update(fields)
-    path.write_text(json.dumps(content), "utf-8")
 
 
 def test_a_folder_without_code_is_served_by_the_package():

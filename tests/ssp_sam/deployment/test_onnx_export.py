@@ -19,7 +19,7 @@ from ssp_sam.deployment.segment_onnx import OnnxSegmenter
 from ssp_sam.training.evaluation.run import predict_image
 from ssp_sam.training.evaluation.samples import SceneSamples
 from tests.helpers.comparison import boxes_agree, masks_agree
-from tests.helpers.models import KINDS, make_image, make_tokenizer, run, tiny_config, tiny_inputs, tiny_model
+from tests.helpers.models import KINDS, make_image, make_tokenizer, run, shallow_model, tiny_inputs, tiny_model
 from tests.ssp_sam.deployment.test_segment_onnx import EXPRESSIONS, save_picture, tiny_processor
 
 # Removes what the script must do without, then runs it as a user would.
@@ -37,17 +37,11 @@ NEEDS_ONNX = pytest.mark.skipif(
 )
 
 
-def shallow_model(kind: str, seed: int = 0, **kwargs) -> SspSamModel:
-    """A tiny random model with one layer of each kind, since exporting takes as long as there are layers."""
-    config = tiny_config(kind, num_fusion_layers=1, **kwargs)
-    for part in (config.sam_config.vision_config, config.sam_config.mask_decoder_config, config.text_config):
-        part.num_hidden_layers = 1
-    torch.manual_seed(seed)
-    return SspSamModel(config).eval()
-
-
-# To export is to trace every operation, half a minute for each combination of towers.
-@pytest.fixture(scope="module", params=["default", *(pytest.param(k, marks=pytest.mark.long) for k in KINDS[1:])])
+# To export is to trace every operation, half a minute for each combination of towers; that of the embedded checkpoint
+# is tried each time.
+@pytest.fixture(
+    scope="module", params=[pytest.param(k, marks=() if k == "single tower" else pytest.mark.long) for k in KINDS]
+)
 def exported(request, tmp_path_factory):
     """A tiny random model, its processor, the folder they were exported to by the command, and its segmenter."""
     model, processor = shallow_model(request.param), tiny_processor(request.param)
