@@ -7,7 +7,9 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# What pip installs it would compile with one processor; afterwards all of them do.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 export HF_HUB_OFFLINE := 1
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
@@ -45,13 +47,16 @@ $(BIN)/python:
 
 $(VENV)/installed: setup.py pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e .
+	$(COMPILE)
 	touch $@
 
 $(VENV)/installed-test: setup.py pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[test]'
 	$(PIP) -e '.[ray]' || echo "Ray was not installed; its tests are skipped"
+	$(COMPILE)
 	touch $(VENV)/installed $@
 
 $(VENV)/installed-docs: setup.py pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[docs]'
+	$(COMPILE)
 	touch $(VENV)/installed $@

@@ -5,6 +5,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from sys import stdlib_module_names as STANDARD_LIBRARY
@@ -60,11 +61,19 @@ def room_of(module: str) -> str:
     return max((room for room in RANKS if f"{module}.".startswith(f"{room}." if room else "")), key=len)
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
 def imports_of(path: Path) -> list[ast.Import | ast.ImportFrom]:
-    tree = ast.parse(path.read_text("utf-8"))
     # What a file does when it is launched is a script's work, and a script may import everything.
-    tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and "__main__" in ast.unparse(node.test))]
-    return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    body = [
+        node for node in parsed(path).body if not (isinstance(node, ast.If) and "__main__" in ast.unparse(node.test))
+    ]
+    nodes = (node for statement in body for node in ast.walk(statement))
+    return [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
 def own_modules(path: Path, module: str) -> Iterator[str]:
@@ -176,7 +185,7 @@ def test_a_checkout_imports_without_being_installed(layer):
 def test_the_licence_stands_first_and_then_what_the_file_is_for(path, module):
     text = path.read_text("utf-8")
     assert text.startswith("# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.\n")
-    assert ast.get_docstring(ast.parse(text)), "a file says in its first sentence what it is for"
+    assert ast.get_docstring(parsed(path)), "a file says in its first sentence what it is for"
 
 
 @pytest.mark.parametrize("path, module", SOURCES)
@@ -184,7 +193,7 @@ def test_files_and_functions_stay_short(path, module):
     text = path.read_text("utf-8")
     limit = 480 if module == "modeling_ssp_sam.modeling_ssp_sam" else 350
     assert len(text.splitlines()) <= limit, "one file, one idea"
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             documented = ast.get_docstring(node, clean=False)
             lines = node.end_lineno - node.lineno + 1 - len((documented or "").splitlines())

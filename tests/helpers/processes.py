@@ -8,6 +8,7 @@ that server, which has computed nothing and has no threads.
 
 import multiprocessing
 import os
+import runpy
 import signal
 import sys
 from collections.abc import Callable
@@ -89,6 +90,13 @@ def run_in_processes(function: Callable, words: list, folder: Path, number: int 
     processes = start_processes(function, words, folder, number, **environment)
     processes.wait()
     return processes
+
+
+def run_script(words: list[str]):
+    """Runs a script as `python` does: the words are a working folder, the path of the script, and its arguments."""
+    folder, *sys.argv = words
+    os.chdir(folder)
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def _member(function: Callable, words: list[str], folder: Path, rank: int, environment: dict[str, str]):

@@ -4,8 +4,6 @@
 import json
 import os
 import pickle
-import runpy
-import sys
 import zipfile
 from pathlib import Path
 
@@ -28,7 +26,7 @@ from tests.helpers.original_checkpoints import (
     save_tokenizer,
     save_torchscript,
 )
-from tests.helpers.processes import run_in_processes
+from tests.helpers.processes import run_in_processes, run_script
 
 
 @pytest.fixture(scope="module")
@@ -164,12 +162,6 @@ def test_files_of_old_torch_versions_are_read(tmp_path):
     torch.save(content, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     convert(tmp_path / "old.pth", tmp_path / "out")
     assert_same_weights(tmp_path / "out", golden_model())
-
-
-def run_script(words: list[str]):
-    folder, *sys.argv = words
-    os.chdir(folder)
-    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def test_the_command_runs_from_anywhere(tmp_path, tokenizer):
