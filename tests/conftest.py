@@ -8,7 +8,12 @@ and the workers that it then starts waiting for seconds.
 
 import gc
 import os
+import shutil
+from pathlib import Path
 
+import pytest
+
+gc.disable()  # until everything is imported
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -16,16 +21,12 @@ os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as in training/train.py: the
 if "ATEN_CPU_CAPABILITY" in os.environ:  # ATen believes oneDNN that there is AVX-512, so both must leave it out
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
-import shutil
-from pathlib import Path
-
-import pytest
-
 
 def pytest_collection_finish():
-    """Lets the collector of garbage pass over what the imports made: two million objects, half a second each time."""
-    gc.collect()
+    """Keeps the collector of garbage off the two million objects of imported modules, and has it look at all seldom."""
     gc.freeze()
+    gc.set_threshold(700, 10, 100)
+    gc.enable()
 
 
 @pytest.fixture(scope="session", params=["single tower", "two towers"])

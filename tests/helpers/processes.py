@@ -6,6 +6,7 @@ Importing the library takes seconds of a processor. Here one server imports it o
 that server, which has computed nothing and has no threads.
 """
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -101,6 +102,7 @@ def run_script(words: list[str]):
 
 def _member(function: Callable, words: list[str], folder: Path, rank: int, environment: dict[str, str]):
     """What each process does: it writes into files, and has a group and an environment of its own."""
+    gc.freeze()  # what the server has imported is no garbage
     os.setpgid(0, 0)
     multiprocessing.set_start_method(
         "fork", force=True

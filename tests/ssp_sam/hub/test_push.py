@@ -3,11 +3,8 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import huggingface_hub
@@ -19,9 +16,12 @@ from ssp_sam.cli.main import main
 from ssp_sam.hub import push as hub_push
 from ssp_sam.hub.push import push_export
 from ssp_sam.training.evaluation.report import FORMAT
-from tests.helpers.hub_fixtures import EXPRESSIONS, export_tiny, online
+from tests.helpers.faults import end_of
+from tests.helpers.hub_fixtures import EXPRESSIONS, export_tiny
 from tests.helpers.hub_server import TOKEN, Blob, LocalHub
 from tests.helpers.models import make_image
+from tests.helpers.processes import Processes, run_script, start_processes
+from tests.helpers.pulling import use_home, use_hub
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -38,21 +38,23 @@ def script_hub(tiny_checkpoint, tmp_path_factory):
     make_image(48, 36).save(folder / "picture.png")
     with LocalHub() as hub:
         words = ["--repo-id", "someone/tiny", "--model", tiny_checkpoint, "--sample", "picture.png", *EXPRESSIONS]
-        done = run_script(folder, hub, *words)
-        assert done.returncode == 0, done.stderr
-        yield hub, done.stdout
+        published = start_script(folder, hub, *words)
+        assert end_of(published) == 0, published.said(stream="err")
+        yield hub, published.said()
 
 
-def run_script(folder: Path, hub: LocalHub, *words: str) -> subprocess.CompletedProcess:
-    environment = {
-        **os.environ,
-        **online(hub),
-        "HF_TOKEN": TOKEN,
-        "HF_HOME": str(folder / "hf"),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, str(ROOT / "scripts" / "push_to_hub.py"), *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+def start_script(folder: Path, hub: LocalHub, *words: str) -> Processes:
+    home, script = str(folder / "hf"), ROOT / "scripts" / "push_to_hub.py"
+    words = [hub.url, home, folder, script, *words]
+    return start_processes(run_script_on_hub, words, folder / "said", HF_TOKEN=TOKEN, HF_HOME=home)
+
+
+def run_script_on_hub(words: list[str]):
+    url, home, *words = words
+    monkeypatch = pytest.MonkeyPatch()
+    use_home(Path(home), monkeypatch)
+    use_hub(url, monkeypatch)
+    run_script(words)
 
 
 @pytest.fixture
@@ -94,10 +96,11 @@ def test_a_model_of_the_hub_is_published_with_numbers_of_its_own_weights_alone(s
         report = {"format": FORMAT, "model": {"weights_sha256": digest}}
         (tmp_path / f"{name}.json").write_text(json.dumps(report), "utf-8")
     words = ["--repo-id", "someone/again", "--model", "someone/tiny", "--dry-run", "--report"]
-    assert run_script(tmp_path, hub, *words, "own.json").returncode == 0
-    refused = run_script(tmp_path, hub, *words, "other.json")
-    [told] = [line for line in refused.stderr.splitlines() if line.startswith("ssp-sam: ")]
-    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    assert end_of(start_script(tmp_path, hub, *words, "own.json")) == 0
+    refused = start_script(tmp_path, hub, *words, "other.json")
+    assert end_of(refused) == 2
+    [told] = refused.said(stream="err").splitlines()[-1:]
+    assert told.startswith("ssp-sam: ") and "Traceback" not in refused.said(stream="err")
     assert all(digest in told for digest in digests)
 
 
