@@ -1,6 +1,8 @@
 # make demo   segments the example picture with the checkpoint that ships in the package
 # make test   style checks and the tests, in an order that the printed seed decides; minutes
-# make check-long         the tests that take long by their nature, and make check-versions
+# make check-long         what takes long by its nature, the most telling first: the three that follow
+# make check-thorough     the wheel in use, processes that are launched, all towers, thousands of inputs, other suites
+# make check-endurance    commands that are killed at any moment, and thousands of calls in one process
 # make check-versions     the wheel with the lowest and newest versions, in each Python that is here; prints a table
 # make check-processors   the tests of numbers with other instruction sets, threads and seeds; prints a table
 # make docs   the site of the documentation, in site/; needs no network once it is installed
@@ -14,7 +16,7 @@ export HF_HUB_OFFLINE := 1
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo docs test check-long check-versions check-processors clean
+.PHONY: demo docs test check-long check-thorough check-endurance check-versions check-processors clean
 
 demo: $(VENV)/installed
 	$(BIN)/ssp-sam segment examples/scene.png "the red car" "the dog" "everything" "the penguin" \
@@ -29,9 +31,14 @@ test: $(VENV)/installed-test
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-check-long: $(VENV)/installed-test
-	$(PYTEST) -m long
-	.ci/versions
+check-long: check-thorough check-endurance check-versions
+
+ENDURANCE := tests/test_crashes.py tests/test_endurance.py
+check-thorough: $(VENV)/installed-test
+	$(PYTEST) -m long $(addprefix --ignore ,$(ENDURANCE))
+
+check-endurance: $(VENV)/installed-test
+	$(PYTEST) -m long $(ENDURANCE)
 
 check-versions:
 	.ci/versions
