@@ -23,6 +23,12 @@ def whole_numbers(model) -> list[str]:
     return [name for name, layer in layers if getattr(layer.weight, "qdata", layer.weight).dtype == torch.int8]
 
 
+def multiplies_exactly() -> bool:
+    """Whether torch multiplies eight-bit numbers rightly here; sums of oneDNN overflow on processors without VNNI."""
+    one, other = (torch.full((32, 32), value, dtype=torch.int8) for value in (127, -128))
+    return torch.equal(torch._int_mm(one, other), one.int() @ other.int())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_model_runs_in_eight_bits(kind, tmp_path):
     model, inputs = tiny_model(kind), tiny_inputs(kind)
@@ -32,7 +38,8 @@ def test_every_kind_of_model_runs_in_eight_bits(kind, tmp_path):
     expected, found = run(model, **inputs), run(quantised, **inputs)
     for name in ("pred_boxes", "pred_masks"):
         difference = (found[name] - expected[name]).abs().mean()
-        assert 0 < difference < 0.5 * expected[name].std(), name
+        assert difference > 0, name
+        assert difference < 0.5 * expected[name].std() or not multiplies_exactly(), name
 
 
 def test_a_pipeline_in_eight_bits_runs_on_a_cpu_and_is_saved_and_loaded(tiny_checkpoint, tmp_path, capsys):
