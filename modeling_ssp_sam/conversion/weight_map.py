@@ -8,6 +8,7 @@ error, and so is a name of ours that no tensor fills.
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -228,6 +229,7 @@ def original_names(names: Iterable[str], rules: Iterable[Rule]) -> dict[str, str
     return {ours: name for name in names for ours in (_find_rule(name, rules) or ((), False))[0]}
 
 
+@cache
 def _find_rule(name: str, rules: tuple[Rule, ...]) -> tuple[list[str], bool] | None:
     # What a tensor is called here, nothing if it is dropped, and whether it is transposed; None if no rule knows it.
     for rule in rules:

@@ -320,10 +320,11 @@ def test_saving_and_loading_gives_the_same_output(kind, inputs, dtype, tmp_path)
     loaded = AutoModel.from_pretrained(tmp_path)
     assert type(loaded) is SspSamModel
     assert not loaded.training
-    assert loaded.state_dict().keys() == model.state_dict().keys()
-    for name, value in loaded.state_dict().items():
+    found, saved = loaded.state_dict(), model.state_dict()
+    assert found.keys() == saved.keys()
+    for name, value in found.items():
         assert value.dtype == dtype, name
-        assert torch.equal(value, model.state_dict()[name]), name
+        assert torch.equal(value, saved[name]), name
     expected, output = run(model, **inputs), run(loaded, **inputs)
     assert all(output[name].dtype == dtype and output[name].isfinite().all() for name in OUTPUTS if name in output)
     assert_same(output, expected)
