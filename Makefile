@@ -58,8 +58,7 @@ $(VENV)/installed: setup.py pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/installed-test: setup.py pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) -e '.[test]'
-	$(PIP) -e '.[ray]' || echo "Ray was not installed; its tests are skipped"
+	$(PIP) -e '.[test,ray]' || { echo "Ray is not to be had; its tests are skipped" && $(PIP) -e '.[test]'; }
 	$(COMPILE)
 	touch $(VENV)/installed $@
 
