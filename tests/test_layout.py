@@ -76,6 +76,11 @@ def imports_of(path: Path) -> list[ast.Import | ast.ImportFrom]:
     return [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
+def named(node: ast.Import | ast.ImportFrom) -> list[str]:
+    """The modules that an absolute import names."""
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+
+
 def own_modules(path: Path, module: str) -> Iterator[str]:
     """The modules of this project that a file imports, by their dotted names below `ssp_sam`."""
     package = f"ssp_sam.{module}".rstrip(".").split(".")
@@ -93,27 +98,25 @@ def own_modules(path: Path, module: str) -> Iterator[str]:
                 yield below if below in MODULES else below.rpartition(".")[0]
 
 
-SOURCES = [pytest.param(path, name, id=name or "ssp_sam") for name, path in MODULES.items()]
-EXPORTED = [
-    pytest.param(path, name, id=name)
+EXPORTED = {
+    name: path
     for name, path in MODULES.items()
     if name.count(".") == 1 and name.split(".")[0] in EXPORTED_LAYERS and path.name != "__init__.py"
-]
+}
 
 
-@pytest.mark.parametrize("path, module", SOURCES)
-def test_imports_run_down_the_line(path, module):
-    room = room_of(module)
-    for target in own_modules(path, module):
-        other = room_of(target)
-        assert other == room or RANKS[other] < RANKS[room], f"{module} imports {target}"
+def test_imports_run_down_the_line():
+    imports = [(module, target) for module, path in MODULES.items() for target in own_modules(path, module)]
+    rooms = {module: room_of(module) for pair in imports for module in pair}
+    up = [(one, other) for one, other in imports if RANKS[rooms[other]] >= RANKS[rooms[one]]]
+    assert [f"{one} imports {other}" for one, other in up if rooms[one] != rooms[other]] == []
 
 
-@pytest.mark.parametrize("path, module", SOURCES)
-def test_the_package_imports_no_script_and_no_test(path, module):
-    for node in imports_of(path):
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-        assert not any(name.split(".")[0] in ("scripts", "tests") for name in names)
+def test_the_package_imports_no_script_and_no_test():
+    for module, path in MODULES.items():
+        assert not {"scripts", "tests"} & {name.split(".")[0] for node in imports_of(path) for name in named(node)}, (
+            module
+        )
 
 
 def test_the_public_face_imports_configuration_processing_and_modeling_alone():
@@ -122,10 +125,10 @@ def test_the_public_face_imports_configuration_processing_and_modeling_alone():
     assert rooms <= {"configuration", "processing", "modeling_ssp_sam", "modeling_ssp_sam.conversion"}
 
 
-@pytest.mark.parametrize("path, module", EXPORTED)
-def test_in_the_model_only_the_pipeline_reads_the_processing(path, module):
-    if module.startswith("modeling_ssp_sam") and "pipeline" not in module:
-        assert "processing" not in {room_of(target) for target in own_modules(path, module)}
+def test_in_the_model_only_the_pipeline_reads_the_processing():
+    for module, path in EXPORTED.items():
+        if module.startswith("modeling_ssp_sam") and "pipeline" not in module:
+            assert "processing" not in {room_of(target) for target in own_modules(path, module)}, module
 
 
 def test_no_files_import_each_other_in_a_circle():
@@ -136,37 +139,38 @@ def test_no_files_import_each_other_in_a_circle():
         pytest.fail(" <- ".join(error.args[1]))
 
 
-@pytest.mark.parametrize("path, module", SOURCES)
-def test_files_that_a_user_names_are_opened_as_images_in_one_file(path, module):
+def test_files_that_a_user_names_are_opened_as_images_in_one_file():
     own_assets = ("training.scenes.", "training.run_report")  # which read what the project wrote
-    if module != "processing.image_files" and not module.startswith(own_assets):
-        assert "Image.open(" not in path.read_text("utf-8"), "processing/image_files.py knows formats and limits"
+    opening = {module for module, path in MODULES.items() if "Image.open(" in path.read_text("utf-8")}
+    others = {module for module in opening if not module.startswith(own_assets)} - {"processing.image_files"}
+    assert others == set(), "processing/image_files.py knows formats and limits"
 
 
-@pytest.mark.parametrize("path, module", EXPORTED)
-def test_exported_files_import_modules_and_few_libraries(path, module):
-    for node in imports_of(path):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            parts = (node.module or "").split(".")
-            assert parts != [""] and len(parts) == node.level, (
-                f"line {node.lineno}: import a module, as in `from ..layer.module import name`"
-            )
-        else:
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-            outside = {name.split(".")[0] for name in names} - EXPORTED_LIBRARIES - set(STANDARD_LIBRARY)
-            assert not outside, f"line {node.lineno}: {outside} would have to be installed beside a model of the Hub"
+def test_exported_files_import_modules_and_few_libraries():
+    for module, path in EXPORTED.items():
+        for node in imports_of(path):
+            where = f"{module}, line {node.lineno}"
+            if isinstance(node, ast.ImportFrom) and node.level:
+                parts = (node.module or "").split(".")
+                assert parts != [""] and len(parts) == node.level, (
+                    f"{where}: import a module, as in `from ..layer.module import name`"
+                )
+            else:
+                outside = {name.split(".")[0] for name in named(node)} - EXPORTED_LIBRARIES - set(STANDARD_LIBRARY)
+                assert not outside, f"{where}: {outside} would have to be installed beside a model of the Hub"
 
 
-@pytest.mark.parametrize("path, module", EXPORTED)
-def test_no_docstring_line_of_exported_files_looks_like_a_relative_import(path, module):
-    lines = path.read_text("utf-8").splitlines()
-    statements = {line for node in imports_of(path) for line in range(node.lineno, (node.end_lineno or 0) + 1)}
-    for number, line in enumerate(lines, start=1):
-        assert number in statements or not line.lstrip().startswith(("from .", "import .")), f"line {number}"
+def test_no_docstring_line_of_exported_files_looks_like_a_relative_import():
+    for module, path in EXPORTED.items():
+        lines = path.read_text("utf-8").splitlines()
+        statements = {line for node in imports_of(path) for line in range(node.lineno, (node.end_lineno or 0) + 1)}
+        for number, line in enumerate(lines, start=1):
+            like = line.lstrip().startswith(("from .", "import ."))
+            assert number in statements or not like, f"{module}, line {number}"
 
 
 def test_names_of_exported_files_are_unique_since_the_hub_has_one_folder():
-    names = Counter(parameter.values[0].name for parameter in EXPORTED)
+    names = Counter(path.name for path in EXPORTED.values())
     assert [name for name, count in names.items() if count > 1] == []
 
 
@@ -181,23 +185,22 @@ def test_a_checkout_imports_without_being_installed(layer):
     assert link.resolve() == ROOT / layer
 
 
-@pytest.mark.parametrize("path, module", SOURCES)
-def test_the_licence_stands_first_and_then_what_the_file_is_for(path, module):
-    text = path.read_text("utf-8")
-    assert text.startswith("# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.\n")
-    assert ast.get_docstring(parsed(path)), "a file says in its first sentence what it is for"
+def test_the_licence_stands_first_and_then_what_the_file_is_for():
+    licence = "# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.\n"
+    for module, path in MODULES.items():
+        assert path.read_text("utf-8").startswith(licence), module
+        assert ast.get_docstring(parsed(path)), f"{module}: a file says in its first sentence what it is for"
 
 
-@pytest.mark.parametrize("path, module", SOURCES)
-def test_files_and_functions_stay_short(path, module):
-    text = path.read_text("utf-8")
-    limit = 480 if module == "modeling_ssp_sam.modeling_ssp_sam" else 350
-    assert len(text.splitlines()) <= limit, "one file, one idea"
-    for node in ast.walk(parsed(path)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            documented = ast.get_docstring(node, clean=False)
-            lines = node.end_lineno - node.lineno + 1 - len((documented or "").splitlines())
-            assert lines <= 60, f"{node.name} has {lines} lines without its docstring"
+def test_files_and_functions_stay_short():
+    for module, path in MODULES.items():
+        limit = 480 if module == "modeling_ssp_sam.modeling_ssp_sam" else 350
+        assert len(path.read_text("utf-8").splitlines()) <= limit, f"{module}: one file, one idea"
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                documented = ast.get_docstring(node, clean=False)
+                lines = node.end_lineno - node.lineno + 1 - len((documented or "").splitlines())
+                assert lines <= 60, f"{module}: {node.name} has {lines} lines without its docstring"
 
 
 def test_every_folder_of_code_is_a_package_that_setup_names():
