@@ -77,7 +77,7 @@ class SspSamMLP(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         for layer in self.layers[:-1]:
-            hidden_states = nn.functional.relu(layer(hidden_states))
+            hidden_states = nn.functional.relu(layer(hidden_states), inplace=True)
         return self.layers[-1](hidden_states)
 
 

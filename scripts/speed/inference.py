@@ -24,6 +24,7 @@ from ssp_sam import SspSamConfig, SspSamProcessor
 from ssp_sam.modeling_ssp_sam.towers import build_sam
 from ssp_sam.processing.segmentation_results import as_result
 
+from .original import CHECKOUT, original_model
 from .works import (
     ROOT,
     Work,
@@ -141,12 +142,21 @@ def peers(device: str) -> Iterator[Work]:
     def clipseg_in_one_batch(count: int):
         return clipseg(pixel_values=for_clipseg.expand(count, -1, -1, -1), **words(count, device))
 
+    original, read_pairs = original_model(1, device) if CHECKOUT else (None, None)
+
+    def original_pairs(count: int):
+        """Encodes the image once for SAM, and CLIP's view of it for each expression."""
+        features = original.sam.image_encoder(for_sam)
+        return [read_pairs(image_embeddings=features) for _ in range(count)]
+
     for count in (1, 16):
         inputs = {**default_pixels(model), **about_one_image(count, device)}
         yield Work(f"this library, default size, {many(count)}", without_gradients(model, **inputs))
         yield Work(f"CLIPSeg, {many(count)}", without_gradients(clipseg_in_one_batch, count))
         yield Work(f"GroundingDINO-tiny and SAM ViT-B, {many(count)}", without_gradients(dino_and_sam, count))
         yield Work(f"SAM 3, {many(count)}", without_gradients(sam3_one_by_one, count))
+        if CHECKOUT:
+            yield Work(f"the original, with SAM ViT-H, {many(count)}", without_gradients(original_pairs, count))
 
 
 def whole_answer(device: str) -> Iterator[Work]:
