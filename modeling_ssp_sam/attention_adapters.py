@@ -23,6 +23,22 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
     return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
 
 
+def learns_in_half_on_cpu(*states: torch.Tensor) -> bool:
+    """Whether gradients go through states for which PyTorch's fused attention takes longer than its parts."""
+    half = states[0].device.type == "cpu" and states[0].dtype != torch.float32
+    return half and torch.is_grad_enabled() and any(state.requires_grad for state in states)
+
+
+def half_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+    """Attention spelled out as above, with weights that never leave the precision of the query."""
+    weights = torch.matmul(query * scaling, key.transpose(-1, -2))
+    if attention_mask is not None:
+        weights = weights + attention_mask
+    weights = nn.functional.softmax(weights, dim=-1, dtype=query.dtype)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    return torch.matmul(weights, value).transpose(1, 2).contiguous(), None
+
+
 class SspSamAttention(nn.Module):
     """Multi-head attention between two sequences, through transformers' attention interface."""
 
@@ -58,9 +74,10 @@ class SspSamAttention(nn.Module):
             masked = torch.finfo(query.dtype).min
             attention_mask = (1.0 - attention_mask[:, None, None, :].to(query.dtype)) * masked
             attention_mask = attention_mask.expand(-1, -1, num_queries, -1)
-        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
+        implementation = self.config._attn_implementation
+        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+        if implementation == "sdpa" and learns_in_half_on_cpu(query, key):
+            attend = half_attention_forward
         dropout = self.dropout if self.training else 0.0
         attended, weights = attend(
             self, query, key, value, attention_mask, scaling=self.scaling, dropout=dropout, **kwargs

@@ -15,6 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.models.sam.modeling_sam import SamMaskDecoder
 
+from .attention_adapters import half_attention_forward, learns_in_half_on_cpu
+
 # Numbers of image patches and channels that go through the decoder at once: four MiB in float32.
 GROUP_NUMBERS = 1 << 20
 
@@ -125,6 +127,9 @@ def _attend(attention, query, key, value) -> torch.Tensor:
     query, key, value = (
         states.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2) for states in (query, key, value)
     )
+    if learns_in_half_on_cpu(query, key):
+        attended, _ = half_attention_forward(attention, query, key, value, None, attention.scaling)
+        return attention.out_proj(attended.flatten(2))
     spare, mask = -key.shape[2] % 32, None
     if spare and key.dtype == torch.bfloat16 and key.device.type == "cpu":  # blocks that are not full cost twice
         mask = key.new_zeros(1, key.shape[2] + spare)

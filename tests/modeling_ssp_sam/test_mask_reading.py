@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from ssp_sam.modeling_ssp_sam import mask_decoding, mask_reading
+from ssp_sam.modeling_ssp_sam import attention_adapters, mask_decoding, mask_reading
 from tests.helpers.models import run, tiny_inputs, tiny_model
 
 # The image of each of five expressions, and how many images there are.
@@ -45,11 +45,15 @@ def test_half_precision_pads_keys_without_attending_to_them(monkeypatch):
     assert (quick.pred_masks - expected.pred_masks).norm() < 0.05 * expected.pred_masks.norm()
 
 
-def test_gradients_are_those_of_transformers_decoder(monkeypatch):
+@pytest.mark.parametrize("spelled_out", [False, True])
+def test_gradients_are_those_of_transformers_decoder(spelled_out, monkeypatch):
     monkeypatch.setattr(mask_reading, "GROUP_NUMBERS", 2500)
     model, inputs = tiny_model("default"), tiny_inputs("default")
     gradients = []
     for decoder in ("quick", "transformers"):
+        spelled = spelled_out and decoder == "quick"
+        for room in (attention_adapters, mask_reading):  # as where half precision is trained on a CPU
+            monkeypatch.setattr(room, "learns_in_half_on_cpu", lambda *_, spelled=spelled: spelled)
         if decoder == "transformers":
             monkeypatch.setattr(mask_decoding, "can_read", lambda *_: False)
         model.zero_grad()
