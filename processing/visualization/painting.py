@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 import numpy as np
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 from .lettering import Lettering, font_of
 
@@ -120,18 +120,18 @@ def choose_colours(image: Image.Image, masks: Sequence[Image.Image]) -> list[Col
         image: what the masks lie on.
         masks: "L" images of its size, above 127 inside.
     """
-    pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
+    image = image.convert("RGB")
     boxes = [mask.getbbox() or (0, 0, *image.size) for mask in masks]
     chosen: list[Colour] = []
     for mask, box in zip(masks, boxes):
-        inside = np.asarray(mask.crop(box)) > 127
-        window = pixels[box[1] : box[3], box[0] : box[2]]
-        grounds = [region.mean(0) for region in (window[inside], window[~inside]) if len(region) > 0]
+        window, inside = image.crop(box), mask.crop(box).point(lambda value: 255 * (value > 127))
+        regions = [region for region in (inside, ImageChops.invert(inside)) if region.getbbox()]
+        grounds = [ImageStat.Stat(window, region).mean for region in regions]
         used = set(chosen[len(chosen) - len(chosen) % len(COLOURS) :])
         nearby = {colour for colour, other in zip(chosen, boxes) if touch(box, other)}
         free = [colour for colour in COLOURS if colour not in used]
         free = [colour for colour in free if colour not in nearby] or free
-        distances = [min(float(np.linalg.norm(np.array(colour) - ground)) for ground in grounds) for colour in free]
+        distances = [min(math.dist(colour, ground) for ground in grounds) for colour in free]
         clear = [colour for colour, distance in zip(free, distances) if distance >= CLEAR_DISTANCE]
         chosen.append(clear[0] if clear else free[int(np.argmax(distances))])
     return chosen
