@@ -5,6 +5,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class RunLog:
         self.enabled = accelerator.is_main_process
         self._origin = (time.monotonic(), progress)
         self._mark = (time.monotonic(), state["samples"])
+        self._waited = 0.0  # seconds since the mark
         # Drawn on a terminal only; elsewhere the lines carry the rate and the time left.
         self._bar = tqdm(total=total_steps, initial=state["step"], unit="step", disable=None if self.enabled else True)
         path = self.folder / LOG_FILE
@@ -44,18 +46,28 @@ class RunLog:
             kept = [line for line in lines if state["step"] and _step_of(line) <= state["step"]]
             write_text(path, "".join(f"{line}\n" for line in kept))
 
+    def timed(self, batches: Iterator[dict]) -> Iterator[dict]:
+        """Yields endless batches, and keeps for the log how long the run waited for them."""
+        while True:
+            start = time.monotonic()
+            batch = next(batches)
+            self._waited += time.monotonic() - start
+            yield batch
+
     def step(self):
         """Moves the progress bar on by one step."""
         self._bar.update()
 
     def train(self, state: dict, progress: float, values: dict[str, float]):
-        """Writes the means of a window of steps, with the rate of samples since the last one and the time left."""
+        """Writes the means of a window of steps, how fast it was, the fraction of waiting, and the time left."""
         now, (then, samples), (start, first) = time.monotonic(), self._mark, self._origin
         self._mark = (now, state["samples"])
         rate = (state["samples"] - samples) / max(1e-9, now - then)
+        waiting, self._waited = self._waited / max(1e-9, now - then), 0.0
         left = (1 - progress) * (now - start) / max(1e-9, progress - first) / 60
         self._bar.set_postfix_str(f"{left:.0f} min left", refresh=False)
-        self._write(state, {"event": "train", "rate": round(rate, 1), "minutes_left": round(left, 1)} | values)
+        pace = {"rate": round(rate, 1), "minutes_left": round(left, 1), "waiting": round(waiting, 4)}
+        self._write(state, {"event": "train"} | pace | values)
 
     def evaluation(self, state: dict, metrics: dict):
         """Writes the metrics of an evaluation."""

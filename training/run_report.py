@@ -13,7 +13,7 @@ from .atomic_files import write_aside, write_text
 from .run_log import LOG_FILE, NO_CURVES
 
 # In the log, but no part of the loss.
-NO_PARTS = {*NO_CURVES, "lr", "rate", "minutes_left", "grad_norm", "loss"}
+NO_PARTS = {*NO_CURVES, "lr", "rate", "minutes_left", "waiting", "grad_norm", "loss"}
 REPORTED_METRICS = (
     "gIoU", "cIoU", "Pr@0.5", "Pr@0.9", "N-acc", "T-acc", "box IoU", "box Acc@0.5", "samples",
 )  # fmt: skip

@@ -219,7 +219,7 @@ def build_loop(
         accelerator=accelerator,
         objective=objective,
         optimizer=optimizer,
-        batches=data.train_batches(accelerator, state["step"] * accumulated),
+        batches=log.timed(data.train_batches(accelerator, state["step"] * accumulated)),
         evaluate=lambda objective: data.evaluate(objective, accelerator, num_drawings=report.num_drawings),
         schedule=schedule,
         arguments=optimization,

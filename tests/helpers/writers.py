@@ -14,7 +14,7 @@ from tests.helpers.original_checkpoints import save_checkpoint, save_tokenizer
 from tests.helpers.raw_benchmarks import refs, write_coco_images, write_refer
 
 # What depends on the clock, or on the name of the folder.
-_OF_THE_RUN = {"minutes", "rate", "minutes_left", "seconds", "finished", "command", "output_dir", "model"}
+_OF_THE_RUN = {"minutes", "rate", "minutes_left", "waiting", "seconds", "finished", "command", "output_dir", "model"}
 _OF_THE_RUN |= {"images_per_second", "expressions_per_second"}
 
 

@@ -90,6 +90,23 @@ def test_the_rate_and_the_time_left_follow_the_clock(tmp_path, monkeypatch):
     assert [line["minutes_left"] for line in lines] == [1.0, 0.8]
 
 
+def test_the_fraction_of_waiting_is_that_of_the_window(tmp_path, monkeypatch):
+    # The log is opened, two batches come after 4 and 8 seconds, a line; a batch after 3 seconds, a line.
+    now = iter([0.0, 0.0, 1.0, 5.0, 10.0, 18.0, 24.0, 30.0, 33.0, 36.0])
+    monkeypatch.setattr("ssp_sam.training.run_log.time", SimpleNamespace(monotonic=lambda: next(now)))
+    state = {"step": 0, "minutes": 0.0, "samples": 0}
+    log = RunLog(
+        SimpleNamespace(is_main_process=True, trackers=[]), tmp_path, total_steps=None, state=state, progress=0.0
+    )
+    batches = log.timed(iter([{"a": 1}, {"a": 2}, {"a": 3}]))
+    assert [next(batches), next(batches)] == [{"a": 1}, {"a": 2}]
+    log.train(state, 0.5, {"lr": 1e-4})
+    assert next(batches) == {"a": 3}
+    log.train(state, 0.75, {"lr": 1e-4})
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["waiting"] for line in lines] == [0.5, 0.25]
+
+
 def test_curves_have_the_names_of_their_groups():
     assert curves({"event": "train", "step": 3, "loss": 0.5, "lr": 0.1}) == {"train/loss": 0.5, "train/lr": 0.1}
     flat = curves({"event": "eval", "metrics": {"all": {"gIoU": 0.5, "N-acc": None}, "dice": 0.25}})
