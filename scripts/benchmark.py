@@ -34,12 +34,11 @@ import torch
 
 from scripts.speed import inference, training
 from scripts.speed.labelling import labelling, serving, stages
-from scripts.speed.works import Work, program, write_photograph
+from scripts.speed.works import COMMAND, Work, program, write_photograph
 
 # Where Linux says how much memory this process holds and has held at most, and where that is forgotten.
 STATUS, CLEAR_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 LIBC = ctypes.CDLL(None)
-COMMAND = "import sys; sys.argv[0] = 'ssp-sam'; from ssp_sam.cli.main import main; sys.exit(main())"
 
 
 def start(folder: Path, device: str) -> Iterator[Work]:
@@ -65,10 +64,14 @@ ON_DEVICE: dict[str, Callable[[str], Iterator[Work]]] = {
     "paper": training.paper,
     "graphs": inference.graphs,
     "compiled-pipeline": inference.compiled_pipeline,
+    "stream": inference.stream,
 }
 GROUPS: dict[str, Callable[[Path, str], Iterator[Work]]] = {
     "start": start,
     **{name: lambda _, device, works=works: works(device) for name, works in ON_DEVICE.items()},
+    "loading": inference.loading,
+    "evaluation": training.evaluation,
+    **{f"waiting-{kind}": partial(training.waiting, kind=kind) for kind in training.RUNS},
     "stages": stages,
     "labelling": labelling,
     "serving": serving,

@@ -2,6 +2,8 @@
 """From an image and expressions to masks, in this library and beside others; weights are random."""
 
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -20,7 +22,7 @@ from transformers import (
 )
 from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 
-from ssp_sam import SspSamConfig, SspSamProcessor
+from ssp_sam import SspSamConfig, SspSamModel, SspSamProcessor
 from ssp_sam.modeling_ssp_sam.towers import build_sam
 from ssp_sam.processing.segmentation_results import as_result
 
@@ -182,6 +184,32 @@ def many_expressions(device: str) -> Iterator[Work]:
     """A thousand expressions on one image, with the embedded checkpoint and in groups of several sizes."""
     for size in (64, 16):
         yield from _embedded(device, {f", {size} at a time": {"expression_batch_size": size}}, (1000,))
+
+
+def stream(device: str) -> Iterator[Work]:
+    """Images from a generator, whose memory must not grow: the embedded checkpoint with one layer of each kind."""
+    segment = pipeline("referring-segmentation", device=device)
+    for owner in (segment.model.sam.vision_encoder, segment.model.prompt_generator):
+        owner.layers = owner.layers[-1:]
+    image = Image.open(ROOT / "examples" / "scene.png").convert("RGB")
+
+    def read(count: int):
+        for _ in segment({"image": image, "text": ["the dog"]} for _ in range(count)):
+            pass
+
+    for count in (100, 1000, 10_000):
+        yield Work(f"{count:,} images", lambda count=count: read(count))
+
+
+def loading(folder: Path, device: str) -> Iterator[Work]:
+    """A model of the default size from its file, in the precision of the file and in the other."""
+    single = default_model("cpu")
+    for stored, model in (("float32", single), ("bfloat16", half(single))):
+        model.save_pretrained(folder / stored)
+        size = (folder / stored / "model.safetensors").stat().st_size / 2**20
+        for dtype in ("float32", "bfloat16"):
+            load = partial(SspSamModel.from_pretrained, folder / stored, dtype=dtype, device_map=device)
+            yield Work(f"{size:,.0f} MiB in {stored}, loaded as {dtype}", lambda load=load: load() and None)
 
 
 def _embedded(device: str, ways: dict[str, dict], counts: tuple[int, ...]) -> Iterator[Work]:

@@ -19,11 +19,10 @@ from ssp_sam.annotation.items import Item, Question
 from ssp_sam.annotation.labelling import Labelled, Labeller
 from ssp_sam.annotation.shards import open_shard, rows_of
 
-from .works import Work, default_model, half, program, write_photograph
+from .works import COMMAND, Work, default_model, half, program, write_photograph
 
 IMAGES, CLIENTS, DISTINCT = 256, 200, 40
 EXPRESSIONS = ("the red car", "the dog", "everything")
-MAIN = "import sys; sys.argv[0] = 'ssp-sam'; from ssp_sam.cli.main import main; sys.exit(main())"
 LAUNCH = "from accelerate.commands.accelerate_cli import main; main()"
 
 
@@ -72,7 +71,7 @@ def labelling(folder: Path, device: str) -> Iterator[Work]:
     launch += ["no", "--cpu" if device == "cpu" else "--multi_gpu", "-m", "ssp_sam.cli.main"]
     what = f"`ssp-sam annotate`, {IMAGES} photographs, {len(EXPRESSIONS)} expressions"
     for name, run in (
-        (f"{what}, 1 process", program(folder, MAIN, *words, "--device", device)),
+        (f"{what}, 1 process", program(folder, COMMAND, *words, "--device", device)),
         ("the same, 2 processes", program(folder, LAUNCH, *launch, *words)),
     ):
         yield Work(name, lambda run=run: _anew(folder / "out", run), tells_time=True)

@@ -1,16 +1,35 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""What training repeats: the paper's model after SAM's image encoder, forward and with a step of its optimizer."""
+"""Training: the paper's model after SAM's image encoder, how long runs wait for data, and evaluation."""
 
+import collections
+import json
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
 
-from .original import CHECKOUT, original_model
-from .works import Work, default_model, without_gradients
+from scripts.make_custom_dataset import write_dataset
+from ssp_sam import EMBEDDED_CHECKPOINT, SspSamProcessor, pipeline
+from ssp_sam.training.evaluation.job import Evaluation, EvaluationOptions
 
-PAIRS = 8
+from .original import CHECKOUT, original_model
+from .works import COMMAND, Work, default_model, program, without_gradients
+
+PAIRS, STEPS, SCENES = 8, 10, 64
+TRAIN = "import sys; from ssp_sam.training.train import run; sys.exit(run())"
+# Runs by what they see; options stand after those of the configuration file, if any.
+RUNS = {
+    "scenes": "--config embedded --init_from embedded --scene_cache scenes --num_train_scenes 64 --num_eval_scenes 8 "
+    "--images_per_device 8 --mixed_precision no --warmup_steps 2",
+    "custom": "--config own_data --train_dir data --eval_dir data --scene_cache scenes --num_train_scenes 16 "
+    f"--num_eval_scenes 8 --num_epochs 0.01 --eval_at_start false --min_steps {2 * STEPS}",
+    "cached": "--init_from model --train_dir data --eval_dir data --feature_cache features --images_per_device 8",
+}
 
 
 def paper(device: str) -> Iterator[Work]:
@@ -67,4 +86,59 @@ def training_step(model: torch.nn.Module, run: Callable, labels: dict) -> Callab
 
 def repeated(run: Callable, number: int) -> Callable[[], None]:
     """Returns what runs something so many times."""
-    return lambda: [run() and None for _ in range(number)]
+    return lambda: collections.deque((run() for _ in range(number)), maxlen=0)
+
+
+def waiting(folder: Path, device: str, kind: str) -> Iterator[Work]:
+    """Some steps of a training, and how long it waits for their data: read by the process itself, or by two others."""
+    if kind != "scenes":
+        write_dataset("textures", folder / "data", 24)
+    if kind == "cached":
+        sam = {"vision_config": {"num_hidden_layers": 1, "global_attn_indexes": [0]}}
+        model = default_model("cpu", preset="paper_b16", sam_config=sam)
+        model.save_pretrained(folder / "model")
+        tokenizer = SspSamProcessor.from_pretrained(EMBEDDED_CHECKPOINT).tokenizer
+        SspSamProcessor.from_model_config(model.config, tokenizer).save_pretrained(folder / "model")
+        program(folder, COMMAND, *"cache --model model --images data/images --output features".split())()
+    told = {}
+    for workers in (0, 2):
+        words = f"{RUNS[kind]} --max_steps {2 * STEPS} --log_steps {STEPS} --dataloader_workers {workers}".split()
+        train = program(folder, TRAIN, *words, "--output_dir", "run")
+
+        def steps(train=train):
+            shutil.rmtree(folder / "run", ignore_errors=True)
+            train()
+            lines = map(json.loads, (folder / "run" / "log.jsonl").read_text("utf-8").splitlines())
+            first, last = [line for line in lines if line["event"] == "train"]
+            seconds = (last["samples"] - first["samples"]) / last["rate"]
+            told["waited"] = seconds * last["waiting"]
+            return seconds
+
+        yield Work(f"{kind}, {STEPS} steps, {workers} workers", steps, tells_time=True)
+        yield Work("of them waiting for data", lambda: told["waited"], tells_time=True)
+
+
+def evaluation(folder: Path, device: str) -> Iterator[Work]:
+    """The embedded checkpoint on generated scenes, by processor seconds, and what of them the model takes."""
+    segmenter = pipeline(device=device)
+    options = EvaluationOptions(
+        scenes="test", num_scenes=SCENES, expressions_per_scene=6, output=str(folder / "evaluation"), overwrite=True
+    )
+    accelerator = Accelerator(cpu=device == "cpu")
+    forward, told = segmenter.forward, {}
+
+    def timed_forward(*arguments, **options):
+        start = time.process_time()
+        outputs = forward(*arguments, **options)
+        told["model"] += time.process_time() - start
+        return outputs
+
+    segmenter.forward = timed_forward
+
+    def evaluate():
+        told["model"], start = 0.0, time.process_time()
+        Evaluation(options, accelerator, segmenter, str(EMBEDDED_CHECKPOINT)).run()
+        return time.process_time() - start
+
+    yield Work(f"{SCENES} scenes, 6 expressions each", evaluate, tells_time=True)
+    yield Work("of them in the model", lambda: told["model"], tells_time=True)

@@ -17,6 +17,7 @@ from torch import nn
 from ssp_sam import SspSamConfig, SspSamModel
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMAND = "import sys; sys.argv[0] = 'ssp-sam'; from ssp_sam.cli.main import main; sys.exit(main())"
 # One thread, no network, and the checkout that this file lies in.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
 
