@@ -27,38 +27,22 @@ from .splits import open_references
 
 @dataclass
 class RunData:
-    """
-    Training items with what makes batches of them, and validation items with what measures on them.
+    """Training items with what makes batches of them, and validation items with what measures on them."""
 
-    Args:
-        train_set: Map-style dataset whose items are asked for by (epoch, index).
-        collate: Makes a batch of training items.
-        eval_set: The same for validation.
-        eval_collate: Makes a batch of validation items.
-        measure: Called with (objective, batches, device); returns metrics.
-        groups: Group of each training item, where items of a group are to follow each other.
-        draws_predictions: Whether `measure` takes `observe` and hands each prediction to it.
-        name: What the data is, for people.
-        rehearsal: Former data; a batch of it joins every training batch, and evaluations measure it too.
-        pad_token_id: Id that fills the shorter expressions of joined batches.
-        batch_size: Items in one process's batch.
-        num_workers: Worker processes of the training loader.
-        seed: Seed of the order.
-    """
-
-    train_set: Any
-    collate: Callable
-    eval_set: Any
-    eval_collate: Callable
-    measure: Callable
-    batch_size: int
-    num_workers: int
-    seed: int
-    groups: np.ndarray | None = None
-    draws_predictions: bool = False
-    name: str = ""
+    train_set: Any  # map-style dataset whose items are asked for by (epoch, index)
+    collate: Callable  # makes a batch of training items
+    eval_set: Any  # the same for validation
+    eval_collate: Callable  # makes a batch of validation items
+    measure: Callable  # called with (objective, batches, device); returns metrics
+    batch_size: int  # items in one process's batch
+    num_workers: int  # worker processes of the training loader
+    seed: int  # seed of the order
+    groups: np.ndarray | None = None  # group of each training item, where items of a group are to follow each other
+    draws_predictions: bool = False  # whether `measure` takes `observe` and hands each prediction to it
+    name: str = ""  # what the data is, for people
+    # Former data; a batch of it joins every training batch, and evaluations measure it too
     rehearsal: "RunData | None" = None
-    pad_token_id: int = 0
+    pad_token_id: int = 0  # id that fills the shorter expressions of joined batches
 
     def train_batches(self, accelerator, first_batch: int):
         """Returns an endless iterator over this process's training batches from a given one on."""

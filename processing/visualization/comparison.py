@@ -33,22 +33,13 @@ TILE_HEIGHT = IMAGE_HEIGHT + 2 + (EXPRESSION_LINES + NOTE_LINES) * LINE_HEIGHT
 
 
 class Case(NamedTuple):
-    """
-    One expression to be shown.
+    """One expression to be shown."""
 
-    Args:
-        image: RGB.
-        expression: The words.
-        predicted: (height, width) bool at the image's size.
-        true: The same; empty where nothing is meant.
-        note: What stands below the words, such as "IoU 0.91, score 0.88, image 7".
-    """
-
-    image: Image.Image
-    expression: str
-    predicted: np.ndarray
-    true: np.ndarray
-    note: str
+    image: Image.Image  # RGB
+    expression: str  # the words
+    predicted: np.ndarray  # (height, width) bool at the image's size
+    true: np.ndarray  # the same; empty where nothing is meant
+    note: str  # what stands below the words, such as "IoU 0.91, score 0.88, image 7"
 
 
 def choose_cases(

@@ -11,54 +11,31 @@ from .sources import Source, UnreadableRest, columns_of
 
 
 class Question(NamedTuple):
-    """
-    What is looked for in an image.
+    """What is looked for in an image."""
 
-    Args:
-        expression: The words.
-        category: Name of the class, empty where the words alone say it.
-        ref_id: Of the reference that asks.
-    """
-
-    expression: str
-    category: str
-    ref_id: str
+    expression: str  # the words
+    category: str  # name of the class, empty where the words alone say it
+    ref_id: str  # of the reference that asks
 
 
 @dataclass
 class Item:
-    """
-    One image and what is looked for in it.
+    """One image and what is looked for in it."""
 
-    Args:
-        image_id: Its name in the source.
-        image: Whatever `open_image` takes.
-        questions: What is looked for.
-        source: Name of the collection.
-        licence: Of the image, as far as it is known.
-        reason: Why nothing can be looked for; empty where it can.
-    """
-
-    image_id: str
-    image: Any
-    questions: list[Question]
-    source: str
-    licence: str = ""
-    reason: str = ""
+    image_id: str  # its name in the source
+    image: Any  # whatever `open_image` takes
+    questions: list[Question]  # what is looked for
+    source: str  # name of the collection
+    licence: str = ""  # of the image, as far as it is known
+    reason: str = ""  # why nothing can be looked for; empty where it can
 
 
 @dataclass(frozen=True)
 class Expressions:
-    """
-    What is looked for: expressions for every image, or those in a column of the source.
+    """What is looked for: expressions for every image, or those in a column of the source."""
 
-    Args:
-        everywhere: Pairs of an expression and the name of its class, which may be empty.
-        column: Column with an expression or a list of them; `None` for `everywhere`.
-    """
-
-    everywhere: tuple[tuple[str, str], ...] = ()
-    column: str | None = None
+    everywhere: tuple[tuple[str, str], ...] = ()  # pairs of an expression and the name of its class, which may be empty
+    column: str | None = None  # column with an expression or a list of them; `None` for `everywhere`
 
     @classmethod
     def choose(

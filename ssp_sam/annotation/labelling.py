@@ -19,47 +19,27 @@ from .items import Item
 
 
 class Prepared(NamedTuple):
-    """
-    A batch as the model takes it.
+    """A batch as the model takes it."""
 
-    Args:
-        items: All of the batch, also those with a reason, in order.
-        images: The decoded image of each, `None` with a reason.
-        inputs: What the pipeline's `forward` takes; `None` where no image can be used.
-    """
-
-    items: list[Item]
-    images: list[Image.Image | None]
-    inputs: dict[str, Any] | None
+    items: list[Item]  # all of the batch, also those with a reason, in order
+    images: list[Image.Image | None]  # the decoded image of each, `None` with a reason
+    inputs: dict[str, Any] | None  # what the pipeline's `forward` takes; `None` where no image can be used
 
 
 class Predicted(NamedTuple):
-    """
-    A batch with what the model said, before it is read.
+    """A batch with what the model said, before it is read."""
 
-    Args:
-        items: Those of `Prepared`.
-        images: Those of `Prepared`.
-        outputs: Of each image that can be used, what the pipeline's `forward` returned for it.
-    """
-
-    items: list[Item]
-    images: list[Image.Image | None]
-    outputs: list[dict[str, Any]]
+    items: list[Item]  # those of `Prepared`
+    images: list[Image.Image | None]  # those of `Prepared`
+    outputs: list[dict[str, Any]]  # of each image that can be used, what the pipeline's `forward` returned for it
 
 
 class Labelled(NamedTuple):
-    """
-    An item with its predictions.
-
-    Args:
-        item: The item.
-        image: Decoded; `None` where the item has a reason.
-        found: A prediction for each of its questions, its mask as run lengths, or `None` where nothing is meant.
-    """
+    """An item with its predictions."""
 
     item: Item
-    image: Image.Image | None
+    image: Image.Image | None  # decoded; `None` where the item has a reason
+    # A prediction for each of its questions, its mask as run lengths, or `None` where nothing is meant
     found: list[dict[str, Any]]
 
 

@@ -23,22 +23,14 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 class Source(NamedTuple):
-    """
-    Images in shards.
+    """Images in shards."""
 
-    Args:
-        name: What the collection is called.
-        num_shards: How many shards there are.
-        num_rows: How many rows there are, `None` where only reading them would tell.
-        facts: What must be the same for an unfinished annotation to be gone on with; ready for JSON.
-        rows: Given the index of a shard, yields its rows: mappings with `image`, undecoded, with `image_id`, and with
-            the other columns of the source.
-    """
-
-    name: str
-    num_shards: int
-    num_rows: int | None
-    facts: dict[str, Any]
+    name: str  # what the collection is called
+    num_shards: int  # how many shards there are
+    num_rows: int | None  # how many rows there are, `None` where only reading them would tell
+    facts: dict[str, Any]  # what must be the same for an unfinished annotation to be gone on with; ready for JSON
+    # Given the index of a shard, yields its rows: mappings with `image`, undecoded, with `image_id`, and with the other
+    # columns of the source
     rows: Callable[[int], Iterator[dict[str, Any]]]
 
 

@@ -43,16 +43,10 @@ def told(*kinds: type[Exception], about: str = "") -> Iterator[None]:
 
 @dataclass
 class ResultFiles:
-    """
-    The files that one image's results go into.
+    """The files that one image's results go into."""
 
-    Args:
-        overlay: path of the overlay, None where none is wanted.
-        masks: path of the mask of each expression, empty where none are wanted.
-    """
-
-    overlay: str | None = None
-    masks: list[str] = field(default_factory=list)
+    overlay: str | None = None  # path of the overlay, None where none is wanted
+    masks: list[str] = field(default_factory=list)  # path of the mask of each expression, empty where none are wanted
 
 
 def find_images(names: list[str], hint: str = "", standard_input: bool = False) -> list[str]:

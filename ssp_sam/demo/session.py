@@ -32,37 +32,22 @@ BOX_COLOUR = (250, 204, 21)
 
 
 class Mark(NamedTuple):
-    """
-    What one click, or two for a box, said about an expression; in pixels of the image.
+    """What one click, or two for a box, said about an expression; in pixels of the image."""
 
-    Args:
-        kind: "inside" or "outside" for a point, "corner" for a box that lacks its second corner, or "box".
-        xy: two numbers for a point or corner, left, top, right and bottom for a box.
-    """
-
-    kind: str
-    xy: tuple[float, ...]
+    kind: str  # "inside" or "outside" for a point, "corner" for a box that lacks its second corner, or "box"
+    xy: tuple[float, ...]  # two numbers for a point or corner, left, top, right and bottom for a box
 
 
 @dataclass(frozen=True)
 class DemoState:
-    """
-    One visitor's image, expressions, marks and predictions.
+    """One visitor's image, expressions, marks and predictions."""
 
-    Args:
-        image: the upright image, RGB; None before there is one.
-        results: what the pipeline returned for each expression, in order.
-        colours: one per expression, which stay while predictions are refined.
-        marks: per expression, in order of clicking.
-        source: the file that the image came from.
-        hint: what to tell the visitor of a model that is asked for more than it knows; None for nothing.
-    """
-
-    image: Image.Image | None = None
-    results: tuple[dict[str, Any], ...] = ()
-    colours: tuple[tuple[int, int, int], ...] = ()
-    marks: Mapping[str, tuple[Mark, ...]] = field(default_factory=dict)
-    source: str | None = None
+    image: Image.Image | None = None  # the upright image, RGB; None before there is one
+    results: tuple[dict[str, Any], ...] = ()  # what the pipeline returned for each expression, in order
+    colours: tuple[tuple[int, int, int], ...] = ()  # one per expression, which stay while predictions are refined
+    marks: Mapping[str, tuple[Mark, ...]] = field(default_factory=dict)  # per expression, in order of clicking
+    source: str | None = None  # the file that the image came from
+    # What to tell the visitor of a model that is asked for more than it knows; None for nothing
     hint: str | None = None
 
     @property

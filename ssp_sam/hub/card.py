@@ -40,40 +40,22 @@ FAMILY_TEXTS = {
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """
-    What a model card says that the model itself does not tell. Each may be left out; the card then says so.
-
-    Args:
-        name: name of the model.
-        repo_id: where it will be published, as owner/name; examples in the card use it.
-        licence: identifier of the licence of the weights, as the Hub spells it.
-        languages: two-letter codes of the languages of expressions.
-        base_models: Hub ids of the models that it was trained from.
-        datasets: Hub ids of training data that are on the Hub.
-        training_data: a paragraph about the training data.
-        intended_use: a paragraph about what it is for.
-        limits: sentences about what it cannot do.
-        hardware: what it was trained on.
-        training_hours: hours of training on it.
-        energy_kwh: measured energy of training, kilowatt hours.
-        emissions_kg: measured emissions of training, kilograms of CO2 equivalent.
-        emissions_source: how they were measured.
-    """
+    """What a model card says that the model itself does not tell. Each may be left out; the card then says so."""
 
     name: str | None = None
-    repo_id: str | None = None
-    licence: str | None = None
-    languages: list[str] = field(default_factory=list)
-    base_models: list[str] = field(default_factory=list)
-    datasets: list[str] = field(default_factory=list)
-    training_data: str | None = None
-    intended_use: str | None = None
-    limits: list[str] = field(default_factory=list)
-    hardware: str | None = None
-    training_hours: float | None = None
-    energy_kwh: float | None = None
-    emissions_kg: float | None = None
-    emissions_source: str | None = None
+    repo_id: str | None = None  # where it will be published, as owner/name; examples in the card use it
+    licence: str | None = None  # identifier of the licence of the weights, as the Hub spells it
+    languages: list[str] = field(default_factory=list)  # two-letter codes of the languages of expressions
+    base_models: list[str] = field(default_factory=list)  # Hub ids of the models that it was trained from
+    datasets: list[str] = field(default_factory=list)  # Hub ids of training data that are on the Hub
+    training_data: str | None = None  # a paragraph about the training data
+    intended_use: str | None = None  # a paragraph about what it is for
+    limits: list[str] = field(default_factory=list)  # sentences about what it cannot do
+    hardware: str | None = None  # what it was trained on
+    training_hours: float | None = None  # hours of training on it
+    energy_kwh: float | None = None  # measured energy of training, kilowatt hours
+    emissions_kg: float | None = None  # measured emissions of training, kilograms of CO2 equivalent
+    emissions_source: str | None = None  # how they were measured
 
     def __post_init__(self):
         for name in ("languages", "base_models", "datasets", "limits"):

@@ -21,35 +21,24 @@ SCENES_TYPE = "ssp-sam-scenes"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """
-    One evaluation of one model.
+    """One evaluation of one model."""
 
-    Args:
-        dataset: name of the data, for readers.
-        dataset_type: identifier of the data, as in a model index.
-        split: part of the data.
-        fingerprint: of the expressions that were evaluated and their truth, where the report tells.
-        family: family of metrics, "res", "gres" or "phrasecut", which also says which there are; `None` if not told.
-        breakdown: what `rows` are, such as "kind" of expression.
-        rows: metrics by group, at image resolution; "all" are all expressions. A number is a measurement; `None` says
-            that the metric is not defined for this group. What is missing was not measured.
-        original: metrics over all expressions by the original protocol, where it was measured.
-        settings: the processor's settings at the time, as far as they decide what is measured.
-        command: what repeats the evaluation, where the report tells.
-        weights_sha256: digest of the weights that were measured, where the report tells.
-    """
-
-    dataset: str
-    dataset_type: str
-    split: str | None = None
-    fingerprint: str | None = None
+    dataset: str  # name of the data, for readers
+    dataset_type: str  # identifier of the data, as in a model index
+    split: str | None = None  # part of the data
+    fingerprint: str | None = None  # of the expressions that were evaluated and their truth, where the report tells
+    # Family of metrics, "res", "gres" or "phrasecut", which also says which there are; `None` if not told
     family: str | None = "gres"
-    breakdown: str = "kind"
+    breakdown: str = "kind"  # what `rows` are, such as "kind" of expression
+    # Metrics by group, at image resolution; "all" are all expressions. A number is a measurement; `None` says that the
+    # metric is not defined for this group. What is missing was not measured.
     rows: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    # Metrics over all expressions by the original protocol, where it was measured
     original: dict[str, float | None] = field(default_factory=dict)
+    # The processor's settings at the time, as far as they decide what is measured
     settings: dict[str, float] = field(default_factory=dict)
-    command: str | None = None
-    weights_sha256: str | None = None
+    command: str | None = None  # what repeats the evaluation, where the report tells
+    weights_sha256: str | None = None  # digest of the weights that were measured, where the report tells
 
     @property
     def metrics(self) -> list[str]:

@@ -20,16 +20,10 @@ EXPRESSIONS_PER_SCENE = 3
 
 @dataclass(frozen=True)
 class Sample:
-    """
-    An image for the widget of the model's page.
+    """An image for the widget of the model's page."""
 
-    Args:
-        image: file of the image.
-        expressions: what to look for in it.
-    """
-
-    image: Path
-    expressions: tuple[str, ...]
+    image: Path  # file of the image
+    expressions: tuple[str, ...]  # what to look for in it
 
     @property
     def path(self) -> str:

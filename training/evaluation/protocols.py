@@ -35,22 +35,13 @@ _FINGERPRINTS = 2**256
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """
-    One way to score a mask, as a report states it.
+    """One way to score a mask, as a report states it."""
 
-    Args:
-        name: `"standard"` or `"original"`.
-        pixel_space: The pixels that areas, and so `min_mask_pixels`, are counted in.
-        mask_threshold: Probability from which a pixel is inside; `None` where masks come from elsewhere.
-        min_mask_pixels: A predicted mask of fewer pixels counts as empty.
-        small_masks_rule: `"all"` samples, or those of `"no_target"` alone.
-    """
-
-    name: str
-    pixel_space: str
-    mask_threshold: float | None
-    min_mask_pixels: int
-    small_masks_rule: str
+    name: str  # `"standard"` or `"original"`
+    pixel_space: str  # the pixels that areas, and so `min_mask_pixels`, are counted in
+    mask_threshold: float | None  # probability from which a pixel is inside; `None` where masks come from elsewhere
+    min_mask_pixels: int  # a predicted mask of fewer pixels counts as empty
+    small_masks_rule: str  # `"all"` samples, or those of `"no_target"` alone
 
     @classmethod
     def standard(cls, mask_threshold: float | None, min_mask_pixels: int) -> "EvaluationProtocol":

@@ -25,23 +25,14 @@ MANY_TARGETS = 5
 
 
 class EvaluationItem(NamedTuple):
-    """
-    One expression and its truth.
+    """One expression and its truth."""
 
-    Args:
-        ref_id: Reference it belongs to.
-        sentence: Its index among the expressions of that reference.
-        expression: The words.
-        truth: COCO run lengths of the true mask at the image's size, empty where nothing is meant.
-        box_xyxy: Hull of the true boxes in pixels, `None` without a target.
-        groups: (breakdown, group) pairs such as ("category", "dog"); groups of one breakdown may overlap.
-    """
-
-    ref_id: str
-    sentence: int
-    expression: str
-    truth: dict[str, Any]
-    box_xyxy: Sequence[float] | None
+    ref_id: str  # reference it belongs to
+    sentence: int  # its index among the expressions of that reference
+    expression: str  # the words
+    truth: dict[str, Any]  # COCO run lengths of the true mask at the image's size, empty where nothing is meant
+    box_xyxy: Sequence[float] | None  # hull of the true boxes in pixels, `None` without a target
+    # (breakdown, group) pairs such as ("category", "dog"); groups of one breakdown may overlap
     groups: tuple[tuple[str, str], ...]
 
     def fingerprint(self, image_id: str) -> int:

@@ -21,18 +21,11 @@ from .image_keys import image_key
 
 @dataclass
 class ImageScan:
-    """
-    The distinct images among the rows of a source.
+    """The distinct images among the rows of a source."""
 
-    Args:
-        rows: The first row of each image, by its key.
-        unreadable: One sentence for each row that holds no readable image.
-        ids_of_several_images: Image ids under which there are different images.
-    """
-
-    rows: dict[str, int] = field(default_factory=dict)
-    unreadable: list[str] = field(default_factory=list)
-    ids_of_several_images: list[str] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)  # the first row of each image, by its key
+    unreadable: list[str] = field(default_factory=list)  # one sentence for each row that holds no readable image
+    ids_of_several_images: list[str] = field(default_factory=list)  # image ids under which there are different images
 
 
 def scan_images(source: Dataset, accelerator: Accelerator) -> ImageScan:

@@ -32,17 +32,11 @@ class FeatureCacheError(ValueError):
 
 @dataclass(frozen=True)
 class CacheIdentity:
-    """
-    What all features of a cache have in common; `identity.json` beside them keeps it.
+    """What all features of a cache have in common; `identity.json` beside them keeps it."""
 
-    Args:
-        features: For each feature what `feature_identity` says of it.
-        dtype: Dtype of the stored values, `"float16"` or `"bfloat16"`.
-        computed_in: Dtype of the matrix products that made them: `"float32"`, `"float16"` or `"bfloat16"`.
-    """
-
-    features: dict[str, dict[str, Any]]
-    dtype: str = "float16"
+    features: dict[str, dict[str, Any]]  # for each feature what `feature_identity` says of it
+    dtype: str = "float16"  # dtype of the stored values, `"float16"` or `"bfloat16"`
+    # Dtype of the matrix products that made them: `"float32"`, `"float16"` or `"bfloat16"`
     computed_in: str = "float32"
 
     @classmethod

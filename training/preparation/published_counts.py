@@ -10,22 +10,13 @@ TOTAL = "total"  # stands for all splits together
 
 @dataclass(frozen=True)
 class PublishedCount:
-    """
-    One published number.
+    """One published number."""
 
-    Args:
-        split: A split, or `TOTAL`.
-        what: `images`, `references`, `expressions`, `no_target_expressions` or `multi_target_expressions`.
-        lowest: The number.
-        highest: The highest number where publications differ, otherwise the same.
-        certain: Whether a deviation is an error; otherwise it is a warning.
-    """
-
-    split: str
-    what: str
-    lowest: int
-    highest: int
-    certain: bool = True
+    split: str  # a split, or `TOTAL`
+    what: str  # `images`, `references`, `expressions`, `no_target_expressions` or `multi_target_expressions`
+    lowest: int  # the number
+    highest: int  # the highest number where publications differ, otherwise the same
+    certain: bool = True  # whether a deviation is an error; otherwise it is a warning
 
     def deviation(self, counted: int) -> str | None:
         """Returns both numbers in words if they differ, otherwise None."""

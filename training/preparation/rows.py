@@ -28,26 +28,17 @@ Box = tuple[float, float, float, float]
 
 @dataclass
 class RowMaker:
-    """
-    Makes rows.
+    """Makes rows."""
 
-    Args:
-        folder: Folder of images, None where references hold their images.
-        image_bytes: Whether rows hold the images themselves rather than their paths.
-        mask_rule: How polygons are drawn: `"coco"` as pycocotools does, `"phrasecut"` as PhraseCut's own evaluator
-            does, on whole pixels and with the outline.
-        decode_check: Whether every image is decoded, so that a damaged one is found now and not in training.
-        notes: What was put right or looks odd, counted.
-        suspicious: Reasons why a label may be wrong, by reference.
-        images: Digests of the images' files by their ids, "" where they were not decoded.
-    """
-
-    folder: ImageFolder | None
-    image_bytes: bool = False
+    folder: ImageFolder | None  # folder of images, None where references hold their images
+    image_bytes: bool = False  # whether rows hold the images themselves rather than their paths
+    # How polygons are drawn: `"coco"` as pycocotools does, `"phrasecut"` as PhraseCut's own evaluator does, on whole
+    # pixels and with the outline
     mask_rule: str = "coco"
-    decode_check: bool = True
-    notes: Counter = field(default_factory=Counter)
-    suspicious: dict[str, list[str]] = field(default_factory=dict)
+    decode_check: bool = True  # whether every image is decoded, so that a damaged one is found now and not in training
+    notes: Counter = field(default_factory=Counter)  # what was put right or looks odd, counted
+    suspicious: dict[str, list[str]] = field(default_factory=dict)  # reasons why a label may be wrong, by reference
+    # Digests of the images' files by their ids, "" where they were not decoded
     images: dict[str, str] = field(default_factory=dict)
 
     def start_part(self):

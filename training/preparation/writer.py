@@ -38,15 +38,7 @@ UNKNOWN_SPLIT = "unknown"  # of records whose split cannot be read
 
 @dataclass
 class PartCounts:
-    """
-    What was counted in the rows of one part.
-
-    Args:
-        images: Digests of images by their ids, as `RowMaker` has them.
-        suspicious: Why labels may be wrong, by reference.
-        notes: What was put right or looks odd.
-        bad: Records that were left out.
-    """
+    """What was counted in the rows of one part."""
 
     references: int = 0
     expressions: int = 0
@@ -55,10 +47,10 @@ class PartCounts:
     no_target_expressions: int = 0
     multi_target_references: int = 0
     multi_target_expressions: int = 0
-    images: dict[str, str] = field(default_factory=dict)
-    suspicious: dict[str, list[str]] = field(default_factory=dict)
-    notes: dict[str, int] = field(default_factory=dict)
-    bad: list[str] = field(default_factory=list)
+    images: dict[str, str] = field(default_factory=dict)  # digests of images by their ids, as `RowMaker` has them
+    suspicious: dict[str, list[str]] = field(default_factory=dict)  # why labels may be wrong, by reference
+    notes: dict[str, int] = field(default_factory=dict)  # what was put right or looks odd
+    bad: list[str] = field(default_factory=list)  # records that were left out
 
     def add(self, row: dict[str, Any]):
         """Counts one row."""

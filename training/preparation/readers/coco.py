@@ -32,24 +32,18 @@ class CocoInstances:
 
     An id may stand several times, as in files that were put behind each other. What is meant is then found by the
     image, where that tells; otherwise using it is an error that names both records.
-
-    Args:
-        origin: Name of the file.
-        references: The file's own list of references, None where it has none.
-        bad: Records that cannot be used at all.
-        parents: Names that stand for several categories together, as one of Roboflow's does.
-        notes: What was put right, counted.
     """
 
-    origin: str
+    origin: str  # name of the file
     images: dict[str, list[Entry]] = field(default_factory=dict)
     annotations: dict[str, list[Entry]] = field(default_factory=dict)
     categories: dict[str, set[str]] = field(default_factory=dict)
+    # Names that stand for several categories together, as one of Roboflow's does
     parents: set[str] = field(default_factory=set)
     licences: dict[str, str] = field(default_factory=dict)
-    references: list[Any] | None = None
-    bad: list[BadRecord] = field(default_factory=list)
-    notes: Counter = field(default_factory=Counter)
+    references: list[Any] | None = None  # the file's own list of references, None where it has none
+    bad: list[BadRecord] = field(default_factory=list)  # records that cannot be used at all
+    notes: Counter = field(default_factory=Counter)  # what was put right, counted
     _of_images: dict[str, list[Entry]] = field(default_factory=dict, repr=False)
 
     def image(self, image_id: Any) -> dict:

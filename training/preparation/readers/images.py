@@ -257,16 +257,10 @@ def read_header(image: Path | bytes) -> tuple[int, int, int]:
 
 
 class ImageContent(NamedTuple):
-    """
-    What decoding an image tells.
+    """What decoding an image tells."""
 
-    Args:
-        digest: 16 hexadecimal digits of the file's bytes; the same for copies of one file.
-        is_dark: Whether no pixel is brighter than an eighth, as where 12 bits were stored as 16.
-    """
-
-    digest: str
-    is_dark: bool
+    digest: str  # 16 hexadecimal digits of the file's bytes; the same for copies of one file
+    is_dark: bool  # whether no pixel is brighter than an eighth, as where 12 bits were stored as 16
 
 
 def check_content(image: Path | bytes) -> ImageContent:

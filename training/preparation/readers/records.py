@@ -60,26 +60,17 @@ class BadRecord(Exception):
 
 @dataclass(slots=True)
 class RawObject:
-    """
-    One object that is meant.
+    """One object that is meant."""
 
-    Args:
-        ann_id: Its id in the annotation.
-        segmentation: Polygons (list of flat lists), run lengths (a dict, or a list of dicts to unite), or None.
-        mask_file: An array file or a lossless image in place of `segmentation`.
-        mask_values: Which values of the mask file are inside; where None, all but 0, if they are of one object.
-        any_value: Whether all values but 0 are inside however many there are, as where parts were added up.
-        box_xyxy: Left, top, right, bottom in pixels, or None.
-        is_crowd: Whether it is a region of many objects rather than one.
-    """
-
-    ann_id: str
+    ann_id: str  # its id in the annotation
+    # Polygons (list of flat lists), run lengths (a dict, or a list of dicts to unite), or None
     segmentation: Any = None
-    mask_file: str | None = None
+    mask_file: str | None = None  # an array file or a lossless image in place of `segmentation`
+    # Which values of the mask file are inside; where None, all but 0, if they are of one object
     mask_values: tuple[int, ...] | None = None
-    any_value: bool = False
-    box_xyxy: tuple[float, float, float, float] | None = None
-    is_crowd: bool = False
+    any_value: bool = False  # whether all values but 0 are inside however many there are, as where parts were added up
+    box_xyxy: tuple[float, float, float, float] | None = None  # left, top, right, bottom in pixels, or None
+    is_crowd: bool = False  # whether it is a region of many objects rather than one
 
 
 @dataclass(slots=True)
@@ -87,60 +78,42 @@ class RawReference:
     """
     One reference.
 
-    Args:
-        index: Index of the record in its annotation file, from 0.
-        origin: Name of the annotation file.
-        images: Paths, relative to the folder of images, at one of which the image is; the most likely first.
-        size_hw: Size of the image as the annotation says, where it does.
-        image_bytes: The image's file, where the annotation holds it.
-        upright: Whether masks are drawn on the image as viewers show it, turned by its EXIF orientation, rather than
-            on its stored pixels; where the sizes tell, they decide.
-        boxes_only: Whether objects have boxes alone, for box training.
-        empty_is_no_target: Whether masks without a pixel say that nothing is meant.
-
-    The other fields are those of the prepared benchmark; see `data.prepared.FEATURES`.
+    Fields without a comment are those of the prepared benchmark; see `data.prepared.FEATURES`.
     """
 
-    index: int
-    origin: str
+    index: int  # of the record in its annotation file, from 0
+    origin: str  # name of the annotation file
     split: str
     ref_id: str
     image_id: str
+    # Paths, relative to the folder of images, at one of which the image is; the most likely first
     images: tuple[str, ...]
     expressions: list[str]
     objects: list[RawObject]
     source: str
     category: str = ""
-    size_hw: tuple[int, int] | None = None
-    image_bytes: bytes | None = None
+    size_hw: tuple[int, int] | None = None  # size of the image as the annotation says, where it does
+    image_bytes: bytes | None = None  # the image's file, where the annotation holds it
+    # Whether masks are drawn on the image as viewers show it, turned by its EXIF orientation, rather than on its stored
+    # pixels; where the sizes tell, they decide
     upright: bool = False
-    boxes_only: bool = False
-    empty_is_no_target: bool = False
+    boxes_only: bool = False  # whether objects have boxes alone, for box training
+    empty_is_no_target: bool = False  # whether masks without a pixel say that nothing is meant
     licence: str = "unknown"
 
 
 @dataclass
 class RawBenchmark:
-    """
-    A benchmark as it lies on disk.
+    """A benchmark as it lies on disk."""
 
-    Args:
-        name: Benchmark and annotation version, such as "refcoco_unc"; the key of the published counts.
-        references: Its references, and in place of those that cannot be used, why.
-        files: The annotation files.
-        total: How many references will come, where that is known.
-        notes: What the reader leaves out or puts right, counted while the references are read.
-        holds_images: Whether references hold their images.
-        format: In which format it was found, and by which files, for people.
-    """
-
-    name: str
-    references: Iterable[RawReference | BadRecord]
-    files: list[Path]
-    total: int | None = None
+    name: str  # benchmark and annotation version, such as "refcoco_unc"; the key of the published counts
+    references: Iterable[RawReference | BadRecord]  # its references, and in place of those that cannot be used, why
+    files: list[Path]  # the annotation files
+    total: int | None = None  # how many references will come, where that is known
+    # What the reader leaves out or puts right, counted while the references are read
     notes: Counter = field(default_factory=Counter)
-    holds_images: bool = False
-    format: str = ""
+    holds_images: bool = False  # whether references hold their images
+    format: str = ""  # in which format it was found, and by which files, for people
 
     def __post_init__(self):
         self.references = self._of_files(self.references)

@@ -28,60 +28,34 @@ _SAYS_NOTHING = ("", "false", "no", "none", "unknown", "other", "n/a", "__undefi
 
 @dataclass
 class AnnotatedObject:
-    """
-    One annotated object, or what a sentence of the file means.
+    """One annotated object, or what a sentence of the file means."""
 
-    Args:
-        index: Index of its record in the annotation file.
-        targets: What is inside; of several objects, or of none, only where there are sentences.
-        category: Name of its class, "" where it is unknown.
-        attributes: Words that go before the name, such as "red".
-        expressions: What is said of it.
-        split: Its split, where it is not that of its image.
-        ref_id: Name of its reference; made from that of its image when not given.
-    """
-
-    index: int
-    targets: list[RawObject]
-    category: str = ""
-    attributes: tuple[str, ...] = ()
-    expressions: list[Any] = field(default_factory=list)
-    split: str | None = None
-    ref_id: str | None = None
+    index: int  # of its record in the annotation file
+    targets: list[RawObject]  # what is inside; of several objects, or of none, only where there are sentences
+    category: str = ""  # name of its class, "" where it is unknown
+    attributes: tuple[str, ...] = ()  # words that go before the name, such as "red"
+    expressions: list[Any] = field(default_factory=list)  # what is said of it
+    split: str | None = None  # its split, where it is not that of its image
+    ref_id: str | None = None  # name of its reference; made from that of its image when not given
 
 
 @dataclass
 class AnnotatedImage:
-    """
-    One image with all that is annotated in it.
+    """One image with all that is annotated in it."""
 
-    Args:
-        origin: Name of the annotation file.
-        name: The image, as the file names it.
-        annotated: Its objects, and in place of those that cannot be read, why.
-        index: Index of its record in the annotation file.
-        split: As the format tells it.
-        folders: Folders, relative to that of the images, in which the name is looked for first.
-        size_hw: Height and width as annotated, where they are.
-        absent: Classes of which there is none in the image for certain; all without an object when not given.
-        incomplete: Classes of which not all objects are annotated.
-        of_regions: Whether an object is all that there is of its class, be it one or many.
-        upright: Whether it is annotated as viewers show it, turned by its EXIF orientation.
-        licence: As far as it is known.
-    """
-
-    origin: str
-    name: str
-    annotated: list[AnnotatedObject | BadRecord]
-    index: int = 0
-    split: str = DEFAULT_SPLIT
-    folders: tuple[str, ...] = ()
-    size_hw: tuple[int, int] | None = None
+    origin: str  # name of the annotation file
+    name: str  # the image, as the file names it
+    annotated: list[AnnotatedObject | BadRecord]  # its objects, and in place of those that cannot be read, why
+    index: int = 0  # of its record in the annotation file
+    split: str = DEFAULT_SPLIT  # as the format tells it
+    folders: tuple[str, ...] = ()  # folders, relative to that of the images, in which the name is looked for first
+    size_hw: tuple[int, int] | None = None  # height and width as annotated, where they are
+    # Classes of which there is none in the image for certain; all without an object when not given
     absent: Collection[str] | None = None
-    incomplete: Collection[str] = ()
-    of_regions: bool = False
-    upright: bool = False
-    licence: str = "unknown"
+    incomplete: Collection[str] = ()  # classes of which not all objects are annotated
+    of_regions: bool = False  # whether an object is all that there is of its class, be it one or many
+    upright: bool = False  # whether it is annotated as viewers show it, turned by its EXIF orientation
+    licence: str = "unknown"  # as far as it is known
 
     @property
     def objects(self) -> list[AnnotatedObject]:
@@ -90,26 +64,16 @@ class AnnotatedImage:
 
 @dataclass
 class Source:
-    """
-    A custom dataset as it lies on disk.
+    """A custom dataset as it lies on disk."""
 
-    Args:
-        root: Folder of the annotations.
-        files: Its annotation files.
-        images: The folder of its images.
-        masks: The folder of its mask files.
-        columns: Names that columns of a table have, by those that are used here.
-        classes: Names of all classes, in order; readers add them.
-        notes: What is left out or put right, counted.
-    """
-
-    root: Path
-    files: list[Path]
-    images: ImageFolder
-    masks: ImageFolder
+    root: Path  # folder of the annotations
+    files: list[Path]  # its annotation files
+    images: ImageFolder  # the folder of its images
+    masks: ImageFolder  # the folder of its mask files
+    # Names that columns of a table have, by those that are used here
     columns: dict[str, str] = field(default_factory=dict)
-    classes: dict[str, None] = field(default_factory=dict)
-    notes: Counter = field(default_factory=Counter)
+    classes: dict[str, None] = field(default_factory=dict)  # names of all classes, in order; readers add them
+    notes: Counter = field(default_factory=Counter)  # what is left out or put right, counted
 
     def name_of(self, path: Path) -> str:
         """Returns a file's path below the folder, as messages name it."""

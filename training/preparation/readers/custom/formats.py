@@ -14,20 +14,12 @@ from .annotated import Distinct, Source, references_of
 
 
 class Format(NamedTuple):
-    """
-    A format of custom datasets.
+    """A format of custom datasets."""
 
-    Args:
-        title: Its name for people.
-        has: What a folder of it has.
-        find: Returns its annotation files among files.
-        read: Yields what they say.
-    """
-
-    title: str
-    has: str
-    find: Callable[[Sequence[Path]], list[Path]]
-    read: Callable[[Source], Iterator[Any]]
+    title: str  # its name for people
+    has: str  # what a folder of it has
+    find: Callable[[Sequence[Path]], list[Path]]  # returns its annotation files among files
+    read: Callable[[Source], Iterator[Any]]  # yields what they say
 
 
 FORMATS = {
