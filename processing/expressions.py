@@ -98,10 +98,8 @@ def count_per_image(text: Any, n_images: int) -> list[int]:
 
 
 def align(values: Any, text: Any, name: str) -> list[Any]:
-    """Flattens values that are nested like `text`; None stands for nothing there.
-
-    Raises:
-        `ValueError`: If a list of values has not the length of its list of expressions.
+    """
+    Flattens values that are nested like `text`, None for nothing there; raises `ValueError` for lists of other lengths.
     """
     if isinstance(text, str):
         return [values]
@@ -121,14 +119,14 @@ def stack_points(
     resized_hw: Sequence[tuple[int, int]],
     pad_value: int,
 ) -> dict[str, np.ndarray]:
-    """Scales clicks to SAM's canvas and pads them to one number K per expression.
+    """
+    Scales clicks to SAM's canvas and pads them by `pad_value` to one number K per expression.
 
     Args:
         points: Per expression (x, y) or K of them, in image pixels, or None.
         labels: Per expression 1 (inside) or 0 (outside) for each point; None means all 1.
         image_index: The image of each expression.
         sizes_hw, resized_hw: Size of each image, and its size on SAM's canvas.
-        pad_value: Stands in `input_points` and `input_labels` where an expression has fewer points.
 
     Returns:
         `dict`: `input_points` (E, 1, K, 2) float32 and `input_labels` (E, 1, K) int64; empty without points.
@@ -161,10 +159,9 @@ def stack_boxes(
     sizes_hw: Sequence[tuple[int, int]],
     resized_hw: Sequence[tuple[int, int]],
 ) -> np.ndarray | None:
-    """Scales prompt boxes [x0, y0, x1, y1] from image pixels to SAM's canvas: (E, 1, 4) float32, None without boxes.
-
-    Raises:
-        `ValueError`: If only some expressions have a box, or a box leaves its image or has no area.
+    """
+    Scales prompt boxes [x0, y0, x1, y1] from image pixels to SAM's canvas: (E, 1, 4) float32, None without boxes;
+    raises `ValueError` where only some expressions have one, or one leaves its image or has no area.
     """
     missing = [row for row, box in enumerate(boxes) if box is None]
     if len(missing) == len(boxes):
@@ -182,10 +179,9 @@ def stack_boxes(
 
 
 def stack_masks(masks: list[Any]) -> np.ndarray | None:
-    """Stacks low-resolution mask prompts, one (h, w) per expression, into (E, 1, h, w) float32; None without masks.
-
-    Raises:
-        `ValueError`: If only some expressions have a mask, or their sizes differ.
+    """
+    Stacks low-resolution mask prompts, one (h, w) per expression, into (E, 1, h, w) float32, None without masks; raises
+    `ValueError` where only some expressions have one, or their sizes differ.
     """
     missing = [row for row, mask in enumerate(masks) if mask is None]
     if len(missing) == len(masks):

@@ -18,10 +18,9 @@ _SHORTEST_BASE64 = 40  # no image is shorter; a path may be
 
 
 def flatten_images(images: Any) -> list[Any]:
-    """Returns a flat list of single images from one image, a nested list of them, or a 4-dimensional batch.
-
-    Raises:
-        `ValueError`: If a list in the list is empty, so that what follows would belong to another expression.
+    """
+    Returns a flat list of single images from one image, a nested list of them, or a 4-dimensional batch; raises
+    `ValueError` for an empty list in the list, since what follows would belong to another expression.
     """
     if isinstance(images, list | tuple):
         if any(isinstance(item, list | tuple) and not item for item in images):

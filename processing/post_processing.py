@@ -29,17 +29,13 @@ def read_prediction(
     score_temperature: float,
     score_bias: float,
 ) -> dict[str, Any]:
-    """Decides what one expression means in the image.
-
-    Let p be the probability of no target (0 without a head), f the mean probability of the pixels above
-    `mask_threshold` (of the best pixel, where there is none) and c = sigmoid(logit(f) / score_temperature +
-    score_bias). Nothing is meant if p exceeds `no_target_threshold`, or if the mask is empty or has fewer than
-    `min_mask_pixels` pixels. The score is the probability that the prediction is right: (1 - p) c for a mask, p where
-    the head says that nothing is meant, 1 - (1 - p) c where the pixels say so.
+    """
+    Decides what one expression means in the image, as `SspSamProcessor.post_process_referring_segmentation` explains
+    it.
 
     Args:
         logits (`LogitMap`): Its mask logits.
-        no_target_probability (`float`, *optional*): p in 0..1.
+        no_target_probability (`float`, *optional*): In 0..1.
         box_cxcywh (*optional*): (4,) in fractions of the canvas of `placement`.
         placement (`CanvasPlacement`): Where the image lies on that canvas.
 
@@ -74,10 +70,9 @@ def size_rows(values: Any) -> list[tuple[int, int]]:
 
 
 def image_of_each(image_index: Any, n_expressions: int, n_images: int) -> list[int]:
-    """Returns the image of each expression: as given, or derived where every image has one or there is one image.
-
-    Raises:
-        `ValueError`: If it can be neither.
+    """
+    Returns the image of each expression: as given, or derived where every image has one or there is one image; raises
+    `ValueError` where it can be neither.
     """
     if image_index is None:
         if n_images not in (1, n_expressions):

@@ -8,11 +8,7 @@ from transformers.utils.constants import IMAGENET_STANDARD_MEAN, IMAGENET_STANDA
 
 
 def image_defaults(config) -> dict[str, Any]:
-    """Returns the settings of the image processor of a model.
-
-    Args:
-        config ([`SspSamConfig`]): The model's configuration.
-    """
+    """Returns the settings of the image processor of a model by its [`SspSamConfig`]."""
     fields: dict[str, Any] = {
         "size": {"longest_edge": config.sam_config.vision_config.image_size},
         "semantic_size": None if config.vision_config is None else config.vision_config.image_size,
@@ -24,13 +20,11 @@ def image_defaults(config) -> dict[str, Any]:
 
 
 def text_defaults(config, tokenizer) -> dict[str, Any]:
-    """Returns the settings of the processor of a model, with its tokenizer.
+    """
+    Returns the settings of the processor of a model by its [`SspSamConfig`], with its tokenizer.
 
-    Args:
-        config ([`SspSamConfig`]): The model's configuration.
-        tokenizer (`PreTrainedTokenizerBase`): That of its text tower. For SigLIP a copy is taken, which pads on the
-            right as the original does: the sentence is read at the last position, where SigLIP 2's own tokenizer, which
-            pads on the left, would put a word.
+    For SigLIP a copy of the tokenizer is taken, which pads on the right as the original does: the sentence is read at
+    the last position, where SigLIP 2's own tokenizer, which pads on the left, would put a word.
     """
     # A tokenizer may allow fewer tokens than there are positions, as RoBERTa's does.
     positions = getattr(config.text_config, "max_position_embeddings", tokenizer.model_max_length)

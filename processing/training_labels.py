@@ -15,12 +15,8 @@ from .canvas_geometry import CanvasPlacement, mask_label, tight_box_xyxy
 
 
 def flatten_labels(maps: Any, boxes: Any, n_images: int) -> tuple[list | None, list | None, list[int]]:
-    """Flattens maps and boxes that are nested by image, and says to which image each belongs.
-
-    Args:
-        maps (*optional*): For one image a map (height, width) or several; for N images a list of N such.
-        boxes (*optional*): The same with boxes (4,) in place of maps.
-        n_images (`int`): N.
+    """
+    Flattens maps (height, width) and boxes (4,), for one image one of them or several, for N images a list of N such.
 
     Returns:
         `tuple`: E maps or None, E boxes or None, and the image index of each.

@@ -186,11 +186,8 @@ def _read_words(
     processor: SspSamProcessor, expression: str, num_tokens: int, weights: np.ndarray | None
 ) -> tuple[list[WordWeight], str]:
     """
-    Joins the pieces of each word, and returns the words and what was cut off.
-
-    Args:
-        num_tokens: tokens that the model read, special ones included.
-        weights: (num_tokens,), None where the model does not weigh words.
+    Joins the pieces of each word, and returns the words and what was cut off; `num_tokens` the model has read, special
+    ones included, and weighed, if it weighs words.
     """
     tokenizer: Any = processor.tokenizer
     text = processor.format_expression(expression)

@@ -30,14 +30,8 @@ SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
 def find_checkpoint(output_dir: str | Path, resume: str | None) -> Path | None:
     """
-    Finds the checkpoint to continue from.
-
-    Args:
-        output_dir: Folder of the run.
-        resume: `None`, `"auto"` for the newest complete checkpoint of `output_dir` if any, or a checkpoint folder.
-
-    Raises:
-        ValueError: `resume` names a folder that is no checkpoint.
+    Returns the checkpoint to continue from: the newest complete one of `output_dir` for "auto", that of a folder, or
+    None; raises `ValueError` for a folder that is no checkpoint.
     """
     if resume is None:
         return None
@@ -86,14 +80,9 @@ def save_checkpoint(
     Writes a checkpoint, whole or not at all, then removes those no longer kept. Every process calls this.
 
     Args:
-        accelerator: The run's `Accelerator`, which has prepared objective and optimizer.
-        output_dir: Folder of the run.
-        objective: Objective as the accelerator prepared it.
-        processor: Saved with the model unless `None`.
         state: Plain values of the loop, `step` among them, and `metrics` where this step was evaluated.
         average: Averaged weights by name, or `None`.
-        keep: How many of the newest checkpoints stay.
-        metric: Metric by which the best evaluated checkpoint stays too.
+        keep: How many of the newest checkpoints stay, beside the one that is best by `metric`.
     """
     final = Path(output_dir) / f"checkpoint-{state['step']}"
     with contextlib.ExitStack() as stack:
@@ -134,10 +123,8 @@ def _superfluous(output_dir: Path, keep: int, metric: str | None) -> list[Path]:
 
 def load_state(accelerator, folder: Path):
     """
-    Restores what Accelerate saved: optimizer, scaler, random numbers, sharded weights. Called last before training.
-
-    Raises:
-        ValueError: The checkpoint lacks the random numbers of this process.
+    Restores what Accelerate saved: optimizer, scaler, random numbers, sharded weights. Called last before training;
+    raises `ValueError` where the random numbers of this process are missing.
     """
     random_file = folder / f"random_states_{accelerator.process_index}.pkl"
     if not random_file.is_file():

@@ -145,12 +145,7 @@ def config_names() -> list[str]:
 
 
 def find_config(name: str) -> Path:
-    """
-    Returns the file of a configuration: the one at this path, or the one of the package that is called so.
-
-    Raises:
-        ValueError: There is none.
-    """
+    """Returns the file of a configuration, by its path or by its name in the package; raises `ValueError` for none."""
     if Path(name).is_file():
         return Path(name)
     if name in config_names():

@@ -15,15 +15,11 @@ SMALLEST_IN_PATCHES = 0.5
 
 def what_is_missing(rows: Any, *, canvas_size: int, patch_size: int) -> list[str]:
     """
-    Returns what training references lack, in sentences.
+    Returns what prepared references lack for a training, in sentences; raises `ValueError` where no mask could be
+    learned.
 
     Args:
-        rows: Prepared references.
-        canvas_size: Side of the square that the segmenter sees images on, in pixels.
-        patch_size: Side of its patches.
-
-    Raises:
-        ValueError: Nothing is meant by any expression, so that no mask could be learned.
+        canvas_size, patch_size: Sides of the square that the segmenter sees images on and of its patches, in pixels.
     """
     columns = rows.select_columns(["image_id", "size_hw", "box_xyxy", "no_target", "expressions"]).to_dict()
     targeted = [index for index, none in enumerate(columns["no_target"]) if not none]

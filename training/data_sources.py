@@ -104,9 +104,7 @@ def _one_thread(_worker: int):
 def open_data(settings: Settings, model, processor, accelerator) -> RunData:
     """
     Opens what the settings name, with what is rehearsed; scenes that are not rendered yet are, on the main process.
-
-    Raises:
-        ValueError: There is no such data, or it does not fit the objective.
+    Raises `ValueError` for data that is not there or does not fit the objective.
     """
     opened = _open_one(settings, model, processor, accelerator)
     former = rehearsed_settings(settings)
@@ -119,10 +117,8 @@ def open_data(settings: Settings, model, processor, accelerator) -> RunData:
 
 def rehearsed_settings(settings: Settings) -> Settings | None:
     """
-    Returns settings that open what is rehearsed as if it were trained on; `None` where nothing is.
-
-    Raises:
-        ValueError: `rehearsal` names no folder, or the run cannot rehearse.
+    Returns settings that open what is rehearsed as if it were trained on, `None` where nothing is; raises `ValueError`
+    where `rehearsal` names no folder, or the run cannot rehearse.
     """
     data, optimization = settings.data, settings.optimization
     source = data.rehearsal

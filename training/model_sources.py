@@ -28,12 +28,8 @@ def build_model(
     arguments: ModelArguments, checkpoint: Path | None = None, adapters: AdapterArguments | None = None
 ) -> tuple[SspSamModel, SspSamProcessor]:
     """
-    Loads or makes the model of a run, in float32, with its processor.
-
-    Args:
-        arguments: Where the model comes from.
-        checkpoint: Checkpoint of this run that goes before everything else, if any.
-        adapters: Settings of adapters, which are put into the model where their rank is not 0.
+    Loads or makes the model of a run, in float32, with its processor; from a checkpoint of the run, if there is one,
+    rather than from what the arguments name. Adapters are put into it where their rank is not 0.
     """
     if adapters is not None and adapters.lora_rank and arguments.init_from is not None:
         model, processor = _load(find_model(arguments.init_from), arguments)

@@ -15,11 +15,7 @@ MUON_LEARNING_RATE_RATIO = 20.0
 
 class MuonWithAdamW(torch.optim.Optimizer):
     """
-    Steps two optimizers as one; the parameter groups are those of both.
-
-    Args:
-        muon: Optimizer of the matrices.
-        adamw: Optimizer of the rest.
+    Steps two optimizers as one, Muon for the matrices and AdamW for the rest; the parameter groups are those of both.
     """
 
     def __init__(self, muon: torch.optim.Muon, adamw: torch.optim.AdamW):
@@ -48,14 +44,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
 def build_optimizer(objective: nn.Module, arguments: OptimizationArguments) -> torch.optim.Optimizer:
     """
-    Builds the optimizer of a run; norms, biases and embeddings do not decay.
-
-    Args:
-        objective: Module whose trainable parameters are optimised.
-        arguments: Learning rate, weight decay, momenta, and whether matrices go to Muon.
-
-    Returns:
-        AdamW, or Muon and AdamW as one. Each group carries `lr_ratio`, its learning rate over the schedule's.
+    Builds AdamW, or Muon and AdamW as one, for what is trainable; norms, biases and embeddings do not decay. Each group
+    carries `lr_ratio`, its learning rate over the schedule's.
     """
     not_decayed = {id(p) for m in objective.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     ratios: Any = arguments.learning_rate_ratios or {}

@@ -21,14 +21,8 @@ REPORTED_METRICS = (
 
 def write_run_report(folder: str | Path, summary: dict[str, Any]) -> Path:
     """
-    Writes the report of a finished training from its log and drawings.
-
-    Args:
-        folder: Folder of the run.
-        summary: What `summary.json` says.
-
-    Returns:
-        The report's path.
+    Writes the report of a finished training from its log and drawings, and returns its path; `summary` is what
+    `summary.json` says.
     """
     folder = Path(folder)
     entries = [json.loads(line) for line in (folder / LOG_FILE).read_text(encoding="utf-8").splitlines()]

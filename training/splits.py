@@ -71,12 +71,8 @@ def open_references(settings: Settings, accelerator) -> tuple[Dataset, Dataset]:
 
 def open_sources(data: DataArguments, output: Path, *, renew: bool) -> tuple[Source, Source | None]:
     """
-    Returns what is trained on and, where it is something else, what is validated on; prepares custom datasets.
-
-    Args:
-        data: Names the folders.
-        output: Where prepared references of custom datasets are kept.
-        renew: Whether they are prepared again if they are there.
+    Returns what is trained on and, where it is something else, what is validated on; prepares custom datasets in
+    `output`, once more where they are to be renewed.
     """
     named = {"train": data.train_dir or data.dataset, "eval": data.eval_dir or data.eval_dataset}
     if data.train_dir is None:
@@ -123,15 +119,12 @@ def find_split(
     optional: bool = False,
 ) -> str | None:
     """
-    Returns the split of a benchmark that is wanted, or the one that bears a usual name.
+    Returns the split of a benchmark that is wanted, or the one whose name says that it is for a role, as `split_role`
+    tells; None where none is and none need be.
 
     Args:
-        source: The benchmark.
-        wanted: Name of the split, where the user gave one.
-        role: What the split must be for by its name, as `split_role` tells, where none was given.
-        option: Setting that names the split.
+        option: Setting that names the split, for messages.
         only_one_will_do: Whether a lone split is taken whatever its name.
-        optional: Whether there need be none; returns `None` then.
 
     Raises:
         ValueError: There is no such split, or there are several.
@@ -151,12 +144,7 @@ def find_split(
 
 
 def keep_back(rows: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """
-    Divides references by image, at random.
-
-    Raises:
-        ValueError: There are fewer than two images.
-    """
+    """Divides references by image, at random; raises `ValueError` where there are fewer than two images."""
     ids = np.asarray(rows["image_id"])
     images = np.unique(ids)
     if len(images) < 2:

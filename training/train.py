@@ -89,10 +89,8 @@ def build_accelerator(settings: Settings) -> Accelerator:
 
 def open_folder(settings: Settings, accelerator: Accelerator) -> Path | None:
     """
-    Writes the settings into the run's folder, and returns the checkpoint to continue from, if any.
-
-    Raises:
-        ValueError: The folder holds checkpoints that are neither continued nor to be overwritten.
+    Writes the settings into the run's folder and returns the checkpoint to continue from, if any; raises `ValueError`
+    for checkpoints that are neither continued nor to be overwritten.
     """
     optimization = settings.optimization
     output_dir = Path(optimization.output_dir)
@@ -146,10 +144,8 @@ def build_objective(settings: Settings, model, source: Path | str | None) -> Obj
 
 def introduce(settings: Settings, model, processor, data: RunData, accelerator: Accelerator):
     """
-    Says what the references lack and which of their words the text tower does not know, and adds these if wanted.
-
-    Raises:
-        ValueError: There is nothing to learn in them.
+    Says what the references lack and which of their words the text tower does not know, and adds these if wanted;
+    raises `ValueError` where there is nothing to learn.
     """
     rows, canvas = data.train_set.rows, model.config.sam_config.vision_config
     sentences = what_is_missing(rows, canvas_size=canvas.image_size, patch_size=canvas.patch_size)
@@ -164,10 +160,8 @@ def introduce(settings: Settings, model, processor, data: RunData, accelerator: 
 
 def check_same_course(checkpoint: Path, course: dict[str, Any]) -> dict:
     """
-    Returns the state of a checkpoint's loop after comparing what decides the order of its batches.
-
-    Raises:
-        ValueError: The run would see other batches than the one it continues.
+    Returns the state of a checkpoint's loop; raises `ValueError` where the run would see other batches than the one it
+    continues.
     """
     state = read_loop_state(checkpoint)
     for name, value in course.items():

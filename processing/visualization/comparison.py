@@ -86,17 +86,8 @@ def _distinct(rows: Iterable[tuple[float, int, int]], count: int) -> list[tuple[
 
 def draw_contact_sheet(rows: dict[str, list[Case]], title: str) -> Image.Image:
     """
-    Draws cases in a grid, one row for each name.
-
-    Args:
-        rows: Cases by the name of their row.
-        title: Line above them.
-
-    Returns:
-        An RGB drawing.
-
-    Raises:
-        ValueError: There are no cases, or a mask has another size than its image.
+    Draws cases in a grid under a title, one row for each name; raises `ValueError` for none, and for a mask of another
+    size than its image.
     """
     columns = max((len(cases) for cases in rows.values()), default=0)
     if not columns:
@@ -118,10 +109,8 @@ def draw_contact_sheet(rows: dict[str, list[Case]], title: str) -> Image.Image:
 
 def draw_case(case: Case) -> Image.Image:
     """
-    Draws one case: the image, the image with the masks compared, and below them the words and the note.
-
-    Raises:
-        ValueError: A mask has another size than the image.
+    Draws one case: the image, the image with the masks compared, and below them the words and the note; raises
+    `ValueError` for a mask of another size than the image.
     """
     tile = Image.new("RGB", (TILE_WIDTH, TILE_HEIGHT), PANEL_BACKGROUND)
     scale = min(IMAGE_WIDTH / case.image.width, IMAGE_HEIGHT / case.image.height)
@@ -142,10 +131,7 @@ def draw_case(case: Case) -> Image.Image:
 def paint_case(image: Image.Image, predicted: np.ndarray, true: np.ndarray) -> Image.Image:
     """
     Returns an image in grey, tinted where prediction and truth agree that something is meant and where one of them
-    stands alone.
-
-    Raises:
-        ValueError: A mask has another size than the image.
+    stands alone; raises `ValueError` for a mask of another size than the image.
     """
     size_hw = (image.height, image.width)
     if predicted.shape != size_hw or true.shape != size_hw:
@@ -181,10 +167,8 @@ class PredictionDrawings:
 
 def draw_before_and_after(pairs: Sequence[tuple[Image.Image, Image.Image]]) -> Image.Image:
     """
-    Draws cases of one model before its training beside the same cases after it, a pair in each row.
-
-    Args:
-        pairs: Drawings of `draw_case`, before and after; at least one pair.
+    Draws pairs of what `draw_case` drew, of one model before its training and after it, a pair in each row; at least
+    one.
     """
     top = 2 * LINE_HEIGHT + GAP
     size = (GAP + 2 * (TILE_WIDTH + GAP), top + LINE_HEIGHT + len(pairs) * (TILE_HEIGHT + GAP))

@@ -20,17 +20,8 @@ Curve = Sequence[tuple[float, float]]  # (step, value), in the order of steps
 
 def draw_curves(panels: Mapping[str, Mapping[str, Curve]], title: str) -> Image.Image:
     """
-    Draws curves in panels beside and below each other, all over the same steps.
-
-    Args:
-        panels: Curves by name, by the title of their panel; values that are not finite leave a gap.
-        title: Line above them.
-
-    Returns:
-        An RGB drawing.
-
-    Raises:
-        ValueError: There is no curve with a value.
+    Draws curves under a title, in panels beside and below each other, all over the same steps; values that are not
+    finite leave a gap. Raises `ValueError` where there is no curve with a value.
     """
     steps = [step for curves in panels.values() for curve in curves.values() for step, _ in curve]
     if not steps:

@@ -28,18 +28,14 @@ NO_TARGET_TEXT = "nothing is meant"
 
 def draw_data_sheet(rows: Sequence[Mapping[str, Any]], columns: int = 4) -> Image.Image:
     """
-    Returns one drawing of all the samples.
+    Returns one drawing of all the samples, at least one, so many beside each other.
 
     Each object has a colour of its own that stands out, the hull of all boxes is drawn dashed, and a sample in which
     nothing is meant has an orange frame and says so.
 
     Args:
-        rows: Rows of a prepared benchmark with decoded images, and masks as (height, width) bool; at least one. Lines
-            under `suspicions` are drawn in orange.
-        columns: Samples beside each other.
-
-    Raises:
-        ValueError: There is no row.
+        rows: Rows of a prepared benchmark with decoded images, and masks as (height, width) bool. Lines under
+            `suspicions` are drawn in orange.
     """
     if not rows or columns < 1:
         raise ValueError(f"expected at least one sample and one column, got {len(rows)} and {columns}")

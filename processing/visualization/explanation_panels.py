@@ -43,11 +43,8 @@ def fit_in_panel(image: Image.Image) -> Image.Image:
 
 def draw_prediction(image: Image.Image, result: dict[str, Any]) -> Image.Image:
     """
-    The image with the mask, under the score, over the box; or the plain image where nothing was found.
-
-    Args:
-        image: the image at its size in the panel.
-        result: one of `ReferringSegmentationPipeline`.
+    The image, at its size in the panel, with the mask of a result of the pipeline, under the score, over the box; or
+    the plain image where nothing was found.
     """
     note, box = "no mask and no box", result["box"]
     if box:
@@ -62,11 +59,8 @@ def draw_prediction(image: Image.Image, result: dict[str, Any]) -> Image.Image:
 
 def draw_map(image: Image.Image, title: str, values: np.ndarray | None) -> Image.Image:
     """
-    A map in colours over the grey image, with its scale below; without a map, a line that says so.
-
-    Args:
-        image: the image at its size in the panel.
-        values: the map over it, (height, width), or None.
+    A map, (height, width), in colours over the grey image of its size, with its scale below; without one, a line that
+    says so.
     """
     grey = GREY_STRENGTH * np.asarray(image.convert("L"), np.float32)[..., None]
     if values is None:
@@ -83,12 +77,8 @@ def draw_map(image: Image.Image, title: str, values: np.ndarray | None) -> Image
 
 def draw_words(words: Sequence[Any], unread: str, width: int) -> Image.Image:
     """
-    The expression, each word on a ground as strong as its weight and with its percentage below it.
-
-    Args:
-        words: of the type `WordWeight`. Special tokens are small and have no ground.
-        unread: the end of the expression that the model did not read.
-        width: of the panel, in pixels.
+    The expression, each `WordWeight` on a ground as strong as its weight and with its percentage below it, in a panel
+    of a width in pixels. Special tokens are small and have no ground; `unread` is what the model did not read.
     """
     strongest = max((word.weight or 0.0 for word in words if not word.special), default=0.0)
     weighted = any(word.weight is not None for word in words)

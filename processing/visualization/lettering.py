@@ -25,12 +25,7 @@ PREFERRED, AVOIDED = ("sans", "regular", "noto", "cjk"), ("serif", "mono", "bold
 
 
 class Lettering:
-    """
-    The letters of all drawings at one size.
-
-    Args:
-        size: In pixels.
-    """
+    """The letters of all drawings at one size, in pixels."""
 
     def __init__(self, size: float):
         self.size = float(size)

@@ -167,12 +167,8 @@ def paint_masks(
     The largest comes first, so that smaller ones inside it keep their colours.
 
     Args:
-        canvas: RGB.
-        masks: "L" images of any size, above 127 inside, which are stretched over the canvas.
-        colours: one per mask.
-        line: width of the contour in pixels, 0 for none.
-        halo: whether the contour has a white one around it.
-        opacity: of the tint, 0 to 1.
+        masks: "L" images of any size, above 127 inside, which are stretched over the canvas, RGB.
+        line: Width of the contour in pixels, 0 for none.
     """
     canvas = canvas.copy()
     regions = [
@@ -203,8 +199,8 @@ def soft_region(
 
     Args:
         mask: "L", above 127 inside.
-        size: width and height that the whole mask is stretched to.
-        margin: pixels around what is inside.
+        size: Width and height that the whole mask is stretched to.
+        margin: Pixels around what is inside.
 
     Returns:
         Its left upper corner, and the part as an "L" image.
@@ -224,11 +220,8 @@ def soft_region(
 
 def _edge(blur: float, width: Callable[[float], float]) -> list[int]:
     """
-    A table from a blurred mask to the opacity of what lies at a distance from its edge.
-
-    Args:
-        blur: standard deviation of the blur in pixels.
-        width: of a pixel's distance from the edge, inside positive: how far the pixel is inside what is drawn.
+    A table from a mask, blurred by so many pixels, to the opacity of what lies at a distance from its edge; `width`
+    says of a distance, inside positive, how far a pixel there is inside what is drawn.
     """
     normal = NormalDist(0, blur)
     distances = [-math.inf, *(normal.inv_cdf(value / 255) for value in range(1, 255)), math.inf]

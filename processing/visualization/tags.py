@@ -26,20 +26,14 @@ def draw_tags(
     inside: bool,
 ) -> list[bool]:
     """
-    Draws one tag for each region, none over another.
+    Draws one tag for each region, none over another; returns whether there was room for each.
 
     Args:
-        canvas: RGB, which is drawn on.
-        texts: what the tags say, cut off where it is long.
-        notes: what they say after that, such as scores.
+        texts: What the tags say, cut off where it is long.
+        notes: What they say after that, such as scores.
         masks: "L" images of any size, stretched over the canvas.
-        boxes: of the masks, in pixels of the canvas.
-        colours: one per tag.
-        letters: of the tags.
-        inside: whether tags of large regions lie in their middle; they are then short.
-
-    Returns:
-        Whether there was room for each tag.
+        boxes: Of the masks, in pixels of the canvas.
+        inside: Whether tags of large regions lie in their middle; they are then short.
     """
     draw, taken, shown = ImageDraw.Draw(canvas), [], []
     pad = max(3, round(letters.size / 4))

@@ -152,12 +152,8 @@ def _rows_as_items(source: Source, shard: int, expressions: Expressions) -> Iter
 
 def in_batches(items: Iterable[Item], batch_size: int, max_pixels: float) -> Iterator[list[Item]]:
     """
-    Yields items in lists that are bounded in images and in their pixels; at least one list, which may be empty.
-
-    Args:
-        items: Items of one shard.
-        batch_size: Most images of a batch.
-        max_pixels: Most pixels of a batch of several images, when they are decoded.
+    Yields items in lists that are bounded in images and in the pixels of their images, in one list of several, when
+    they are decoded; at least one list, which may be empty.
     """
     batch: list[Item] = []
     pixels = 0

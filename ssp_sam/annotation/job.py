@@ -84,18 +84,7 @@ def annotate(
 
 
 class AnnotationJob:
-    """
-    The work of every process of a run.
-
-    Args:
-        source: Images in shards.
-        folder: Where the result goes.
-        expressions: What is looked for.
-        labeller: Predicts it.
-        options: How.
-        accelerator: Joins the processes.
-        quiet: Whether no progress is shown.
-    """
+    """The work of every process of a run."""
 
     def __init__(
         self,

@@ -119,13 +119,7 @@ class Labeller:
 
 
 class Ahead:
-    """
-    Draws from an iterable in a thread of its own and does something with each item in others, in order, ahead.
-
-    Args:
-        work: Called with each item.
-        workers: Threads that call it.
-    """
+    """Draws from an iterable in a thread of its own and does some work with each item in others, in order, ahead."""
 
     def __init__(self, work: Callable[[Any], Any], workers: int = 1):
         self.work, self.workers = work, workers

@@ -66,12 +66,8 @@ class Summary:
 
 def finish(folder: Path, plan: dict[str, Any], coco: bool) -> Summary:
     """
-    Writes what belongs beside the rows; each file whole.
-
-    Args:
-        folder: Of the annotation, with all its shards.
-        plan: What the rows depend on.
-        coco: Whether `instances.json` is written.
+    Writes what belongs beside the rows of an annotation with all its shards, each file whole: `plan` is what the rows
+    depend on, and with `coco` there is `instances.json`, too.
     """
     shards = shards_by_split(folder)[plan["split"]]
     failed = [folder / FAILED / path.name for path in shards]

@@ -30,12 +30,8 @@ def shard_name(split: str, shard: int, num_shards: int) -> str:
 
 def rows_of(item: Item, found: list[dict[str, Any]], **fields: Any) -> list[dict[str, Any]]:
     """
-    Returns one row for each prediction of an item, or the one row of an item with a reason.
-
-    Args:
-        item: The item.
-        found: A prediction for each of its questions, as `Labeller.predict` gives them.
-        fields: Values of columns that all rows share.
+    Returns one row for each prediction of an item, in the order of its questions, or the one row of an item with a
+    reason; all with the values of further columns.
     """
     stored = item.image if isinstance(item.image, dict) else None
     row = {"image": stored and {"bytes": stored.get("bytes"), "path": stored.get("path")}, "image_id": item.image_id}
@@ -89,12 +85,8 @@ class _Rows:
 
 class ShardWriter:
     """
-    Where the rows of one shard go; made by `open_shard`.
-
-    Args:
-        found: Path at which the rows of images are written.
-        failed: Path at which the rows with a reason are written.
-        cutouts: Folder for cutouts, or `None` for none.
+    Where the rows of one shard go, those of images and those with a reason, and cutouts, if a folder for them is given;
+    made by `open_shard`.
     """
 
     def __init__(self, found: Path, failed: Path, cutouts: Path | None):
@@ -118,12 +110,8 @@ class ShardWriter:
 @contextmanager
 def open_shard(folder: Path, name: str, with_cutouts: bool) -> Iterator[ShardWriter]:
     """
-    Yields the writer of a shard, whose files get their names at the end; that of its rows last.
-
-    Args:
-        folder: Of the annotation.
-        name: What `shard_name` returned.
-        with_cutouts: Whether cutouts are written, into a folder of the shard.
+    Yields the writer of a shard, whose files get their names at the end; that of its rows last. Cutouts, where they are
+    wanted, go into a folder of the shard.
     """
     with ExitStack() as asides:
         found = asides.enter_context(write_aside(folder / DATA / name))

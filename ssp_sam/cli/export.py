@@ -78,13 +78,8 @@ def run(options: argparse.Namespace) -> int:
 
 def export_arguments(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """
-    Returns what the options of `add_export_options` say, as arguments of `export_model`.
-
-    Args:
-        scratch: a folder for generated samples.
-
-    Raises:
-        InputError, OSError, ValueError, TypeError: If a file or the model cannot be used.
+    Returns what the options of `add_export_options` say, as arguments of `export_model`; generated samples go into a
+    scratch folder. Raises one of `FAULTS`, or `InputError`, where a file or the model cannot be used.
     """
     from transformers.utils import logging
 

@@ -51,13 +51,9 @@ class ResultFiles:
 
 def find_images(names: list[str], hint: str = "", standard_input: bool = False) -> list[str]:
     """
-    Returns files and URLs as they are, and for each folder the images in it by name; nothing twice.
-
-    Args:
-        standard_input: whether `-` stands for what is read from there.
-
-    Raises:
-        InputError: for a name that is none of these, followed by `hint`, and for a folder without images.
+    Returns files and URLs as they are, and for each folder the images in it by name; nothing twice. `-` stands for
+    standard input, where that is allowed. Raises `InputError` for a name that is none of these, followed by a hint, and
+    for a folder without images.
     """
     from ..processing.image_inputs import list_images
 
@@ -120,10 +116,7 @@ def plan_results(
 
 def check_expressions(words: list[str]) -> None:
     """
-    Checks the words of a command line that stand for expressions.
-
-    Raises:
-        InputError: for one that no model could read, and for the name of a file.
+    Raises an `InputError` for a word in place of an expression that no model could read, or that is the name of a file.
     """
     from ..processing.expressions import check_expression
 
@@ -178,10 +171,7 @@ def read_source(source: str) -> "Image.Image":
 
 def read_expressions(path: str) -> list[str]:
     """
-    Returns the expressions in a text file, one in each line that is not empty.
-
-    Raises:
-        InputError: If it cannot be read, is no text in UTF-8, or holds none.
+    Returns the expressions in a text file, one in each line that is not empty; raises `InputError` where there is none.
     """
     with told(about=f"--expressions {path!r} cannot be read: "):
         lines = Path(path).read_text("utf-8-sig").splitlines()

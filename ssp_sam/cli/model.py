@@ -87,10 +87,8 @@ def _merged(model: str | None, adapter: str) -> str:
 
 def read_config(model: str) -> "SspSamConfig":
     """
-    Returns the configuration of a model, running no code that a repository brings.
-
-    Raises:
-        InputError: If it cannot be read, or is that of another kind of model.
+    Returns the configuration of a model, running no code that a repository brings; raises `InputError` where it cannot
+    be read, or is that of another kind of model.
     """
     from transformers import AutoConfig
 
@@ -110,10 +108,7 @@ def read_config(model: str) -> "SspSamConfig":
 
 def load_pipeline(options: argparse.Namespace) -> "ReferringSegmentationPipeline":
     """
-    Loads the pipeline that the options of `add_model_options` ask for.
-
-    Raises:
-        InputError: If there is no such model or device.
+    Loads the pipeline that the options of `add_model_options` ask for; raises `InputError` for no such model or device.
     """
     import torch
     from transformers import pipeline

@@ -46,14 +46,8 @@ def run(options: argparse.Namespace) -> int:
 
 def publish_with_push(model: Path, report):
     """
-    Publishes a finished model as `ssp-sam push` does: exported, checked, in one commit.
-
-    Args:
-        model: Its folder.
-        report: The run's `ReportArguments`, which name the repository.
-
-    Raises:
-        ValueError: It was not published; why is said on standard error.
+    Publishes a finished model's folder as `ssp-sam push` does, in the repository that the run's `ReportArguments` name;
+    raises `ValueError` where it was not published, which is explained on standard error.
     """
     from .main import main
 

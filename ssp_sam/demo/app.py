@@ -329,10 +329,8 @@ def visitors_files() -> str:
 
 def find_examples(folder: str) -> list[list[str]]:
     """
-    Returns images with expressions: that of the repository where there is one, and generated scenes.
-
-    Args:
-        folder: where to put the images, one that gradio may serve from.
+    Returns images with expressions, put into a folder that gradio may serve from: that of the repository where there is
+    one, and generated scenes.
     """
     examples = []
     if EXAMPLE_IMAGE.is_file():

@@ -191,12 +191,8 @@ def describe_model(pipeline: ReferringSegmentationPipeline) -> str:
 
 def save_result(state: DemoState, expression: str | None, kind: str, folder: Path) -> Path:
     """
-    Writes what a visitor downloads, and returns its file.
-
-    Args:
-        expression: Whose mask or cut-out it is.
-        kind: "mask", "cutout", or "json" for all expressions.
-        folder: An existing one; the file gets a folder of its own in it.
+    Writes what a visitor downloads into a new folder in the given one, and returns its file: the "mask" or "cutout" of
+    an expression, or "json" for all.
     """
     result = next((result for result in state.results if result["label"] == expression), None)
     if state.image is None or result is None:

@@ -40,10 +40,8 @@ class EndpointLimits:
     @classmethod
     def from_environment(cls) -> "EndpointLimits":
         """
-        Reads the limits from the environment.
-
-        Raises:
-            ValueError: If a variable holds neither a positive number nor, for `allow_private_urls`, 0 or 1.
+        Reads the limits from the environment; raises `ValueError` for what is neither a positive number nor, for
+        `allow_private_urls`, 0 or 1.
         """
         values = {}
         for field in fields(cls):

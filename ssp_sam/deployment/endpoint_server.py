@@ -233,10 +233,8 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def parameters_of(query: str) -> dict[str, Any]:
     """
-    Returns the parameters in the query of a URL. A `text` that stands there several times is a list of expressions.
-
-    Raises:
-        ValueError: If another name stands there twice with different values, or a value is no UTF-8.
+    Returns the parameters in the query of a URL, where a repeated `text` is a list of expressions; raises `ValueError`
+    where another name is repeated with different values, or a value is no UTF-8.
     """
     parameters: dict[str, Any] = {}
     for name, value in parse_qsl(query, keep_blank_values=True, errors="strict"):

@@ -26,10 +26,7 @@ PUNCTUATION = string.punctuation
 
 class NumpyProcessor:
     """
-    The steps of `SspSamProcessor` before and after the model, for one image.
-
-    Args:
-        folder: Holds the processor's files.
+    The steps of `SspSamProcessor` before and after the model, for one image, by the processor's files in a folder.
     """
 
     def __init__(self, folder: str | Path):
@@ -144,11 +141,7 @@ class NumpyProcessor:
 
 class ExpressionReader:
     """
-    Turns expressions into token ids as the processor of the folder does.
-
-    Args:
-        folder: Holds `tokenizer.json` and `tokenizer_config.json`.
-        settings: Of `processor_config.json`.
+    Turns expressions into token ids as the processor does, by `tokenizer.json` and `tokenizer_config.json` in a folder.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]):

@@ -10,11 +10,8 @@ RELATIVE_IMPORT = re.compile(r"^(\s*)from (\.+)([\w.]+) import ", re.M)
 
 def write_standalone(source: Path, target: Path) -> None:
     """
-    Writes a file as one that needs no package, and beside it what it imports and reads of the package, directly or not.
-
-    Args:
-        source: the file; it imports modules of the package relatively.
-        target: the file to write; the others keep their names. Who runs it has their folder on `sys.path`.
+    Writes a file, which imports modules of the package relatively, as one that needs no package, and beside it what it
+    imports and reads of the package, directly or not. Who runs it has their folder on `sys.path`.
     """
     code = source.read_text("utf-8")
     flat = RELATIVE_IMPORT.sub(lambda match: f"{match[1]}from {match[3].split('.')[-1]} import ", code)

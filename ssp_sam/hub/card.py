@@ -71,11 +71,8 @@ class ModelFacts:
 
 def read_facts(path: str | os.PathLike) -> ModelFacts:
     """
-    Reads facts from a YAML file whose keys are the arguments of [`ModelFacts`].
-
-    Raises:
-        OSError: If the file cannot be read.
-        ValueError: If it is no such file.
+    Reads facts from a YAML file whose keys are the fields of [`ModelFacts`]; raises `OSError` or `ValueError` where it
+    is no such file.
     """
     with open(path, encoding="utf-8") as file:
         try:
@@ -91,16 +88,8 @@ def read_facts(path: str | os.PathLike) -> ModelFacts:
 
 def make_card(folder: Path, facts: ModelFacts, samples: Sequence[Sample], evaluations: Sequence[Evaluation]) -> str:
     """
-    Makes the model card of an exported folder.
-
-    Args:
-        folder: the folder, with configuration, processor and weights already in it.
-        facts: what people say about the model.
-        samples: images of the widget.
-        evaluations: what was measured.
-
-    Returns:
-        The text of `README.md`, with its YAML block.
+    Returns the model card of an exported folder, with its YAML block: what people say about the model, images of the
+    widget, what was measured. Configuration, processor and weights are in the folder already.
 
     Raises:
         ValueError: If an evaluation was made with other thresholds than the model is exported with.

@@ -25,15 +25,8 @@ TOLERANCE, PIXEL_FRACTION, BOX_PIXELS = 1e-4, 1e-3, 1
 
 def check_export(folder: str | os.PathLike, source: str | os.PathLike, samples: Sequence[Sample] = ()) -> str:
     """
-    Loads an exported folder in a process without this package, and compares its predictions with the source's.
-
-    Args:
-        folder: the export.
-        source: folder or Hub id of the model that was exported.
-        samples: images to compare on, beside a generated one.
-
-    Returns:
-        What was compared, in one line.
+    Loads an exported folder in a process without this package, compares its predictions with those of its source, on a
+    generated image and on samples, and says in one line what was compared.
 
     Raises:
         ValueError: If the folder cannot be loaded, or predicts differently.

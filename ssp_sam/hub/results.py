@@ -53,13 +53,8 @@ class Evaluation:
 
 def read_report(path: str | os.PathLike) -> Evaluation:
     """
-    Reads a report of `ssp-sam evaluate`.
-
-    Args:
-        path: Its `report.json`.
-
-    Returns:
-        The evaluation; what is missing from the report, or is no finite number, is missing from it too.
+    Reads `report.json` of `ssp-sam evaluate`; what is missing from it, or is no finite number, is missing from the
+    evaluation.
 
     Raises:
         OSError: If the file cannot be read.
@@ -98,11 +93,8 @@ def read_report(path: str | os.PathLike) -> Evaluation:
 
 def check_weights(evaluation: Evaluation, digests: list[str]):
     """
-    Raises a `ValueError` if an evaluation tells its weights and they are none of those that a model is exported with.
-
-    Args:
-        evaluation: what was measured.
-        digests: `weights_sha256`, as reports have it, of the model that is exported and of its export.
+    Raises a `ValueError` if an evaluation tells its weights and they are none of those whose digests are given, of the
+    model that is exported and of its export.
     """
     measured = evaluation.weights_sha256
     if measured is not None and measured not in digests:

@@ -32,12 +32,7 @@ class Sample:
 
 
 def scene_samples(folder: Path) -> list[Sample]:
-    """
-    Returns generated scenes with expressions of their own, always the same.
-
-    Args:
-        folder: where to put the images.
-    """
+    """Returns generated scenes with expressions of their own, always the same, their images put into a folder."""
     samples = []
     for seed in SCENE_SEEDS:
         scene = generate_scene(seed, split="test", size_hw=SCENE_SIZE_HW)
@@ -49,12 +44,7 @@ def scene_samples(folder: Path) -> list[Sample]:
 
 
 def write_samples(folder: Path, samples: Sequence[Sample]):
-    """
-    Copies images into a repository.
-
-    Raises:
-        ValueError: If a file is no image.
-    """
+    """Copies images into a repository; raises `ValueError` for a file that is no image."""
     for sample in samples:
         load(open_file(sample.image))  # as it is for those who read the repository
         target = folder / sample.path

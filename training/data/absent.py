@@ -6,14 +6,11 @@ from typing import Any
 
 def absent_expressions(rows: Any) -> list[list[str]]:
     """
-    Returns for each reference the expressions that can be taken to mean nothing in its image.
+    Returns for each prepared reference the expressions that can be taken to mean nothing in its image.
 
     These are expressions that the data itself calls absent from some other image, and whose words are not all among
     those of an expression for something in this image: "the circle" is not taken to be absent where there is "the
     striped circle".
-
-    Args:
-        rows: Prepared references.
     """
     columns = rows.select_columns(["source", "image_id", "no_target", "expressions"]).to_dict()
     images = list(zip(columns["source"], columns["image_id"], strict=True))

@@ -27,11 +27,8 @@ FORMAT = "ssp-sam predictions, version 1"
 @contextmanager
 def write_predictions(path: str | Path, info: dict[str, Any]) -> Iterator[Callable[[Iterable[dict[str, Any]]], None]]:
     """
-    Yields a function that appends predictions to a file, which gets its name when it is complete.
-
-    Args:
-        path: File to write.
-        info: What is to be known of model, settings and data.
+    Yields a function that appends predictions to a file, which gets its name when it is complete; `info` is what is to
+    be known of model, settings and data.
     """
     with write_aside(path) as aside, open(aside, "w", encoding="utf-8") as stream:
         stream.write('{"predictions": [')

@@ -65,16 +65,12 @@ def prediction_record(image: EvaluationImage, item: EvaluationItem, raw, **setti
     """
     Returns the prediction for one expression as numbers and run lengths: what is scored, and what is saved.
 
+    `segmentation` is at the image's size and `segmentation_512` in the square, as COCO run lengths; `box_xyxy` is that
+    of the prediction and `head_box_xyxy` that of the box head alone, in pixels of the image, `None` for none.
+
     Args:
-        image: The image.
-        item: The expression.
         raw: A `RawPrediction` for it.
         settings: Thresholds in place of the processor's own, as `RawPrediction.read` takes them.
-
-    Returns:
-        `source`, `image_id`, `ref_id`, `sentence`, `expression`; `segmentation` at the image's size and
-        `segmentation_512` in the square, as COCO run lengths; `box_xyxy` of the prediction and `head_box_xyxy` of the
-        box head alone, in pixels of the image, `None` for none; `score`; `no_target_probability`.
     """
     found = raw.read(**settings)
     probability, limit = raw.no_target_probability, settings.get("no_target_threshold")
@@ -122,12 +118,8 @@ class EvaluationAccumulator:
 
     def add(self, image: EvaluationImage, number: int, prediction: dict | None):
         """
-        Adds one expression.
-
-        Args:
-            image: Its image.
-            number: Its index among `image.items`.
-            prediction: A `prediction_record`, or what a file holds; `None` if missing.
+        Adds the expression of this number among `image.items`; its prediction is a `prediction_record`, or what a file
+        holds, `None` if missing.
         """
         item = image.items[number]
         targeted = area(item.truth) > 0

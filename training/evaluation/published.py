@@ -12,15 +12,9 @@ PUBLISHED_RESULTS = Path(__file__).with_name("published_results.yaml")
 
 def compare_with_published(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
-    Returns the published figures for what a report measures.
-
-    Args:
-        report: What `build_report` returned.
-
-    Returns:
-        Per figure: `method`, `source`, `protocol`, `metric`, `published` and `measured` in percent, and `difference`,
-        measured less published, in points; the last two are `None` where the report lacks the metric. Empty where no
-        figure is known for the benchmark and split.
+    Returns the published figures for what a report measures, none where none is known for the benchmark and split:
+    `method`, `source`, `protocol`, `metric`, `published` and `measured` in percent, and `difference`, in points; the
+    last two are `None` where the report lacks the metric.
     """
     dataset, rows = report["dataset"], []
     for benchmark in yaml.safe_load(PUBLISHED_RESULTS.read_text(encoding="utf-8")).values():

@@ -69,9 +69,7 @@ def build_report(
 
     Args:
         accumulator: The sums of all processes, an `EvaluationAccumulator`.
-        dataset: What the data says of itself (`describe`).
         model: `model_identity`, `None` where predictions of an unknown model were read.
-        settings: Thresholds and sizes that the predictions depend on.
         run: How, when and how fast this evaluation ran; the only part that differs between equal evaluations.
         published: Whether figures of papers are added, in `published`.
     """
@@ -105,11 +103,7 @@ def build_report(
 
 def markdown_report(report: Mapping[str, Any], sheet: str | None = None) -> str:
     """
-    Returns the report as Markdown.
-
-    Args:
-        report: What `build_report` returned.
-        sheet: Name of the contact sheet beside it, if there is one.
+    Returns a report of `build_report` as Markdown, with the contact sheet of that name beside it, if there is one.
     """
     dataset, counts, protocols = report["dataset"], report["counts"], report["protocols"]
     columns = metric_names(report["settings"]["family"])

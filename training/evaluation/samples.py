@@ -154,15 +154,7 @@ class BenchmarkSamples:
 
 
 class SceneSamples:
-    """
-    Generated scenes, the same for every model.
-
-    Args:
-        split: Split of the generator.
-        num_scenes: Scenes, at least 1.
-        expressions_per_scene: Expressions of each.
-        first_seed: Seed of the first scene.
-    """
+    """Generated scenes of a split of the generator, from a first seed on, the same for every model."""
 
     sources = ["generated scenes"]
     has_no_target = True

@@ -40,14 +40,8 @@ def fit_thresholds(
     """
     Fits mask threshold, no-target threshold and score calibration; the pipeline's processor keeps its own.
 
-    The mask threshold maximises the mean IoU of targeted expressions, the no-target threshold gIoU, and temperature
-    and bias the likelihood of "the prediction is right".
-
-    Args:
-        segmenter: A `ReferringSegmentationPipeline`.
-        samples: The images.
-        batch_size: Images in one pass of the image encoders.
-        progress: Called with the number of expressions done.
+    The mask threshold maximises the mean IoU of targeted expressions, the no-target threshold gIoU, and temperature and
+    bias the likelihood of "the prediction is right". `progress` is called with the number of expressions done.
     """
     processor = segmenter.processor
     calibration = processor.score_temperature, processor.score_bias

@@ -54,17 +54,12 @@ def evaluate_terms(objective, batches, device) -> dict[str, float]:
 
 def evaluate_scenes(objective, batches, device, *, mask_threshold=0.5, no_target_threshold=0.5) -> dict:
     """
-    Measures the GRES metrics on the canvas, overall and per kind.
+    Measures the GRES metrics on the canvas by kind, `"all"` first, the same in every process.
 
     Args:
         objective: A `ReferringObjective` in eval mode.
         batches: This process's batches of `ReferringCollator`.
-        device: Where to run.
-        mask_threshold: Probability above which a pixel belongs to the mask.
         no_target_threshold: Probability of "no target" above which the mask is emptied.
-
-    Returns:
-        Metrics by kind, `"all"` first, the same in every process.
     """
     logit_threshold = torch.logit(torch.tensor(float(mask_threshold))).item()
 
@@ -88,18 +83,14 @@ def evaluate_references(
     objective, batches, device, *, processor, box_only=False, observe: Callable | None = None
 ) -> dict:
     """
-    Measures the GRES metrics at image resolution with the processor's own thresholds, overall and by number of targets.
+    Measures the GRES metrics at image resolution with the processor's own thresholds, by number of targets, `"all"`
+    first, the same in every process.
 
     Args:
         objective: A `ReferringObjective` in eval mode.
         batches: This process's batches of `ReferCollator` with truth.
-        device: Where to run.
-        processor: The model's `SspSamProcessor`.
         box_only: Whether boxes are all that is measured.
         observe: Called with (batch, row, prediction) for each expression.
-
-    Returns:
-        Metrics by kind, `"all"` first, the same in every process.
     """
     if box_only:
         return _evaluate_boxes(objective, batches, device, processor)

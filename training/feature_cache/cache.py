@@ -138,32 +138,17 @@ class FeatureCache:
 
     def batch(self, keys: Sequence[str]) -> dict[str, torch.Tensor]:
         """
-        Returns the features of several images, in the order of the keys, which may repeat.
-
-        Args:
-            keys: The `image_key` of each of B images.
-
-        Returns:
-            `image_embeddings` (B, d, height, width) and, where they are read, `patch_features` (B, N, C). With both,
-            `SspSamImageFeatures(**batch)` is what `forward` takes as `image_features`; without patches, `forward` takes
-            `image_embeddings` in place of `pixel_values`.
-
-        Raises:
-            FeatureCacheError: As for `read`.
+        Returns the features of several images by their `image_key`s, which may repeat, as `read` does, with B images
+        first. With patches, `SspSamImageFeatures(**batch)` is what `forward` takes as `image_features`; without, it
+        takes `image_embeddings` in place of `pixel_values`.
         """
         images = [self.read(key) for key in keys]
         return {name: torch.stack([features[name] for features in images]) for name in self.names}
 
     def write(self, key: str, features: dict[str, torch.Tensor]):
         """
-        Keeps the features of one image, whole or not at all.
-
-        Args:
-            key: Its `image_key`.
-            features: The features of the cache's identity, of its dtype.
-
-        Raises:
-            FeatureCacheError: They cannot be written.
+        Keeps the features of one image, of the cache's dtype, under its `image_key`, whole or not at all; raises
+        `FeatureCacheError` where they cannot be written.
         """
         tensors = {name: features[name].contiguous() for name in self.identity.features}
         try:
@@ -174,10 +159,8 @@ class FeatureCache:
 
     def has_whole(self, key: str) -> bool:
         """
-        Returns whether the features of an image are there and not cut off.
-
-        Raises:
-            FeatureCacheError: They are of another encoder or of other settings.
+        Returns whether the features of an image are there and not cut off; raises `FeatureCacheError` for another
+        encoder's.
         """
         path = self.path(key)
         try:
@@ -194,12 +177,7 @@ class FeatureCache:
             )
 
     def check_room(self, num_images: int):
-        """
-        Compares the free space with what so many more images need.
-
-        Raises:
-            FeatureCacheError: There is less.
-        """
+        """Raises a `FeatureCacheError` where less space is free than so many more images need."""
         free, needed = shutil.disk_usage(self.folder).free, num_images * self.identity.value_bytes
         if needed > free:
             raise FeatureCacheError(

@@ -30,11 +30,8 @@ class ImageScan:
 
 def scan_images(source: Dataset, accelerator: Accelerator) -> ImageScan:
     """
-    Finds the distinct images of a source; every process reads its share of the rows, and all return the same.
-
-    Args:
-        source: Rows of (image id, image), the image decoded or not.
-        accelerator: The run's `Accelerator`.
+    Finds the distinct images of a source of (image id, image), decoded or not; every process reads its share of the
+    rows, and all return the same.
     """
     count, rank, world = len(source), accelerator.process_index, accelerator.num_processes  # pyright: ignore
     keys_of_files: dict[bytes, str] = {}  # so that the file of many references is decoded once
@@ -123,16 +120,9 @@ def compute_features(
     model: nn.Module, batch: dict[str, Any], names: Sequence[str], accelerator: Accelerator
 ) -> dict[str, torch.Tensor]:
     """
-    Runs the encoders of the features wanted on a batch.
-
-    Args:
-        model: An `SspSamModel` in eval mode.
-        batch: `pixel_values` and, for the patches, `semantic_pixel_values`, on any device.
-        names: Features wanted.
-        accelerator: Gives device and precision.
-
-    Returns:
-        `image_embeddings` (B, d, height, width) and, where wanted, `patch_features` (B, N, C).
+    Runs the encoders of the features wanted on a batch with `pixel_values` and, for the patches,
+    `semantic_pixel_values`, on any device: `image_embeddings` (B, d, height, width) and, where wanted, `patch_features`
+    (B, N, C).
     """
     network: Any = model
     pixels = batch["pixel_values"].to(accelerator.device, network.dtype)

@@ -42,10 +42,7 @@ class CacheIdentity:
     @classmethod
     def load(cls, folder: str | Path) -> "CacheIdentity":
         """
-        Reads the identity of the cache in a folder.
-
-        Raises:
-            FeatureCacheError: There is none, or it is damaged.
+        Reads the identity of the cache in a folder; raises `FeatureCacheError` where there is none, or it is damaged.
         """
         path = Path(folder) / IDENTITY_NAME
         if not path.is_file():
@@ -79,10 +76,8 @@ class CacheIdentity:
 
     def check_feature(self, folder: str | Path, name: str, own: dict[str, Any]):
         """
-        Compares a feature of the cache in a folder with what a model would make.
-
-        Raises:
-            FeatureCacheError: Another encoder made it; the message names both, and what differs.
+        Raises a `FeatureCacheError` where another encoder made a feature of the cache in a folder than a model's own;
+        names both.
         """
         stored = self.features[name]
         if stored != own:
@@ -94,10 +89,7 @@ class CacheIdentity:
 
     def check_same(self, folder: str | Path, wanted: "CacheIdentity"):
         """
-        Compares the cache in a folder with what a run would add to it.
-
-        Raises:
-            FeatureCacheError: They differ; the message names both.
+        Raises a `FeatureCacheError` where the cache in a folder differs from what a run would add to it; names both.
         """
         for name in self.features.keys() & wanted.features.keys():
             self.check_feature(folder, name, wanted.features[name])
@@ -152,11 +144,8 @@ def feature_identity(model: nn.Module, processor, name: str) -> dict[str, Any]:
 
 def encoder_of(model: nn.Module, name: str) -> nn.Module:
     """
-    Returns the modules that compute a feature.
-
-    Raises:
-        ValueError: There is no such feature, this model computes it without an encoder of its own, or a mask decoder
-            reads more than the feature.
+    Returns the modules that compute a feature; raises `ValueError` for another feature, for one that this model
+    computes without an encoder of its own, and where a mask decoder reads more than the feature.
     """
     if name not in ENCODERS:
         raise ValueError(f"expected one of {', '.join(ENCODERS)}, got {name!r}")

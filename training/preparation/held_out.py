@@ -21,12 +21,8 @@ def find_held_out(
     annotations: Path, prepared: Iterable[Path], visual_genome_to_coco: dict[str, str]
 ) -> dict[str, dict[str, set[str]]]:
     """
-    Returns the images that benchmarks hold out, as `shared_image_name` names them, by benchmark and split.
-
-    Args:
-        annotations: Raw benchmarks in this folder or beside it are looked at.
-        prepared: Folders of prepared benchmarks.
-        visual_genome_to_coco: See `shared_image_name`.
+    Returns the images that benchmarks hold out, as `shared_image_name` names them, by benchmark and split: of raw
+    benchmarks in the folder of annotations or beside it, and of prepared ones.
 
     Raises:
         PreparationError: One of the prepared folders is none, or a file of refs is damaged.

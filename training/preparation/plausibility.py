@@ -22,11 +22,8 @@ BEYOND = 2.0  # pixels by which a box may leave the image, as rounding lets it
 
 def suspicions(row: dict[str, Any], is_dark: bool = False) -> list[str]:
     """
-    Returns which of `KINDS` apply to a row of a prepared benchmark.
-
-    Args:
-        row: The row, with masks as run lengths.
-        is_dark: Whether no pixel of its image is bright.
+    Returns which of `KINDS` apply to a row of a prepared benchmark; `is_dark` says that no pixel of its image is
+    bright.
     """
     (height, width), box = row["size_hw"], row["box_xyxy"]
     found = [DARK] if is_dark else []
@@ -64,13 +61,7 @@ def box_iou(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def looks_like_corners(box_xyxy: Sequence[float], hull: Sequence[float]) -> bool:
-    """
-    Returns whether a box fits its mask only if it was given by two corners, and read as a corner and a size.
-
-    Args:
-        box_xyxy: The box as it was read, from left, top, width and height.
-        hull: Left, top, right, bottom of the mask.
-    """
+    """Returns whether a box, read from left, top, width and height, fits the hull of its mask only as two corners."""
     left, top, right, bottom = box_xyxy
     as_corners = (left, top, right - left, bottom - top)
     return box_iou(box_xyxy, hull) < LEAST_IOU and box_iou(as_corners, hull) > 0.8

@@ -96,12 +96,7 @@ PUBLISHED |= {
 
 def compare(name: str, counts: Mapping[str, Mapping[str, int]], complete: bool) -> list[dict[str, Any]]:
     """
-    Compares counts with the published ones.
-
-    Args:
-        name: Benchmark and version, a key of `PUBLISHED`; others have nothing to compare with.
-        counts: Counts by split, and under `TOTAL`, and by what is counted.
-        complete: Whether all splits were asked for; totals are compared only then.
+    Compares counts by split, and under `TOTAL`, with the published ones; totals only where all splits were asked for.
 
     Returns:
         Per published number of the splits at hand: `split`, `what`, `published`, `counted`, `certain`, and `deviation`,

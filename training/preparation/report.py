@@ -41,14 +41,8 @@ def make_report(
     visual_genome_to_coco: dict[str, str],
 ) -> dict[str, Any]:
     """
-    Returns the report, ready for JSON.
-
-    Args:
-        benchmark: What was read, with the notes of its reader.
-        parts: What `writer.write_parts` counted.
-        settings: What was asked for.
-        held_out: Images held out by other benchmarks, from `held_out.find_held_out`.
-        visual_genome_to_coco: See `images.shared_image_name`.
+    Returns the report, ready for JSON: of what was read, with the notes of its reader, of what `writer.write_parts`
+    counted, and of the images that others hold out, from `held_out.find_held_out`.
     """
     name, notes, bad = benchmark.name, Counter(benchmark.notes), []
     images: dict[str, dict[str, str]] = {}

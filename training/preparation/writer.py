@@ -166,11 +166,7 @@ def write_parts(
     Writes the rows of a benchmark into `staging/parts`, those parts that are not there yet.
 
     Args:
-        benchmark: What to write.
-        staging: Folder for the unfinished work.
-        maker: Makes the rows.
         plan: Settings that the rows depend on; parts of other settings are not mixed in.
-        workers: What `start_processes` gave.
         skip_bad: Whether records that cannot be used are left out and counted, instead of ending the work.
         progress: Called with the number of references that have been dealt with.
 
@@ -217,13 +213,8 @@ def write_parts(
 
 def finish(staging: Path, output: Path, complete: Callable[[Path], None]):
     """
-    Gives the parts the names that `datasets` knows, lets `complete` write what else belongs into the folder, and
-    renames it to its final name. A run that is stopped in between finishes anew.
-
-    Args:
-        staging: What `write_parts` wrote into.
-        output: The final name.
-        complete: Called with the folder when `data` is in it.
+    Gives the parts the names that `datasets` knows, lets `complete` write what else belongs into the folder when `data`
+    is in it, and renames it to its final name. A run that is stopped in between finishes anew.
     """
     shards: dict[str, list[Path]] = {}
     for path in sorted((staging / "parts").glob("[!.]*.parquet")):

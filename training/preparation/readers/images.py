@@ -244,10 +244,7 @@ def _listed(paths: Sequence[str]) -> str:
 
 def read_header(image: Path | bytes) -> tuple[int, int, int]:
     """
-    Returns height and width of the stored pixels and the EXIF orientation, 1 where there is none.
-
-    Raises:
-        BadRecord: The file is no image.
+    Returns height and width of the stored pixels and the EXIF orientation, 1 where there is none; raises `BadRecord`.
     """
     try:
         with open_image(image) as opened:
@@ -264,12 +261,7 @@ class ImageContent(NamedTuple):
 
 
 def check_content(image: Path | bytes) -> ImageContent:
-    """
-    Decodes an image as a whole.
-
-    Raises:
-        BadRecord: It is damaged or cut off.
-    """
+    """Decodes an image as a whole; raises `BadRecord` for one that is damaged or cut off."""
     name = "the stored image" if isinstance(image, bytes) else repr(str(image))
     try:
         data = image if isinstance(image, bytes) else image.read_bytes()
@@ -282,10 +274,8 @@ def check_content(image: Path | bytes) -> ImageContent:
 
 def without_orientation(data: bytes) -> bytes:
     """
-    Returns the file of a JPEG image without its EXIF part, so that its pixels are shown as they are stored.
-
-    Raises:
-        BadRecord: It is no JPEG image.
+    Returns the file of a JPEG image without its EXIF part, so that its pixels are shown as they are stored; raises
+    `BadRecord` for another format.
     """
     if data[:2] != b"\xff\xd8":
         raise BadRecord("the image is turned by its EXIF orientation, but its masks are not; store it upright")
@@ -319,12 +309,8 @@ def collection_of(source: str) -> str:
 
 def shared_image_name(source: str, image_id: str, visual_genome_to_coco: dict[str, str]) -> str:
     """
-    Returns a name that an image has in every benchmark.
-
-    Args:
-        source: `source` of a prepared benchmark.
-        image_id: `image_id` of the same.
-        visual_genome_to_coco: COCO's id of the images of Visual Genome that are COCO's, too.
+    Returns a name that an image has in every benchmark, by its `source` and `image_id` in a prepared one; images of
+    Visual Genome that are COCO's, too, are called as COCO calls them.
     """
     collection, image_id = collection_of(source), image_id.removeprefix(f"{source}/")
     if collection == "vg" and image_id in visual_genome_to_coco:

@@ -68,15 +68,9 @@ def stream_items(
     path: str | Path, expand: Callable[[str, Any], Iterable[Any]] = lambda key, value: (value,)
 ) -> Iterator[tuple[str | None, Any]]:
     """
-    Yields the elements of a file that is one JSON list, or one JSON object with lists in it.
-
-    Args:
-        path: The file.
-        expand: Makes elements of a member that is no list, from its key and value; the value itself when not given.
-
-    Yields:
-        (key, element): for a list, `None` and each element. For an object, each key with each element of its list, or
-        of what `expand` makes.
+    Yields the elements of a file that is one JSON list, as (None, element), or one JSON object with lists in it, as
+    each key with each element. Of a member that is no list, elements are what `expand` makes of its key and value; the
+    value itself when not given.
 
     Raises:
         PreparationError: The file cannot be read, is neither, or is damaged; says where.

@@ -61,10 +61,8 @@ MAX_WORDS = 40  # longer sentences of the merge are dropped, as the original dro
 
 def find_annotations(source: Path) -> Path:
     """
-    Returns the annotation file, given itself or a folder that holds just one.
-
-    Raises:
-        PreparationError: There is none, there are several, or it has another name than the original's files.
+    Returns the annotation file, given itself or a folder that holds just one; raises `PreparationError` for none, for
+    several, and for another name than those of the original.
     """
     files = [source] if source.is_file() else sorted(source.glob("*.json")) if source.is_dir() else []
     files = [path for path in files if path.stem in KNOWN]

@@ -32,12 +32,8 @@ _INSTRUCTIONS = (
 
 def load_plain_pickle(path: str | Path) -> Any:
     """
-    Returns what a pickle holds: lists, tuples, dicts, sets, text, numbers, true, false and nothing else.
-
-    Byte strings become text, from UTF-8 where they are, otherwise from Latin-1.
-
-    Args:
-        path: The file.
+    Returns what a pickle holds: lists, tuples, dicts, sets, text, numbers, true, false and nothing else; byte strings
+    become text, from UTF-8 where they are, otherwise from Latin-1.
 
     Raises:
         PreparationError: The file asks for any other Python object, which is named, or is no pickle, or is cut off.

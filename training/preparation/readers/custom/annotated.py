@@ -95,12 +95,8 @@ def references_of(
     source: Source, items: Iterable[AnnotatedImage | BadRecord], made: bool
 ) -> Iterator[RawReference | BadRecord]:
     """
-    Makes references of what a format handed on.
-
-    Args:
-        source: The dataset.
-        items: Its images; records that cannot be used pass as they are.
-        made: Whether sentences are made where the dataset has classes alone.
+    Makes references of the images that a format handed on, with sentences of classes where those are to be made and
+    there are no others; records that cannot be used pass as they are.
 
     Raises:
         PreparationError: It has no sentences, and none are to be made.

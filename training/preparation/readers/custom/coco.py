@@ -42,10 +42,7 @@ def find_files(files: Sequence[Path]) -> list[Path]:
 
 def read(source: Source) -> Iterator[AnnotatedImage | BadRecord]:
     """
-    Reads the files.
-
-    Raises:
-        PreparationError: One is damaged, or two are of one split, so that it is unclear which is meant.
+    Reads the files; raises `PreparationError` for a damaged one, and where it is unclear which of two is of a split.
     """
     files: dict[str, Path] = {}
     for path in source.files:

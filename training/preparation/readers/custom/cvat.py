@@ -30,12 +30,7 @@ def find_files(files: Sequence[Path]) -> list[Path]:
 
 
 def read(source: Source) -> Iterator[AnnotatedImage | BadRecord]:
-    """
-    Reads the files, image by image.
-
-    Raises:
-        PreparationError: One is damaged, or annotates a video.
-    """
+    """Reads the files, image by image; raises `PreparationError` for one that is damaged or annotates a video."""
     for path in source.files:
         origin, index = source.name_of(path), 0
         with reading(path):

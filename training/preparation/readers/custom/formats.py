@@ -42,11 +42,8 @@ _HANDING_ON_REFERENCES = ("metadata", "table")
 
 def find_format(path: Path, wanted: str | None = None) -> tuple[str, list[Path]]:
     """
-    Returns the name of a dataset's format and its annotation files.
-
-    Args:
-        path: A folder, or the one annotation file.
-        wanted: The format, where the user names it.
+    Returns the name of a dataset's format and its annotation files, for a folder or the one annotation file; the format
+    that is wanted, where the user names it.
 
     Raises:
         PreparationError: There is no annotation file, or files of two formats; or all is prepared already.

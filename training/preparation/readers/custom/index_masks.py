@@ -51,12 +51,7 @@ def _is_mask(path: Path) -> bool:
 
 
 def read(source: Source) -> Iterator[AnnotatedImage | BadRecord]:
-    """
-    Reads the masks.
-
-    Raises:
-        PreparationError: The table of classes does not say which value each class has.
-    """
+    """Reads the masks; raises `PreparationError` where the table does not say which value each class has."""
     tables = [path for path in source.files if path.name in TABLES]
     masks = [path for path in source.files if path.name not in TABLES]
     classes = {path.parent: read_table(path) for path in tables}
@@ -77,10 +72,8 @@ def read(source: Source) -> Iterator[AnnotatedImage | BadRecord]:
 
 def read_table(path: Path) -> dict[int, str]:
     """
-    Returns the names of classes by their values, "" for what is none; a colour's value is that of `read_labels`.
-
-    Raises:
-        PreparationError: It does not say which value each class has.
+    Returns the names of classes by their values, "" for what is none; a colour's value is that of `read_labels`. Raises
+    `PreparationError` where it does not say which value each class has.
     """
     with open_text(path) as stream:
         lines = [line.strip() for line in stream if line.strip() and not line.startswith("#")]

@@ -46,8 +46,6 @@ def make_expressions(
     Makes the sentences of one image.
 
     Args:
-        things: All objects in it.
-        size_hw: Its height and width.
         absent: A class of which there is none in it, "" for no such sentence.
         incomplete: Classes of which there may be more than these; nothing is said of them.
         of_regions: Whether a thing is all that there is of its class, be it one or many.

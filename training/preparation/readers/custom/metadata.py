@@ -74,10 +74,7 @@ def find_tables(files: Sequence[Path]) -> list[Path]:
 
 def read_tables(source: Source) -> Iterator[RawReference | BadRecord]:
     """
-    Reads rows of parquet.
-
-    Raises:
-        PreparationError: A file is damaged, or lacks a column that was named.
+    Reads rows of parquet; raises `PreparationError` for a damaged file and for one that lacks a column that was named.
     """
 
     def make(index: int, row: dict[str, Any]) -> RawReference:

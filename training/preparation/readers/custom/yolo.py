@@ -30,12 +30,7 @@ def find_files(files: Sequence[Path]) -> list[Path]:
 
 
 def read(source: Source) -> Iterator[AnnotatedImage | BadRecord]:
-    """
-    Reads the files.
-
-    Raises:
-        PreparationError: The names of the classes are missing or have no order.
-    """
+    """Reads the files; raises `PreparationError` where the names of the classes are missing or have no order."""
     names = _class_names(source.root)
     source.classes.update(dict.fromkeys(names.values()))
     pairs, unpaired = source.images.pair(map(source.name_of, source.files))
