@@ -19,13 +19,13 @@ from .processing.processing_ssp_sam import SspSamProcessor
 from .processing.segmentation_results import as_result
 from .processing.visualization.explanation_panels import (
     DIVIDER,
+    MIN_PANEL_WIDTH,
     draw_map,
     draw_prediction,
     draw_words,
     fit_in_panel,
-    place_in_row,
 )
-from .processing.visualization.painting import PANEL_BACKGROUND
+from .processing.visualization.painting import joined
 
 
 @dataclass(frozen=True)
@@ -168,18 +168,11 @@ def draw_explanation(explanations: Explanation | Sequence[Explanation]) -> Image
         for title, grid in (("similarity", explanation.similarity_map), ("verification", explanation.verification_map)):
             values = None if grid is None else explanation.over_image(grid, image.size)
             panels.append(draw_map(image, title, values))
-        row = place_in_row(panels)
+        if rows:
+            rows.append(Image.new("RGB", (rows[0].width, 2), DIVIDER))
+        row = joined(panels, least_width=3 * MIN_PANEL_WIDTH)
         rows += [row, draw_words(explanation.words, explanation.unread, row.width)]
-    height = sum(row.height for row in rows) + 2 * (len(explanations) - 1)
-    drawn = Image.new("RGB", (rows[0].width, height), PANEL_BACKGROUND)
-    y = 0
-    for number, row in enumerate(rows):
-        if number and number % 2 == 0:  # the next expression
-            drawn.paste(DIVIDER, (0, y, drawn.width, y + 2))
-            y += 2
-        drawn.paste(row, (0, y))
-        y += row.height
-    return drawn
+    return joined(rows, down=True)
 
 
 def _read_words(

@@ -128,17 +128,6 @@ def _draw_chip(draw, text: str, word: Any, box: tuple[int, int, int, int], stron
         SMALL_FONT.write(draw, (middle, box[1] + 40), percentage, PANEL_MUTED, anchor="mm")
 
 
-def place_in_row(panels: Sequence[Image.Image]) -> Image.Image:
-    """Panels beside each other, at least as wide as an expression needs to be readable."""
-    width = max(sum(panel.width for panel in panels), 3 * MIN_PANEL_WIDTH)
-    row = Image.new("RGB", (width, max(panel.height for panel in panels)), PANEL_BACKGROUND)
-    x = 0
-    for panel in panels:
-        row.paste(panel, (x, 0))
-        x += panel.width
-    return row
-
-
 def colour_of(values: np.ndarray) -> np.ndarray:
     """Colours (…, 3) in 0..255 of values (…) in 0..1."""
     steps = np.linspace(0, 1, len(SCALE))

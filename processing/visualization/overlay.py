@@ -15,6 +15,7 @@ from .painting import (
     Colour,
     choose_colours,
     font_for,
+    joined,
     line_for,
     paint_masks,
     scaled_size,
@@ -76,7 +77,7 @@ def draw_overlay(
     else:
         drawing = paint_results(canvas, results, colours, style=style, tags="number" if legend else "text")
     if compare:
-        drawing = _beside(canvas.convert(drawing.mode), drawing, max(4, line_for(size) * 2))
+        drawing = joined([canvas.convert(drawing.mode), drawing], gap=max(4, line_for(size) * 2))
     return _with_legend(drawing, results, colours, font_for(size)) if legend and style != "cutout" else drawing
 
 
@@ -138,13 +139,6 @@ def _cut_out(canvas: Image.Image, results: Sequence[dict[str, Any]]) -> Image.Im
     return drawing
 
 
-def _beside(one: Image.Image, other: Image.Image, gap: int) -> Image.Image:
-    both = Image.new(one.mode, (one.width + gap + other.width, one.height), PANEL_BACKGROUND)
-    both.paste(one, (0, 0))
-    both.paste(other, (one.width + gap, 0))
-    return both
-
-
 def _with_legend(
     drawing: Image.Image, results: Sequence[dict[str, Any]], colours: Sequence[Colour], letters: Lettering
 ) -> Image.Image:
@@ -152,15 +146,7 @@ def _with_legend(
     least = round(LEGEND_EMS * letters.size)
     beside = drawing.height > TALL * drawing.width
     panel = _draw_legend(results, colours, letters, least if beside else max(drawing.width, least), 1 if beside else 0)
-    if beside:
-        whole = Image.new("RGB", (drawing.width + panel.width, max(drawing.height, panel.height)), PANEL_BACKGROUND)
-        whole.paste(drawing, (0, 0))
-        whole.paste(panel, (drawing.width, 0))
-    else:
-        whole = Image.new("RGB", (panel.width, drawing.height + panel.height), PANEL_BACKGROUND)
-        whole.paste(drawing, ((whole.width - drawing.width) // 2, 0))
-        whole.paste(panel, (0, drawing.height))
-    return whole
+    return joined([drawing, panel], down=not beside)
 
 
 def _draw_legend(

@@ -40,6 +40,19 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
+def joined(parts: Sequence[Image.Image], *, down: bool = False, gap: int = 0, least_width: int = 0) -> Image.Image:
+    """Returns drawings beside each other, or below each other in the middle, on a ground of at least that width."""
+    across, along = [part.width for part in parts], [part.height for part in parts]
+    between = gap * (len(parts) - 1)
+    size = (max(across), sum(along) + between) if down else (sum(across) + between, max(along))
+    whole = Image.new(parts[0].mode, (max(size[0], least_width), size[1]), PANEL_BACKGROUND)
+    x = y = 0
+    for part in parts:
+        whole.paste(part, ((whole.width - part.width) // 2, y) if down else (x, 0))
+        x, y = x + part.width + gap, y + part.height + gap
+    return whole
+
+
 def font_for(image_size: tuple[int, int]) -> Lettering:
     """Returns the letters that suit an image of this width and height."""
     return font_of(max(13, round(math.sqrt(image_size[0] * image_size[1]) / 36)))

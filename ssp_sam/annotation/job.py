@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,23 +84,21 @@ def annotate(
     return AnnotationJob(opened, Path(output), wanted, labeller, chosen, accelerator, quiet).run()
 
 
+@dataclass
 class AnnotationJob:
     """The work of every process of a run."""
 
-    def __init__(
-        self,
-        source: Source,
-        folder: Path,
-        expressions: Expressions,
-        labeller: Labeller,
-        options: AnnotationOptions,
-        accelerator: Accelerator,
-        quiet: bool = False,
-    ):
-        self.source, self.folder, self.expressions, self.labeller = source, folder, expressions, labeller
-        self.options, self.accelerator, self.quiet = options, accelerator, quiet
+    source: Source
+    folder: Path
+    expressions: Expressions
+    labeller: Labeller
+    options: AnnotationOptions
+    accelerator: Accelerator
+    quiet: bool = False
+
+    def __post_init__(self):
         self.failures = self.images = 0
-        self._fingerprint = labeller.fingerprint()
+        self._fingerprint = self.labeller.fingerprint()
 
     def run(self) -> Summary:
         """Annotates what is missing, and finishes the folder; raises as `annotate` does."""

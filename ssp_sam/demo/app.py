@@ -140,46 +140,30 @@ def _lay_out_question(gr) -> SimpleNamespace:
 
 
 def _lay_out_prediction(gr) -> SimpleNamespace:
+    tell = SimpleNamespace()
     output: dict[str, Any] = {"show_label": False, "interactive": False, "buttons": ["download", "fullscreen"]}
-    notice = gr.HTML(visible=False, elem_id="notice")
-    with gr.Tabs(selected="prediction") as tabs:
+    tell.notice = gr.HTML(visible=False, elem_id="notice")
+    with gr.Tabs(selected="prediction") as tell.tabs:
         with gr.Tab("Prediction", id="prediction"):
-            drawing = gr.Image(elem_id="prediction", **output)
-            scripted = _lay_out_view(gr)
-            legend = gr.HTML(elem_id="legend")
-            with gr.Group(visible=False) as refine:
-                target = gr.Radio(label="Refine", elem_id="target", info=CLICK_HELP)
-                kind = gr.Radio(list(CLICK_KINDS), value="inside", label="A click is", elem_id="kind")
-            with gr.Row(visible=False) as undoing:
-                undo = gr.Button("Undo click", size="sm", elem_id="undo")
-                clear = gr.Button("Clear clicks", size="sm", elem_id="clear")
-            with gr.Row(visible=False, elem_id="downloads") as saving:
-                downloads = {
+            tell.drawing = gr.Image(elem_id="prediction", **output)
+            tell.scripted = _lay_out_view(gr)
+            tell.legend = gr.HTML(elem_id="legend")
+            with gr.Group(visible=False) as tell.refine:
+                tell.target = gr.Radio(label="Refine", elem_id="target", info=CLICK_HELP)
+                tell.kind = gr.Radio(list(CLICK_KINDS), value="inside", label="A click is", elem_id="kind")
+            with gr.Row(visible=False) as tell.undoing:
+                tell.undo = gr.Button("Undo click", size="sm", elem_id="undo")
+                tell.clear = gr.Button("Clear clicks", size="sm", elem_id="clear")
+            with gr.Row(visible=False, elem_id="downloads") as tell.saving:
+                tell.downloads = {
                     kind: gr.Button(text, size="sm", min_width=90, elem_id=f"save-{kind}")
                     for kind, text in DOWNLOADS.items()
                 }
-            file = gr.DownloadButton("Download", visible="hidden", elem_id="file")
-        with gr.Tab("What the model saw", id="explanation") as explaining:
+            tell.file = gr.DownloadButton("Download", visible="hidden", elem_id="file")
+        with gr.Tab("What the model saw", id="explanation") as tell.explaining:
             gr.Markdown(EXPLANATION_HELP)
-            maps = gr.Image(elem_id="maps", **output)
-    return SimpleNamespace(
-        notice=notice,
-        tabs=tabs,
-        drawing=drawing,
-        legend=legend,
-        refine=refine,
-        target=target,
-        kind=kind,
-        undoing=undoing,
-        saving=saving,
-        downloads=downloads,
-        file=file,
-        scripted=scripted,
-        undo=undo,
-        clear=clear,
-        explaining=explaining,
-        maps=maps,
-    )
+            tell.maps = gr.Image(elem_id="maps", **output)
+    return tell
 
 
 def _lay_out_view(gr) -> list[tuple[Any, str]]:
@@ -223,16 +207,10 @@ class DemoSteps:
         return self._show(state, lambda: self.segmenter.clear(state), target)
 
     def explain(self, state: DemoState):
-        try:
-            return self.segmenter.explain(state), self._notice("")
-        except ValueError as error:
-            return None, self._notice(str(error))
+        return self._or_notice(lambda: self.segmenter.explain(state))
 
     def save(self, state: DemoState, target: str | None, kind: str):
-        try:
-            return str(save_result(state, target, kind, Path(visitors_files()))), self._notice("")
-        except ValueError as error:
-            return None, self._notice(str(error))
+        return self._or_notice(lambda: str(save_result(state, target, kind, Path(visitors_files()))))
 
     def _show(self, state: DemoState, step, target: str | None) -> list[Any]:
         """The page after a step; after a step that failed, as it was, with a notice."""
@@ -256,6 +234,13 @@ class DemoSteps:
             self.gr.Row(visible=any(state.marks.values())),
             self.gr.Row(visible=has_results),
         ]
+
+    def _or_notice(self, step):
+        """What a step returns, and no notice; for wrong input nothing, and a notice."""
+        try:
+            return step(), self._notice("")
+        except ValueError as error:
+            return None, self._notice(str(error))
 
     def _notice(self, message: str):
         return self.gr.HTML(f'<div class="ssp-notice" role="alert">{html.escape(message)}</div>', visible=bool(message))

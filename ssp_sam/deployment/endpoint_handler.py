@@ -16,7 +16,6 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from transformers import pipeline
 
@@ -75,13 +74,12 @@ class EndpointHandler:
         options = _read_options(given)
         image = read_image(given["image"], self.limits)
         mask_format, threshold = options.pop("mask_format"), options.pop("threshold", 0.0)
-        encode = _png if mask_format == "png" else run_lengths
         try:
             return [
                 {
                     "label": result["label"],
                     "score": float(result["score"]),
-                    "mask": encode(result["mask"]),
+                    "mask": _png(result["mask"]) if mask_format == "png" else result.window.run_lengths(),
                     "box": result["box"],
                     "no_target": bool(result["no_target"]),
                     "unknown_words": list(result["unknown_words"]),
@@ -215,14 +213,6 @@ def _png(mask: Image.Image) -> str:
     buffer = io.BytesIO()
     mask.convert("L").save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def run_lengths(mask: Image.Image) -> dict[str, list[int]]:
-    """Returns COCO's uncompressed run lengths: column by column, counting zeros first; `size` is height, width."""
-    column_major = (np.asarray(mask) > 127).T.ravel()
-    borders = np.flatnonzero(np.diff(column_major)) + 1
-    counts = np.diff(np.concatenate([[0], borders, [column_major.size]])).tolist()
-    return {"size": [mask.height, mask.width], "counts": ([0] if column_major[0] else []) + counts}
 
 
 def _sentence(error: Exception) -> str:

@@ -16,6 +16,7 @@ from transformers.utils import cached_file
 from ..configuration.configuration_ssp_sam import SspSamConfig
 from ..configuration.hub_fields import add_pipeline
 from ..deployment.standalone import write_standalone
+from ..modeling_ssp_sam.conversion.checkpoint_sources import size_text
 from ..modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
 from ..modeling_ssp_sam.weight_checksums import file_sha256
@@ -90,16 +91,8 @@ def file_tree(folder: Path) -> str:
     """Returns the files of a folder with their sizes, one per line, and their sum."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sizes = [path.stat().st_size for path in files]
-    lines = [f"{_size(size):>9}  {path.relative_to(folder).as_posix()}" for path, size in zip(files, sizes)]
-    return "\n".join([*lines, f"{_size(sum(sizes)):>9}  in {len(files)} files"])
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.2f} GB"
+    lines = [f"{size_text(size):>9}  {path.relative_to(folder).as_posix()}" for path, size in zip(files, sizes)]
+    return "\n".join([*lines, f"{size_text(sum(sizes)):>9}  in {len(files)} files"])
 
 
 def _folder_of(source: str | os.PathLike) -> Path:

@@ -240,18 +240,11 @@ class GroupedMetrics:
         """Adds one expression to its group and to the whole; see `SegmentationMetrics.update`."""
         return self.update_areas(*mask_areas(predicted_mask, true_mask), box_iou, groups=(group,))
 
-    def update_areas(
-        self,
-        intersection: int,
-        predicted_area: int | None,
-        true_area: int,
-        box_iou: float | None = None,
-        targeted: bool | None = None,
-        *,
-        groups: Iterable = (),
-    ) -> SampleScore:
-        """Adds one expression to the whole and to each of its groups, whose names are anything that keys a dict."""
-        values = (intersection, predicted_area, true_area, box_iou, targeted)
+    def update_areas(self, *values: Any, groups: Iterable = ()) -> SampleScore:
+        """
+        Adds one expression, by what `SegmentationMetrics.update_areas` takes, to the whole and to each of its groups,
+        whose names are anything that keys a dict.
+        """
         for group in groups:
             self.groups.setdefault(group, SegmentationMetrics(**self.settings)).update_areas(*values)
         return self.groups[self.OVERALL].update_areas(*values)

@@ -21,10 +21,7 @@ BEYOND = 2.0  # pixels by which a box may leave the image, as rounding lets it
 
 
 def suspicions(row: dict[str, Any], is_dark: bool = False) -> list[str]:
-    """
-    Returns which of `KINDS` apply to a row of a prepared benchmark; `is_dark` says that no pixel of its image is
-    bright.
-    """
+    """Returns which of `KINDS` apply to a row of a prepared benchmark; `is_dark`: no pixel of its image is bright."""
     (height, width), box = row["size_hw"], row["box_xyxy"]
     found = [DARK] if is_dark else []
     if box is not None and (min(box[:2]) < -BEYOND or box[2] > width + BEYOND or box[3] > height + BEYOND):

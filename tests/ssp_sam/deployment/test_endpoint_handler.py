@@ -15,10 +15,9 @@ from PIL import Image
 
 import ssp_sam
 from ssp_sam.deployment import endpoint_handler
-from ssp_sam.deployment.endpoint_handler import EndpointHandler, run_lengths
+from ssp_sam.deployment.endpoint_handler import EndpointHandler
 from ssp_sam.deployment.endpoint_images import EndpointLimits, PayloadError
 from ssp_sam.deployment.standalone import write_standalone
-from ssp_sam.training.data.masks import encode, uncompressed
 from tests.helpers.models import make_image
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -122,12 +121,6 @@ def test_run_lengths_and_png_are_the_same_mask(handler):
         size, counts = other["mask"]["size"], other["mask"]["counts"]
         pixels = np.repeat(np.arange(len(counts)) % 2, counts).reshape(size[::-1]).T
         assert size == [36, 48] and np.array_equal(pixels, decoded(answer["mask"]))
-
-
-@pytest.mark.parametrize("pixels", [[[1, 1], [1, 0]], [[0, 0], [0, 0]], [[0, 1], [1, 1]], [[1, 1], [1, 1]]])
-def test_run_lengths_are_those_of_training(pixels):
-    mask = np.array(pixels, dtype=bool)
-    assert run_lengths(Image.fromarray(mask.astype(np.uint8) * 255)) == uncompressed(encode(mask))
 
 
 def test_what_is_not_there_has_an_empty_mask_and_no_box(handler, monkeypatch):
