@@ -42,17 +42,7 @@ class SettingsParser(argparse.ArgumentParser):
 
     def __init__(self, **kwargs):
         super().__init__(allow_abbrev=False, argument_default=argparse.SUPPRESS, **kwargs)
-        for kind in KINDS:
-            group = self.add_argument_group(kind._argument_group_name)
-            for item in fields(kind):
-                _add_setting(group, item)
-        self.add_argument(
-            "--config",
-            nargs="+",
-            action="extend",
-            help=f"settings in YAML, by name ({', '.join(config_names())}) or as files; later ones win, and the "
-            f"command line wins over all",
-        )
+        add_settings(self)
 
     def error(self, message: str):
         """Raises what is wrong as a `ValueError` of one line."""
@@ -66,6 +56,21 @@ class SettingsParser(argparse.ArgumentParser):
             name = unknown[0].partition("=")[0]
             self.error(f"there is no setting {name}{near(name, options)}")
         return namespace, unknown
+
+
+def add_settings(parser: argparse.ArgumentParser):
+    """Adds every setting in its group, and `--config`."""
+    for kind in KINDS:
+        group = parser.add_argument_group(kind._argument_group_name)
+        for item in fields(kind):
+            _add_setting(group, item)
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        action="extend",
+        help=f"settings in YAML, by name ({', '.join(config_names())}) or as files; later ones win, and the command "
+        f"line wins over all",
+    )
 
 
 def _add_setting(group, item: Field):

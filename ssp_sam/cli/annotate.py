@@ -1,5 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam annotate`: labels a whole collection of images, in this process or in those of a launch."""
+"""
+Labels a collection of images: parquet of masks, boxes and scores, which is a prepared dataset. Repeated after it was
+stopped, it goes on. On several processes or machines: accelerate launch -m ssp_sam.cli.main annotate ...
+"""
 
 import argparse
 
@@ -8,16 +11,11 @@ from ..training.options import add_options, defaults_of
 from .files import read_expressions, told
 from .model import add_model_options, load_pipeline
 
+EXAMPLE = 'ssp-sam annotate images --classes car dog --template "the {}" --output annotated'
 
-def add_parser(commands):
-    """Adds the subcommand to those of `ssp-sam`."""
-    parser = commands.add_parser(
-        "annotate",
-        description="Labels a collection of images: parquet of masks, boxes and scores, which is a prepared dataset. "
-        "Repeated after it was stopped, it goes on. On several processes or machines: "
-        "accelerate launch -m ssp_sam.cli.main annotate ...",
-        example='ssp-sam annotate images --classes car dog --template "the {}" --output annotated',
-    )
+
+def add_arguments(parser: argparse.ArgumentParser):
+    """Adds what the command takes."""
     parser.add_argument(
         "source",
         metavar="SOURCE",
@@ -37,7 +35,6 @@ def add_parser(commands):
     work = parser.add_argument_group("how to work")
     add_options(work, AnnotationOptions, left_out=("cutouts", "split"))
     work.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,5 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam cache`: computes what frozen image encoders say of images once, for trainings that read it from disk."""
+"""
+Computes what a model's frozen image encoders say of every image once, for trainings that read it from disk. May be
+stopped at any moment and repeated: what is finished is kept.
+"""
 
 import argparse
 
@@ -11,14 +14,8 @@ EXAMPLE = "ssp-sam cache --images photo.png --output features"
 DEFAULTS = {"dtype": "float16", "batch_size": 1, "workers": 0, "threads": 0}
 
 
-def add_parser(commands):
-    """Adds the subcommand to those of `ssp-sam`."""
-    parser = commands.add_parser(
-        "cache",
-        description="Computes what a model's frozen image encoders say of every image once, for trainings that read "
-        "it from disk. May be stopped at any moment and repeated: what is finished is kept.",
-        example=EXAMPLE,
-    )
+def add_arguments(parser: argparse.ArgumentParser):
+    """Adds what the command takes."""
     add_model_option(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the cache")
     images = parser.add_argument_group("images; at least one of")
@@ -35,7 +32,7 @@ def add_parser(commands):
     parser.add_argument("--workers", type=int, metavar="N", help="processes that prepare images (default: none)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of one process (default: torch's choice)")
     parser.add_argument("--verify", type=int, metavar="N", help="only recompute N random images and compare")
-    parser.set_defaults(run=run, **DEFAULTS)
+    parser.set_defaults(**DEFAULTS)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,5 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam convert`: a checkpoint of the original SSP-SAM as a folder for `from_pretrained` and `pipeline`."""
+"""
+Converts a checkpoint of the original SSP-SAM. Sizes are read off the tensors. Parts that the checkpoint leaves out come
+from the files that its training started with.
+"""
 
 import argparse
 
@@ -9,16 +12,10 @@ DTYPES = ("float32", "float16", "bfloat16")
 EXAMPLE = "ssp-sam convert --checkpoint best.pth --tokenizer clip-tokenizer --output ssp-sam-b16"
 
 
-def add_parser(commands):
-    """Adds the subcommand to those of `ssp-sam`."""
+def add_arguments(parser: argparse.ArgumentParser):
+    """Adds what the command takes."""
     from ..configuration.presets import ABLATIONS
 
-    parser = commands.add_parser(
-        "convert",
-        description="Converts a checkpoint of the original SSP-SAM. Sizes are read off the tensors. Parts that the "
-        "checkpoint leaves out come from the files that its training started with.",
-        example=EXAMPLE,
-    )
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="the original's checkpoint")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write, new or empty")
     parser.add_argument("--clip", metavar="FILE", help="OpenAI's CLIP file, for checkpoints without the encoder")
@@ -43,7 +40,6 @@ def add_parser(commands):
         "--dtype", default="float32", choices=DTYPES, help="precision of the written weights (default: float32)"
     )
     parser.add_argument("--max-shard-size", default="500MB", metavar="SIZE", help="most of one file (default: 500MB)")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,5 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam demo`: opens a page on this machine to try a model with the mouse."""
+"""
+Serves a page on which images are dropped, expressions written and predictions corrected by clicks. Only this machine
+can reach it, unless --host says otherwise. Needs gradio: pip install ssp-sam[demo]
+"""
 
 import argparse
 import contextlib
@@ -9,20 +12,15 @@ import signal
 from .files import port, told
 from .model import add_model_options, load_pipeline
 
+EXAMPLE = "ssp-sam demo"
 
-def add_parser(commands):
-    """Adds the subcommand to those of `ssp-sam`."""
-    parser = commands.add_parser(
-        "demo",
-        description="Serves a page on which images are dropped, expressions written and predictions corrected by "
-        "clicks. Only this machine can reach it, unless --host says otherwise. Needs gradio: pip install ssp-sam[demo]",
-        example="ssp-sam demo",
-    )
+
+def add_arguments(parser: argparse.ArgumentParser):
+    """Adds what the command takes."""
     add_model_options(parser)
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=port, metavar="PORT", help="port to listen on (the first free from 7860 on)")
     parser.add_argument("--open", action="store_true", help="also open the page in the browser")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,5 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam evaluate`: measures a model, or saved predictions, and writes a report."""
+"""
+Measures a model on a prepared benchmark or on generated scenes, by the standard protocol and by that of SSP-SAM's
+authors, and writes report.md, report.json and contact_sheet.png into the folder of --output.
+"""
 
 import argparse
 import os
@@ -16,20 +19,7 @@ SILENT_OPTIONS = ("output", "overwrite", "save_predictions", "cases", "workers",
 EXAMPLE = "ssp-sam evaluate --scenes test --num-scenes 5 --output report"
 
 
-def add_parser(commands):
-    """Adds the subcommand to those of `ssp-sam`."""
-    parser = commands.add_parser(
-        "evaluate",
-        description="Measures a model on a prepared benchmark or on generated scenes, by the standard protocol and by "
-        "that of SSP-SAM's authors, and writes report.md, report.json and contact_sheet.png into the folder of "
-        "--output.",
-        example=EXAMPLE,
-    )
-    add_evaluation_options(parser)
-    parser.set_defaults(run=run)
-
-
-def add_evaluation_options(parser: argparse.ArgumentParser):
+def add_arguments(parser: argparse.ArgumentParser):
     """Adds the options of `EvaluationOptions`, and those that say which model is evaluated."""
     add_model_option(parser)
     parser.add_argument(

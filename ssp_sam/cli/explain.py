@@ -1,5 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam explain`: draws what the model saw and which words counted on its way to a prediction."""
+"""
+Draws, for each expression, the prediction, the similarity map, the verification map and the weight of each word, and
+prints predictions and weights.
+"""
 
 import argparse
 import os
@@ -23,19 +26,15 @@ if TYPE_CHECKING:
     from ..explain import Explanation
 
 
-def add_parser(commands):
-    """Adds the subcommand to those of `ssp-sam`."""
-    parser = commands.add_parser(
-        "explain",
-        description="Draws, for each expression, the prediction, the similarity map, the verification map and the "
-        "weight of each word, and prints predictions and weights.",
-        example='ssp-sam explain photo.png "the red car"',
-    )
+EXAMPLE = 'ssp-sam explain photo.png "the red car"'
+
+
+def add_arguments(parser: argparse.ArgumentParser):
+    """Adds what the command takes."""
     parser.add_argument("image", metavar="IMAGE", help="an image file or URL, - for standard input")
     parser.add_argument("expressions", nargs="+", metavar="EXPRESSION", help="what to find in it")
     add_model_options(parser)
     parser.add_argument("--output", metavar="FILE", default="explain.png", help="drawing to write (explain.png)")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,5 +1,9 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam export`: writes a model as a repository for the Hub."""
+"""
+Writes weights, configuration, processor, code, pipeline and model card into one folder, which transformers loads with
+trust_remote_code=True where ssp-sam is not installed. The folder is then loaded in a process without this package, and
+its predictions are compared with those of the model.
+"""
 
 import argparse
 import tempfile
@@ -15,20 +19,15 @@ if TYPE_CHECKING:
     from ..hub.samples import Sample
 
 
-def add_parser(commands):
-    """Adds the subcommand to those of `ssp-sam`."""
-    export = commands.add_parser(
-        "export",
-        description="Writes weights, configuration, processor, code, pipeline and model card into one folder, which "
-        "transformers loads with trust_remote_code=True where ssp-sam is not installed. The folder is then loaded in a "
-        "process without this package, and its predictions are compared with those of the model.",
-        example="ssp-sam export exported",
-    )
-    export.add_argument("folder", metavar="DIR", help="folder to write")
-    export.add_argument("--overwrite", action="store_true", help="replace a folder that holds an earlier export")
-    export.add_argument("--no-check", action="store_true", help="do not load the folder back and compare")
-    add_export_options(export)
-    export.set_defaults(run=run)
+EXAMPLE = "ssp-sam export exported"
+
+
+def add_arguments(parser: argparse.ArgumentParser):
+    """Adds what the command takes."""
+    parser.add_argument("folder", metavar="DIR", help="folder to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace a folder that holds an earlier export")
+    parser.add_argument("--no-check", action="store_true", help="do not load the folder back and compare")
+    add_export_options(parser)
 
 
 def add_export_options(parser: argparse.ArgumentParser):

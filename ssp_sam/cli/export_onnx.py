@@ -1,26 +1,24 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam export-onnx`: writes a model as ONNX graphs with a script that runs them without torch."""
+"""
+Writes image encoder and mask decoder as ONNX graphs, with the processor and a script that segments by ONNX Runtime
+without torch.
+"""
 
 import argparse
 
 from .files import told
 from .model import add_model_option, load_pipeline
 
+EXAMPLE = "ssp-sam export-onnx onnx"
 
-def add_parser(commands):
-    """Adds the subcommand to those of `ssp-sam`."""
-    export = commands.add_parser(
-        "export-onnx",
-        description="Writes image encoder and mask decoder as ONNX graphs, with the processor and a script that "
-        "segments by ONNX Runtime without torch.",
-        example="ssp-sam export-onnx onnx",
-    )
-    export.add_argument("folder", metavar="DIR", help="folder to write into")
-    add_model_option(export)
-    export.add_argument(
+
+def add_arguments(parser: argparse.ArgumentParser):
+    """Adds what the command takes."""
+    parser.add_argument("folder", metavar="DIR", help="folder to write into")
+    add_model_option(parser)
+    parser.add_argument(
         "--dtype", choices=("float32", "float16"), default="float32", help="precision of the graphs; float16 for GPUs"
     )
-    export.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,5 +1,7 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam info`: what is installed, which model and which devices there are, for a report of a fault."""
+"""
+Prints versions, devices and the model that would be used, to go with a report of a fault. Nothing is sent anywhere.
+"""
 
 import argparse
 import json
@@ -16,17 +18,13 @@ LIBRARIES = ("torch", "transformers", "accelerate", "huggingface_hub", "safetens
 OPTIONAL = ("pillow", "pycocotools", "gradio", "onnx", "onnxruntime", "peft", "tensorboard")
 
 
-def add_parser(commands):
-    """Adds the subcommand to those of `ssp-sam`."""
-    parser = commands.add_parser(
-        "info",
-        description="Prints versions, devices and the model that would be used, to go with a report of a fault. "
-        "Nothing is sent anywhere.",
-        example="ssp-sam info",
-    )
+EXAMPLE = "ssp-sam info"
+
+
+def add_arguments(parser: argparse.ArgumentParser):
+    """Adds what the command takes."""
     add_model_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from .. import __version__
 from .files import InputError, one_line, shortened, shown_while
 
-# Subcommands by group, with what each does. The module of `export-onnx` is `export_onnx`; it adds its parser by
-# `add_parser(commands)` and runs by `run(options)`, which returns the exit code. To make the parser it imports the
-# standard library alone, so that no help waits for torch; what the work needs it imports where the work is done.
+# Subcommands by group, with what each does. The module of `export-onnx` is `export_onnx`; its docstring is the
+# description in the help, `EXAMPLE` the end of it. It adds its options by `add_arguments(parser)` and runs by
+# `run(options)`, which returns the exit code. To add options it imports the standard library alone, so that no help
+# waits for torch; what the work needs it imports where the work is done.
 GROUPS = {
     "use a model": {
         "pull": "fetch a model for photographs and convert it",
@@ -151,7 +152,10 @@ def make_parser(names: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
         prog="ssp-sam", dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS, parser_class=_Parser
     )
     for name in names:
-        importlib.import_module(f".{name.replace('-', '_')}", __package__).add_parser(commands)
+        module = importlib.import_module(f".{name.replace('-', '_')}", __package__)
+        command = commands.add_parser(name, description=module.__doc__, example=module.EXAMPLE)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
     return parser
 
 

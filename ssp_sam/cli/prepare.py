@@ -1,5 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam prepare`: a benchmark of referring segmentation, or a custom dataset, as training and evaluation read it."""
+"""
+Prepares a benchmark of referring segmentation, or a custom dataset, for training and evaluation. A run that was stopped
+goes on when the command is repeated.
+"""
 
 import argparse
 import os
@@ -14,19 +17,13 @@ from .files import InputError
 EXAMPLE = "ssp-sam prepare custom --annotations my_images --output prepared/mine"
 
 
-def add_parser(commands):
-    """Adds the subcommand to those of `ssp-sam`."""
-    parser = commands.add_parser(
-        "prepare",
-        description="Prepares a benchmark of referring segmentation, or a custom dataset, for training and evaluation. "
-        "A run that was stopped goes on when the command is repeated.",
-        example=EXAMPLE,
-    )
+def add_arguments(parser: argparse.ArgumentParser):
+    """Adds what the command takes."""
     known = [*BENCHMARKS, *ALIASES]
     parser.add_argument("benchmark", choices=known, metavar="BENCHMARK", help=", ".join(BENCHMARKS))
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to make")
     add_options(parser, PreparationSettings)
-    parser.set_defaults(run=run, processes=min(8, os.cpu_count() or 1))
+    parser.set_defaults(processes=min(8, os.cpu_count() or 1))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,5 +1,9 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam pull`: fetches a model from the Hub and converts it where that is needed."""
+"""
+Fetches a model and makes it ready for --model: a checkpoint of the original, such as those in wayneicloud/SSP-SAM, is
+downloaded, completed by the towers that it leaves out, and converted once. What was pulled is used without a network
+from then on.
+"""
 
 import argparse
 import sys
@@ -11,17 +15,10 @@ DTYPES = ("float16", "float32", "bfloat16")
 EXAMPLE = "ssp-sam pull wayneicloud/SSP-SAM --file grefcoco"
 
 
-def add_parser(commands):
-    """Adds the subcommand to those of `ssp-sam`."""
+def add_arguments(parser: argparse.ArgumentParser):
+    """Adds what the command takes."""
     from ..configuration.presets import ABLATIONS
 
-    parser = commands.add_parser(
-        "pull",
-        description="Fetches a model and makes it ready for --model: a checkpoint of the original, such as those in "
-        "wayneicloud/SSP-SAM, is downloaded, completed by the towers that it leaves out, and converted once. What was "
-        "pulled is used without a network from then on.",
-        example=EXAMPLE,
-    )
     parser.add_argument(
         "source",
         nargs="?",
@@ -39,7 +36,6 @@ def add_parser(commands):
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="show what was pulled")
     what.add_argument("--remove", action="store_true", help="delete what was pulled of MODEL, its download included")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,5 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam push`: exports a model, checks the export in a process without this package, and publishes it on the Hub."""
+"""
+Exports a model, checks the export in a process without this package, and publishes it on the Hub in one commit. Sign in
+first with `hf auth login`, or set HF_TOKEN.
+"""
 
 import argparse
 import re
@@ -10,15 +13,11 @@ from pathlib import Path
 from .export import FAULTS, add_export_options, export_arguments
 from .files import InputError, one_line, told
 
+EXAMPLE = "ssp-sam push --repo-id owner/name --dry-run"
 
-def add_parser(commands):
-    """Adds the subcommand to those of `ssp-sam`."""
-    parser = commands.add_parser(
-        "push",
-        description="Exports a model, checks the export in a process without this package, and publishes it on the "
-        "Hub in one commit. Sign in first with `hf auth login`, or set HF_TOKEN.",
-        example="ssp-sam push --repo-id owner/name --dry-run",
-    )
+
+def add_arguments(parser: argparse.ArgumentParser):
+    """Adds what the command takes."""
     parser.add_argument("--repo-id", required=True, metavar="OWNER/NAME", help="repository to publish to")
     parser.add_argument("--private", action="store_true", help="create it for its owners' eyes only")
     parser.add_argument("--revision", metavar="BRANCH", help="branch to commit to (default: main)")
@@ -26,7 +25,6 @@ def add_parser(commands):
     parser.add_argument("--message", default="Upload model", help="commit message (default: Upload model)")
     parser.add_argument("--dry-run", action="store_true", help="export, check and list the files; publish nothing")
     add_export_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

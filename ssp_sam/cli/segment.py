@@ -1,5 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam segment`: draws the mask of each expression over an image."""
+"""
+Segments what each expression refers to, draws the masks over the image and prints scores and boxes. IMAGE is a file, a
+URL, - for standard input, or a folder, which stands for all images in it.
+"""
 
 import argparse
 import json
@@ -44,53 +47,47 @@ USAGE = """ssp-sam segment IMAGE EXPRESSION [EXPRESSION ...] [options]
        ssp-sam segment EXPRESSION [EXPRESSION ...] --images IMAGE [IMAGE ...] [options]"""
 
 
-def add_parser(commands):
-    """Adds the subcommand to those of `ssp-sam`."""
-    segment = commands.add_parser(
-        "segment",
-        usage=USAGE,
-        description="Segments what each expression refers to, draws the masks over the image and prints scores and "
-        "boxes. IMAGE is a file, a URL, - for standard input, or a folder, which stands for all images in it.",
-        example='ssp-sam segment photo.png "the red car" "the dog on the left"',
-    )
-    segment.add_argument("words", nargs="*", metavar="IMAGE EXPRESSION", help="an image and what to find in it")
-    segment.add_argument("--images", nargs="+", metavar="IMAGE", help="several images; then all words are expressions")
-    segment.add_argument("--expressions", metavar="FILE", help="a text file with further expressions, one in each line")
-    add_model_options(segment)
-    segment.add_argument(
+EXAMPLE = 'ssp-sam segment photo.png "the red car" "the dog on the left"'
+
+
+def add_arguments(parser: argparse.ArgumentParser):
+    """Adds what the command takes."""
+    parser.usage = USAGE
+    parser.add_argument("words", nargs="*", metavar="IMAGE EXPRESSION", help="an image and what to find in it")
+    parser.add_argument("--images", nargs="+", metavar="IMAGE", help="several images; then all words are expressions")
+    parser.add_argument("--expressions", metavar="FILE", help="a text file with further expressions, one in each line")
+    add_model_options(parser)
+    parser.add_argument(
         "--output",
         metavar="FILE",
         help="overlay to write; for a folder or --images the folder to write overlays into (default: overlay.png, "
         "or overlays/; nothing when --json, --masks-dir or --format is given); with --format what that writes",
     )
-    segment.add_argument(
+    parser.add_argument(
         "--format",
         choices=FORMATS,
         help="write results in place of an overlay: " + "; ".join(f"{name}, {what}" for name, what in FORMATS.items()),
     )
-    segment.add_argument("--style", choices=STYLES, default="masks", help="what is drawn of each mask (masks)")
-    segment.add_argument(
-        "--no-legend", action="store_true", help="draw words and scores on the image, nothing under it"
-    )
-    segment.add_argument("--compare", action="store_true", help="draw the image as it is beside the overlay")
-    segment.add_argument("--masks-dir", metavar="DIR", help="write each mask as black and white PNG into this folder")
-    segment.add_argument("--json", action="store_true", help="print one JSON object per image, one per line")
-    segment.add_argument("--quiet", action="store_true", help="print nothing but errors, and what --json asks for")
-    segment.add_argument(
+    parser.add_argument("--style", choices=STYLES, default="masks", help="what is drawn of each mask (masks)")
+    parser.add_argument("--no-legend", action="store_true", help="draw words and scores on the image, nothing under it")
+    parser.add_argument("--compare", action="store_true", help="draw the image as it is beside the overlay")
+    parser.add_argument("--masks-dir", metavar="DIR", help="write each mask as black and white PNG into this folder")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per image, one per line")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors, and what --json asks for")
+    parser.add_argument(
         "--point",
         action="append",
         type=_point,
         metavar="X,Y,LABEL",
         help="a click in pixels of the image, label 1 on what is meant, 0 beside it; may be repeated",
     )
-    segment.add_argument(
+    parser.add_argument(
         "--box",
         action="append",
         type=_box,
         metavar="X1,Y1,X2,Y2",
         help="a box in pixels of the image; repeated, one for each expression in order",
     )
-    segment.set_defaults(run=run)
 
 
 def _point(text: str) -> tuple[float, float, int]:

@@ -1,5 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam serve`: answers requests over HTTP as a Hugging Face Inference Endpoint would."""
+"""
+Serves a model folder over HTTP as a Hugging Face Inference Endpoint would, to try requests on one's own machine. Only
+this machine can reach it, unless --host says otherwise.
+"""
 
 import argparse
 import contextlib
@@ -8,15 +11,11 @@ from pathlib import Path
 from .files import InputError, port, told
 from .model import ADAPTER_HELP, find_model, read_config
 
+EXAMPLE = "ssp-sam serve --port 8080"
 
-def add_parser(commands):
-    """Adds the subcommand to those of `ssp-sam`."""
-    parser = commands.add_parser(
-        "serve",
-        description="Serves a model folder over HTTP as a Hugging Face Inference Endpoint would, to try requests on "
-        "one's own machine. Only this machine can reach it, unless --host says otherwise.",
-        example="ssp-sam serve --port 8080",
-    )
+
+def add_arguments(parser: argparse.ArgumentParser):
+    """Adds what the command takes."""
     parser.add_argument("model", nargs="?", metavar="DIR", help="folder of a model (default: the embedded one)")
     parser.add_argument("--adapter", metavar="DIR", help=ADAPTER_HELP)
     parser.add_argument(
@@ -48,7 +47,6 @@ def add_parser(commands):
         "--max-batch", type=int, default=8, metavar="N", help="most requests in one pass, 1 for none (8)"
     )
     parser.add_argument("--cached-images", type=int, default=32, metavar="N", help="encoded images that are kept (32)")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,32 +1,30 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam show-data`: draws samples of a prepared benchmark."""
+"""
+Draws samples of what `ssp-sam prepare` made: masks, boxes and sentences; samples in which nothing is meant are marked,
+and so is what makes a label suspicious.
+"""
 
 import argparse
 import random
 
 from .files import InputError, check_drawing_name, told, write_image
 
+EXAMPLE = "ssp-sam show-data prepared --split train --n 8"
 
-def add_parser(commands):
-    """Adds the subcommand to those of `ssp-sam`."""
-    show = commands.add_parser(
-        "show-data",
-        description="Draws samples of what `ssp-sam prepare` made: masks, boxes and sentences; samples "
-        "in which nothing is meant are marked, and so is what makes a label suspicious.",
-        example="ssp-sam show-data prepared --split train --n 8",
-    )
-    show.add_argument("folder", metavar="DIR", help="folder of a prepared benchmark")
-    show.add_argument("--n", type=int, default=16, metavar="N", help="how many samples (default: 16)")
-    show.add_argument("--split", metavar="NAME", help="only samples of this split (default: of all)")
-    show.add_argument(
+
+def add_arguments(parser: argparse.ArgumentParser):
+    """Adds what the command takes."""
+    parser.add_argument("folder", metavar="DIR", help="folder of a prepared benchmark")
+    parser.add_argument("--n", type=int, default=16, metavar="N", help="how many samples (default: 16)")
+    parser.add_argument("--split", metavar="NAME", help="only samples of this split (default: of all)")
+    parser.add_argument(
         "--suspicious", action="store_true", help="only samples whose labels look wrong to the preparation"
     )
-    show.add_argument(
+    parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="another number draws other samples (default: 0)"
     )
-    show.add_argument("--columns", type=int, default=4, metavar="N", help="samples beside each other (default: 4)")
-    show.add_argument("--output", default="sheet.png", metavar="FILE", help="drawing to write (default: sheet.png)")
-    show.set_defaults(run=run)
+    parser.add_argument("--columns", type=int, default=4, metavar="N", help="samples beside each other (default: 4)")
+    parser.add_argument("--output", default="sheet.png", metavar="FILE", help="drawing to write (default: sheet.png)")
 
 
 def run(options: argparse.Namespace) -> int:

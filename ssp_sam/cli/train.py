@@ -1,5 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
-"""`ssp-sam train`: trains or fine-tunes a model in one process, and says how many processes would do the same."""
+"""
+Trains a model on a prepared benchmark, on a custom dataset, or on generated scenes, in this one process. Each setting
+stands in a configuration or on the command line, where it wins.
+"""
 
 import argparse
 import os
@@ -8,21 +11,16 @@ from pathlib import Path
 
 from .files import told
 
+EXAMPLE = "ssp-sam train --config own_data --train_dir my_images --num_epochs 1"
 
-def add_parser(commands):
-    """Adds the subcommand to those of `ssp-sam`."""
-    from ..training.config_files import SettingsParser
 
-    parser = commands.add_parser(
-        "train",
-        description="Trains a model on a prepared benchmark, on a custom dataset, or on generated scenes, in this one "
-        "process. Each setting stands in a configuration or on the command line, where it wins.",
-        usage="ssp-sam train [--config NAME ...] [--SETTING VALUE ...]",
-        parents=[SettingsParser(add_help=False)],
-        allow_abbrev=False,
-        example="ssp-sam train --config own_data --train_dir my_images --num_epochs 1",
-    )
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser):
+    """Adds what the command takes."""
+    from ..training.config_files import add_settings
+
+    parser.usage = "ssp-sam train [--config NAME ...] [--SETTING VALUE ...]"
+    parser.allow_abbrev, parser.argument_default = False, argparse.SUPPRESS
+    add_settings(parser)
 
 
 def run(options: argparse.Namespace) -> int:

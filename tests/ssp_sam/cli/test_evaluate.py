@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ssp_sam import SspSamProcessor
-from ssp_sam.cli.evaluate import add_evaluation_options, command_line
+from ssp_sam.cli.evaluate import add_arguments, command_line
 from ssp_sam.cli.main import main
 from tests.helpers.evaluation import rectangle, reference, write_split
 from tests.helpers.models import make_pipeline
@@ -112,7 +112,7 @@ def test_thresholds_are_fitted_and_stored_in_the_folder_of_the_model(tmp_path, c
 def test_the_report_tells_the_command_as_far_as_numbers_depend_on_it():
     def command(words: str) -> str:
         parser = argparse.ArgumentParser()
-        add_evaluation_options(parser)
+        add_arguments(parser)
         return command_line(parser.parse_args(words.split()))
 
     silent = "--output o --overwrite --cases 0 --workers 2 --save-predictions --published"
