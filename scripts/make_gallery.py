@@ -92,13 +92,8 @@ def data_sheet() -> Image.Image:
         image, results = make_scene(seed, (240, 320), 2)
         box = results[0].mask.getbbox()
         row = {"image": image, "masks": [results[0].inside] if box else [], "box_xyxy": box, "no_target": box is None}
-        row |= {
-            "source": "scenes",
-            "split": "test",
-            "ref_id": str(seed),
-            "category": "",
-            "expressions": [results[0].label],
-        }
+        row |= {"source": "scenes", "split": "test", "ref_id": str(seed), "category": ""}
+        row |= {"expressions": [results[0].label]}
         rows.append(row)
     return draw_data_sheet(rows, columns=3)
 

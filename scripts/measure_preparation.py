@@ -107,14 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
     annotations, images = write_set(options.folder, splits)
     print(f"wrote {options.fraction:g} of a set of RefCOCO's size in {time.perf_counter() - start:.1f} s", flush=True)
     command = [sys.executable, "-m", "ssp_sam.cli.main", "prepare", "refcoco", "--processes", str(options.processes)]
-    command += [
-        "--annotations",
-        str(annotations),
-        "--images",
-        str(images),
-        "--output",
-        str(options.folder / "prepared"),
-    ]
+    command += ["--annotations", str(annotations), "--images", str(images)]
+    command += ["--output", str(options.folder / "prepared")]
     command += ["--image-bytes"] * options.image_bytes + ["--no-decode-check"] * options.no_decode_check
     command += ["--allow-partial"] * (options.fraction < 1)
     # In a process of its own, so that its memory is not that of writing the set.

@@ -70,12 +70,7 @@ def run_words(options: argparse.Namespace, row: str, seed: int, others: list[str
 
 
 def finished(words: list[str]) -> dict | None:
-    """
-    Returns the summary of a run that is over, if it is.
-
-    Raises:
-        ValueError: It ran with other settings.
-    """
+    """Returns the summary of a run that is over, if it is; raises `ValueError` where it ran with other settings."""
     wanted = json.loads(json.dumps(parse_settings(words).as_dict()))
     folder = Path(wanted["output_dir"])
     if not (folder / SUMMARY_FILE).is_file():

@@ -85,7 +85,24 @@ class DenseHeads(nn.Module):
         return distances.sum() / mostly_foreground.sum().clamp(min=1)
 
 
-class ForegroundHeads(nn.Module):
+class _SentenceReader(nn.Module):
+    """What notes the sentences of a model's last forward and compares masks with them on the grid of its patches."""
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.grid_size = model.config.grid_size
+        self._sentences: list[torch.Tensor] = []
+        model.sentence_projection.register_forward_hook(self._note_sentence)
+
+    def _note_sentence(self, _module, _inputs, output):
+        self._sentences[:] = [output]
+
+    def _pooled(self, labels: torch.Tensor) -> torch.Tensor:
+        """Turns (E, M, M) labels into fractions of the grid's cells, (E, N)."""
+        return F.avg_pool2d(labels.unsqueeze(1), labels.shape[-1] // self.grid_size).flatten(1)
+
+
+class ForegroundHeads(_SentenceReader):
     """
     Reads from each patch whether it is meant, before and inside the prompt generator; used in training only.
 
@@ -98,9 +115,8 @@ class ForegroundHeads(nn.Module):
     """
 
     def __init__(self, model: Any, *, foreground_weight: float = 5.0):
-        super().__init__()
-        generator = model.prompt_generator
-        self.grid_size, self.foreground_weight = model.config.grid_size, foreground_weight
+        super().__init__(model)
+        generator, self.foreground_weight = model.prompt_generator, foreground_weight
         hidden_size = model.config.prompt_hidden_size
         # The patches' last states are those that enter the last layer.
         self.scorers = nn.ModuleList(nn.Linear(hidden_size, 1) for _ in range(len(generator.layers)))
@@ -112,20 +128,15 @@ class ForegroundHeads(nn.Module):
         self.similarity_scale = nn.Parameter(torch.tensor(3.4))  # a logarithm
         self.similarity_bias = nn.Parameter(torch.tensor(-2.0))
         self._states: list[torch.Tensor] = []
-        self._sentences: list[torch.Tensor] = []
         generator.register_forward_pre_hook(self._start)
         for layer in generator.layers[:-1]:
             layer.register_forward_hook(self._note)
-        model.sentence_projection.register_forward_hook(self._note_sentence)
 
     def _start(self, _module, inputs):
         self._states[:] = inputs[:1]
 
     def _note(self, _module, _inputs, output):
         self._states.append(output)
-
-    def _note_sentence(self, _module, _inputs, output):
-        self._sentences[:] = [output]
 
     def forward(
         self, patch_features: torch.Tensor, mask_labels: torch.Tensor, mentioned: torch.Tensor | None = None
@@ -158,10 +169,6 @@ class ForegroundHeads(nn.Module):
         self._sentences.clear()
         return losses
 
-    def _pooled(self, labels: torch.Tensor) -> torch.Tensor:
-        """Turns (E, M, M) labels into fractions of the grid's cells, (E, N)."""
-        return F.avg_pool2d(labels.unsqueeze(1), labels.shape[-1] // self.grid_size).flatten(1)
-
     def _loss(self, scorer: nn.Module, states: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
         return self._cross_entropy(scorer(states[:, -fractions.shape[1] :]).squeeze(-1), fractions)
 
@@ -170,7 +177,7 @@ class ForegroundHeads(nn.Module):
         return F.binary_cross_entropy_with_logits(logits.float(), fractions, weights)
 
 
-class ContrastHead(nn.Module):
+class ContrastHead(_SentenceReader):
     """
     Tells which of a batch's sentences each meant patch belongs to; used in training only.
 
@@ -182,14 +189,8 @@ class ContrastHead(nn.Module):
     """
 
     def __init__(self, model: Any):
-        super().__init__()
-        self.grid_size = model.config.grid_size
+        super().__init__(model)
         self.scale = nn.Parameter(torch.tensor(3.4))  # a logarithm
-        self._sentences: list[torch.Tensor] = []
-        model.sentence_projection.register_forward_hook(self._note_sentence)
-
-    def _note_sentence(self, _module, _inputs, output):
-        self._sentences[:] = [output]
 
     def forward(
         self,
@@ -212,7 +213,7 @@ class ContrastHead(nn.Module):
         Returns:
             Mean cross-entropy over meant patches, each weighted by the fraction of it that is meant; 0 without any.
         """
-        fractions = F.avg_pool2d(mask_labels.unsqueeze(1), mask_labels.shape[-1] // self.grid_size).flatten(1)  # (E, N)
+        fractions = self._pooled(mask_labels)  # (E, N)
         sentences = F.normalize(self._sentences[0], dim=-1)
         self._sentences.clear()
         scale = self.scale.clamp(max=LARGEST_SCALE).exp()

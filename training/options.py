@@ -33,15 +33,10 @@ def check_limits(settings: Any, fault: type[Exception] = ValueError):
 
 def add_options(parser: Any, kind: type, names: Container[str] | None = None, left_out: Container[str] = ()):
     """
-    Adds the fields of a dataclass as options, with hyphens in place of underscores.
+    Adds the fields of a dataclass as options, with hyphens in place of underscores: those of these names, or all that
+    `option` made, but for some.
 
     A switch that is on by default becomes its opposite, `--no-…`; the defaults of numbers and names end their help.
-
-    Args:
-        parser: A parser, or a group of one.
-        kind: The dataclass; its fields are made by `option`.
-        names: Fields that are wanted; all that `option` made when not given.
-        left_out: Fields that are not.
     """
     for item in fields(kind):
         if not item.metadata or item.name in left_out or names is not None and item.name not in names:

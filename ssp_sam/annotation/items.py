@@ -75,12 +75,7 @@ class Expressions:
         return cls(tuple(pairs), "expressions" if not named else column)
 
     def of(self, row: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """
-        Returns the pairs of one row of the source.
-
-        Raises:
-            ValueError: It has none, or one that cannot be read.
-        """
+        """Returns the pairs of one row of the source; raises `ValueError` for none, and for one that cannot be read."""
         if self.column is None:
             return list(self.everywhere)
         if self.column not in row:

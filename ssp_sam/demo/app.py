@@ -50,12 +50,7 @@ STYLE, SCRIPT = (Path(__file__).resolve().with_name(name) for name in ("style.cs
 
 
 def build_demo(pipeline: ReferringSegmentationPipeline):
-    """
-    Returns the page as `gradio.Blocks`.
-
-    Raises:
-        ImportError: If gradio is not installed.
-    """
+    """Returns the page as `gradio.Blocks`; raises `ImportError` if gradio is not installed."""
     gr = import_gradio()
     steps = DemoSteps(gr, DemoSegmenter(pipeline))
     with gr.Blocks(title="SSP-SAM", analytics_enabled=False, delete_cache=KEPT_SECONDS) as page:
@@ -278,12 +273,7 @@ def launch_demo(page, host: str | None = "127.0.0.1", port: int | None = None, *
 
 
 def import_gradio():
-    """
-    Returns gradio, told not to report its use to anybody.
-
-    Raises:
-        ImportError: If it is not installed.
-    """
+    """Returns gradio, told not to report its use to anybody; raises `ImportError` if it is not installed."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = visitors_files()
     try:

@@ -38,10 +38,7 @@ def encode(mask: np.ndarray) -> dict[str, Any]:
 
 def decode(rle: Mapping[str, Any]) -> np.ndarray:
     """
-    Returns the mask, (height, width) bool, of run lengths; `counts` may be compressed or a list of lengths.
-
-    Raises:
-        ValueError: The run lengths are damaged or do not fill the size.
+    Returns the mask, (height, width) bool, of run lengths, compressed or a list; raises `ValueError` for damaged ones.
     """
     return coco.decode(_checked(rle)).astype(bool)
 

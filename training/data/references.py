@@ -66,12 +66,7 @@ class ReferDataset(Dataset):
         return np.unique(names, return_inverse=True)[1]
 
     def __getitem__(self, key: tuple[int, int] | int) -> dict:
-        """
-        Returns an item.
-
-        Raises:
-            ValueError: Its image cannot be read, or its mask does not fit.
-        """
+        """Returns an item; raises `ValueError` where its image cannot be read, or its mask does not fit."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         rng = np.random.default_rng((self.seed, epoch, index))
         if self._sentences is None:

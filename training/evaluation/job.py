@@ -30,12 +30,7 @@ THRESHOLDS = ("mask_threshold", "no_target_threshold", "min_mask_pixels")
 
 
 def open_samples(options: EvaluationOptions) -> Samples:
-    """
-    Opens the images to evaluate on.
-
-    Raises:
-        ValueError: There is no such data, or one id stands for two references or images.
-    """
+    """Opens the images; raises `ValueError` for no such data, and where one id is that of two references or images."""
     if options.data is not None:
         return BenchmarkSamples(options.data, options.split, options.limit)
     return SceneSamples(str(options.scenes), options.num_scenes, options.expressions_per_scene, options.first_seed)

@@ -117,10 +117,8 @@ class SavedPredictions:
 
     def take(self, image: EvaluationImage, item: EvaluationItem) -> dict[str, Any] | None:
         """
-        Returns the prediction for an expression, `None` where there is none or its mask is null.
-
-        Raises:
-            ValueError: It is about another image.
+        Returns the prediction for an expression, `None` for none or a null mask; raises `ValueError` for another
+        image's.
         """
         keys = [(source, item.ref_id, item.sentence) for source in (image.source, None)]
         key = next((key for key in keys if key in self._by_key), None)

@@ -47,10 +47,7 @@ class RowMaker:
 
     def row(self, raw: RawReference) -> dict[str, Any]:
         """
-        Returns the row, with the columns of `data.prepared.FEATURES`.
-
-        Raises:
-            BadRecord: Something in the reference cannot be used; says what.
+        Returns the row, with the columns of `data.prepared.FEATURES`; raises `BadRecord`, which says what is wrong.
         """
         # 1. The words.
         expressions = with_words(raw.expressions)

@@ -132,10 +132,7 @@ class CocoInstances:
 
     def add(self, kind: str, index: int, record: Any, keep: Keep | None):
         """
-        Adds a record; one that is there already, word for word, is counted.
-
-        Raises:
-            BadRecord: The record has no id that can be used.
+        Adds a record, or counts one that is there word for word; raises `BadRecord` for an id that cannot be used.
         """
         if not isinstance(record, dict):
             raise BadRecord(f"expected an object with fields, got {shortened(record)}")
