@@ -33,15 +33,8 @@ WORDS = "man woman dog left right red blue shirt chair front back the in with st
 
 def write_set(folder: Path, splits: dict[str, tuple[int, int, int]], seed: int = 0) -> tuple[Path, Path]:
     """
-    Writes a set in RefCOCO's raw format, with images of one colour.
-
-    Args:
-        folder: Where to.
-        splits: Images, references and sentences by split.
-        seed: Of the polygons and sentences.
-
-    Returns:
-        The folders of annotations and images.
+    Writes a set in RefCOCO's raw format, with images, references and sentences by split and images of one colour;
+    returns the folders of annotations and images.
     """
     draw = random.Random(seed)
     annotations, images = folder / "annotations", folder / "images" / "train2014"

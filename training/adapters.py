@@ -20,15 +20,8 @@ IMAGE_ENCODERS = ("sam.vision_encoder.", "vision_model.")
 
 def adapt(model: Any, arguments: AdapterArguments, checkpoint: Path | None = None):
     """
-    Makes a loaded model one whose adapters are trained.
-
-    Args:
-        model: An `SspSamModel` with the weights that the adapters are for.
-        arguments: Settings of the adapters.
-        checkpoint: The checkpoint whose adapters go on, if any.
-
-    Raises:
-        ValueError: No layer is called as `lora_targets` says.
+    Makes a loaded `SspSamModel`, with the weights that the adapters are for, one whose adapters are trained, those of a
+    checkpoint if there is one; raises `ValueError` where no layer is called as `lora_targets` says.
     """
     if checkpoint is None:
         add_lora(model, arguments.lora_rank, arguments.lora_targets)

@@ -24,9 +24,7 @@ class DenseHeads(nn.Module):
     The boxes make the encoder tell objects apart and note where each of them ends, which a coarse grid hides.
 
     Args:
-        num_channels: Channels C of the image embeddings.
-        num_nouns: Noun classes, background included.
-        num_colours: Colour classes, background and "no tint" included.
+        num_nouns, num_colours: Classes, background and "no tint" included.
         foreground_weight: How much more a patch that is all foreground weighs than one that is all background.
     """
 
@@ -104,14 +102,12 @@ class _SentenceReader(nn.Module):
 
 class ForegroundHeads(_SentenceReader):
     """
-    Reads from each patch whether it is meant, before and inside the prompt generator; used in training only.
+    Reads from each patch whether it is meant, before and inside the prompt generator of a model with a BERT text tower;
+    used in training only.
 
-    They give the similarity of patch and sentence, and every layer, a direct signal, which a prompt that reaches a
-    mask only through SAM's decoder lacks.
-
-    Args:
-        model: An `SspSamModel` with a BERT text tower; its modules are watched by forward hooks.
-        foreground_weight: How much more a patch that is all foreground weighs than one that is all background.
+    They give the similarity of patch and sentence, and every layer, a direct signal, which a prompt that reaches a mask
+    only through SAM's decoder lacks. A patch that is all foreground weighs `foreground_weight` times as much as one
+    that is all background.
     """
 
     def __init__(self, model: Any, *, foreground_weight: float = 5.0):
@@ -179,13 +175,11 @@ class ForegroundHeads(_SentenceReader):
 
 class ContrastHead(_SentenceReader):
     """
-    Tells which of a batch's sentences each meant patch belongs to; used in training only.
+    Tells which of a batch's sentences each meant patch belongs to, for a model with a BERT text tower; used in training
+    only.
 
     The masks say where one sentence points. This says that no other sentence points there, which is what makes the
     sentences differ: without it they may all agree on "some object" for long.
-
-    Args:
-        model: An `SspSamModel` with a BERT text tower; its sentences are noted by a forward hook.
     """
 
     def __init__(self, model: Any):

@@ -107,17 +107,8 @@ def verify_images(
     model_name: str, images: Sequence[Any], output: str | Path, accelerator: Accelerator, *, num_images: int
 ) -> dict[str, float]:
     """
-    Recomputes random images of a cache and compares; every process calls this.
-
-    Args:
-        model_name, images, output, accelerator: As for `cache_images`.
-        num_images: How many images to recompute, over all processes.
-
-    Returns:
-        What `verify_cache` returns.
-
-    Raises:
-        OSError, ValueError: As for `cache_images`; or features differ from recomputed ones.
+    Recomputes random images of a cache, `num_images` over all processes, and compares; every process calls this.
+    Returns what `verify_cache` returns, and raises as `cache_images` does, or where features differ.
     """
     model, processor = _load_model(model_name, accelerator)
     cache = FeatureCache.open(output, model=model, processor=processor, dtype=torch.float32)

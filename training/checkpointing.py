@@ -163,14 +163,11 @@ def save_model(
     dtype: torch.dtype | None = None,
 ):
     """
-    Writes a model folder in Hub format, with the training-only heads as a file of their own.
+    Writes a model folder in Hub format, whole or not at all, with the training-only heads as a file of their own, if
+    there are any.
 
     Args:
-        folder: Where to write, whole or not at all.
-        model: Model with `save_pretrained`.
         weights: Weights by name in place of the model's own.
-        processor: Saved beside it when given.
-        head_state: Weights of the training-only heads, when given and not empty.
         dtype: Precision of the weights; that of the model when not given. The model itself is left alone.
     """
     weights = dict(model.state_dict() if weights is None else weights)

@@ -106,13 +106,8 @@ def _switch(text: str) -> bool:
 
 def parse_settings(argv: list[str] | None = None) -> Settings:
     """
-    Reads the settings of a run: `--config first second`, then every other option on the command line.
-
-    Args:
-        argv: Command-line words without the program's name; those of the process when not given.
-
-    Returns:
-        The settings.
+    Returns the settings of a run from the words of a command line, those of the process when not given: `--config first
+    second`, then every other option.
 
     Raises:
         ValueError: There is no such configuration or setting, or a value is out of range.

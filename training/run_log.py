@@ -25,8 +25,6 @@ class RunLog:
     Writes `log.jsonl` in the run's folder and hands the same numbers on.
 
     Args:
-        accelerator: The run's `Accelerator`, with its trackers initialised.
-        output_dir: Folder of the run.
         total_steps: Length of the run; `None` where the clock decides.
         state: `step` and `samples` it begins with; what a killed run logged after that step is dropped.
         progress: Fraction of the run that is over.

@@ -12,11 +12,7 @@ ROUNDING = 1e-6
 class Schedule:
     """
     Linear warm-up, then a cosine over the run, whose length is a number of steps or epochs, of minutes, or whichever is
-    first.
-
-    Args:
-        arguments: Learning rates, warm-up, length, weights of the dense loss.
-        steps_per_epoch: Optimiser steps in one pass over the data, not rounded.
+    first; an epoch has `steps_per_epoch` optimiser steps, not rounded.
 
     Raises:
         ValueError: The warm-up is as long as the run.

@@ -46,13 +46,8 @@ class Expressions:
         template: str = "the {}",
     ) -> "Expressions":
         """
-        Makes the expressions of one of three choices; with none of them, they stand in the column "expressions".
-
-        Args:
-            expressions: For every image.
-            column: Column of the source.
-            classes: Names that take the place of `{}` in the template, for every image.
-            template: Words around a class name.
+        Makes the expressions of one of three choices: expressions for every image, a column of the source, or class
+        names that take the place of `{}` in a template; with none of them, they stand in the column "expressions".
 
         Raises:
             ValueError: Several were chosen, or an expression cannot be read.
@@ -89,12 +84,8 @@ class Expressions:
 
     def item(self, row: Mapping[str, Any], name: str, source: str) -> Item:
         """
-        Returns a row of the source as an item, with a reason where it cannot be used.
-
-        Args:
-            row: With `image` and `image_id`, perhaps `ref_id`, `source`, `category` and `licence`.
-            name: In place of a `ref_id`.
-            source: In place of a `source`.
+        Returns a row of the source, with `image` and `image_id`, as an item, with a reason where it cannot be used;
+        `name` and `source` are in place of a `ref_id` and a `source` that it lacks.
         """
         named, licence, ref_id = row.get("source"), row.get("licence"), row.get("ref_id") or name
         item = Item(

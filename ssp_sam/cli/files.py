@@ -79,12 +79,8 @@ def plan_results(
     sources: list[str], expressions: list[str], *, several: bool, output: str | None, masks_dir: str | None
 ) -> dict[str, ResultFiles]:
     """
-    Decides the files of every image before anything is computed.
-
-    Args:
-        several: whether `output` names a folder for many overlays rather than one file.
-        output: file or folder of the overlays, None for no overlays.
-        masks_dir: folder of the masks, None for no masks.
+    Decides the files of every image before anything is computed: overlays in a file, or a folder for several, and masks
+    in a folder, each None for none.
 
     Raises:
         InputError: if a name cannot be written to, or if an input image would be overwritten.

@@ -24,11 +24,7 @@ WORDS = ("input_ids", "attention_mask")
 
 class EncodedImages:
     """
-    What a model's image encoders say of the images seen last, found by their content.
-
-    Args:
-        model: The model.
-        size: Images that are kept, on the model's device.
+    What a model's image encoders say of the images seen last, found by their content; so many are kept, on its device.
     """
 
     def __init__(self, model, size: int = 32):
@@ -43,11 +39,8 @@ class EncodedImages:
 
     def of(self, keys: Sequence[str], inputs: Sequence[dict[str, Any]]) -> SspSamImageFeatures:
         """
-        Returns the features of images, in order; those that are not kept are encoded in one pass.
-
-        Args:
-            keys: What `key_of` returned for each.
-            inputs: The model's inputs for each, with its pixels.
+        Returns the features of images, in order, by what `key_of` returned for each and the model's inputs for each,
+        with its pixels; those that are not kept are encoded in one pass.
         """
         new = {key: own for key, own in zip(keys, inputs) if key not in self._features}
         self.counts.update(encoded_images=len(new), reused_images=len(keys) - len(new))

@@ -26,15 +26,9 @@ class _Hidden:
 
 def predict(segment, model, processor, requests: list[dict]) -> dict[str, np.ndarray]:
     """
-    Returns what a model predicts, as arrays that can be stored and compared.
-
-    Args:
-        segment: the pipeline.
-        model, processor: the same model, loaded apart from the pipeline or taken from it.
-        requests: dicts with `image`, a file, and `text`, a list of expressions.
-
-    Returns:
-        For each request its masks at image size, scores, boxes (-1 where nothing is meant), and low-resolution logits.
+    Returns what a model predicts, as arrays that can be stored and compared: for each request, a dict with `image`, a
+    file, and `text`, a list of expressions, masks at image size, scores, boxes (-1 where nothing is meant), and
+    low-resolution logits. Model and processor are loaded apart from the pipeline or taken from it.
     """
     found = {}
     for number, request in enumerate(requests):

@@ -10,12 +10,6 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
     Endless batches of (epoch, index), each a pure function of the step, so that resuming needs the step alone.
 
     Args:
-        num_items: Items of the dataset.
-        batch_size: Items in one process's batch.
-        seed: Seed of the order.
-        rank: This process's number.
-        world_size: Processes in all.
-        first_step: Step to begin with.
         groups: (num_items,) int, the group of each item, from 0; items of a group follow each other. At random one by
             one when not given.
     """

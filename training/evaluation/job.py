@@ -38,13 +38,8 @@ def open_samples(options: EvaluationOptions) -> Samples:
 
 class Evaluation:
     """
-    What a run works with, opened and checked before anything is computed.
-
-    Args:
-        options: What is evaluated, and how.
-        accelerator: The run's `Accelerator`; every process makes an `Evaluation` and runs it.
-        segmenter: The `ReferringSegmentationPipeline` to evaluate; `None` for saved predictions.
-        model_name: Folder or Hub id that the model was loaded from.
+    What a run works with, opened and checked before anything is computed; every process makes one and runs it, of a
+    `ReferringSegmentationPipeline`, loaded from a folder or Hub id, or of saved predictions.
 
     Raises:
         ValueError: The data or the predictions cannot be used.

@@ -47,10 +47,8 @@ def write_predictions(path: str | Path, info: dict[str, Any]) -> Iterator[Callab
 
 class SavedPredictions:
     """
-    Predictions of a file, found by source, reference and sentence.
-
-    Args:
-        path: A file of `write_predictions`, a JSON list of predictions, or a folder that `ssp-sam annotate` wrote.
+    Predictions of a file of `write_predictions`, of a JSON list, or of a folder that `ssp-sam annotate` wrote, found by
+    source, reference and sentence.
 
     Raises:
         ValueError: The file cannot be read, or a prediction lacks what is needed, is damaged, or is there twice.

@@ -53,12 +53,8 @@ class EvaluationImage(NamedTuple):
 
 class BenchmarkSamples:
     """
-    The images of one split of a prepared benchmark, each with the expressions of all its references.
-
-    Args:
-        folder: What `ssp-sam prepare` wrote.
-        split: As the benchmark names it; its only one, or `"val"`, when not given.
-        limit: Number of images to keep, from the first; all when not given.
+    The images of one split of a prepared benchmark, its only one or `"val"` when not given, each with the expressions
+    of all its references; as many from the first as `limit` says.
 
     Raises:
         ValueError: There is no such benchmark or split, it is empty, or one id stands for two references or images.

@@ -71,16 +71,8 @@ def encode_images(
     num_workers: int = 0,
 ):
     """
-    Encodes images into a cache, every process its share; returns when all have ended.
-
-    Args:
-        cache: The cache, claimed by `writing_to` in one of the processes.
-        source: Rows of (image id, image).
-        rows: The row of each image that is to be encoded, by its key, the same in all processes.
-        model, processor: What encodes; the model on the accelerator's device, in eval mode.
-        accelerator: The run's `Accelerator`.
-        batch_size: Images in one forward, which is also what a stopped process loses at most.
-        num_workers: Worker processes that prepare images for each process.
+    Encodes images into a cache, which one of the processes has claimed by `writing_to`, every process its share of the
+    rows, which are given by their keys; returns when all have ended. A stopped process loses a batch at most.
 
     Raises:
         FeatureCacheError: Values do not fit the dtype, or a file cannot be written; raised in every process, after
@@ -180,13 +172,7 @@ def verify_cache(
     seed: int = 0,
 ) -> dict[str, float]:
     """
-    Recomputes random images of a cache and compares.
-
-    Args:
-        cache: The cache.
-        source, rows, model, processor, accelerator: As for `encode_images`, all of the rows' images in the cache.
-        num_images: How many images to recompute, over all processes.
-        seed: Which ones.
+    Recomputes random images of a cache and compares; rows as for `encode_images`, `num_images` over all processes.
 
     Returns:
         For each feature the largest relative difference of an image, `|stored - computed| / |computed|` in the

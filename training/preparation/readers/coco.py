@@ -158,11 +158,8 @@ class CocoInstances:
 
 def read_instances(path: Path, keep: Keep | None = None) -> CocoInstances:
     """
-    Reads a file in the style of COCO; of its annotations only those that are needed are kept.
-
-    Args:
-        path: The file.
-        keep: Says by its id, as text, and its record whether an annotation is needed; all of them are when not given.
+    Reads a file in the style of COCO; of its annotations only those that are needed are kept, which `keep` says by
+    their ids, as text, and records.
 
     Raises:
         PreparationError: The file is damaged or no such file.

@@ -15,12 +15,8 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.+-]+", re.A)
 
 def fetch_files(repo_id: str, patterns: Sequence[str], kinds: Sequence[str] = ("dataset",)) -> Path:
     """
-    Returns the folder of the Hub's cache with the files of a repository; what is there already is not fetched again.
-
-    Args:
-        repo_id: The repository, `owner/name`.
-        patterns: Which of its files are wanted.
-        kinds: As what the repository may be there, `"dataset"` or `"model"`, in this order.
+    Returns the folder of the Hub's cache with those files of a repository, which may be there as one of several kinds,
+    `"dataset"` or `"model"`; what is there already is not fetched again.
 
     Raises:
         PreparationError: There is no such repository, or it cannot be reached.

@@ -47,11 +47,8 @@ _SHARD = re.compile(r"(?P<split>[\w+]+?)-\d{5}-of-\d{5}.*")
 
 def read_hub_mirror(source: str, splits: Sequence[str] | None = None) -> RawBenchmark:
     """
-    Opens a copy.
-
-    Args:
-        source: A folder with its parquet files, or its id on the Hub, from where it is then fetched.
-        splits: The splits wanted, by the names they have here (`val`, `testA`), all when not given.
+    Opens a copy, in a folder with its parquet files, or by its id on the Hub, from where it is then fetched; all splits
+    when none are named by the names they have here (`val`, `testA`).
 
     Raises:
         PreparationError: There are no such files, or their columns are of none of the layouts.

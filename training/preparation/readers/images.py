@@ -131,15 +131,9 @@ class ImageFolder:
 
     def pair(self, names: Iterable[str], leave_out: Collection[str] = ()) -> tuple[dict[str, str | BadRecord], int]:
         """
-        Finds the image that each label file or mask belongs to: of the same name but for the ending, in the same
-        folder or in one that differs by what is usual, such as `images` and `labels`.
-
-        Args:
-            names: Paths of the label files.
-            leave_out: Paths that are no images.
-
-        Returns:
-            The image of each, or why there is none, and the number of images that belong to none.
+        Returns the image that each label file or mask belongs to, or why there is none, and the number of images that
+        belong to none. It has the same name but for the ending, in the same folder or in one that differs by what is
+        usual, such as `images` and `labels`; paths that are no images can be left out.
         """
         images: dict[str, list[tuple[str, list[str]]]] = {}
         for path in (path for paths in self._index().values() for path in paths):

@@ -76,11 +76,7 @@ def find_annotations(source: Path) -> Path:
 
 def fetch_annotations(repo_id: str, dataset: str) -> Path:
     """
-    Returns one of the original's annotation files, fetched from a repository of the Hub.
-
-    Args:
-        repo_id: The repository, such as "wayneicloud/SSP-SAM".
-        dataset: Name of the file, such as "refcoco".
+    Returns one of the original's annotation files, such as "refcoco", fetched from a repository of the Hub.
 
     Raises:
         PreparationError: There is no such repository or file, or the Hub cannot be reached.
@@ -101,13 +97,11 @@ def read_original(
     path: Path, masks: Path | None = None, coco: Path | None = None, splits: Sequence[str] | None = None
 ) -> RawBenchmark:
     """
-    Opens one of the original's files with masks.
+    Opens one of the original's files with masks; all splits when none are named.
 
     Args:
-        path: What `find_annotations` or `fetch_annotations` returned.
         masks: Folder of this dataset's masks, or the one above it; `masks` beside `anns` when not given.
         coco: COCO's annotations, `instances_train2014.json`, to draw masks from in place of mask files.
-        splits: The splits wanted, all when not given.
 
     Raises:
         PreparationError: The file is damaged, or there are no masks.
@@ -152,13 +146,8 @@ def read_merge(
     splits: Sequence[str] | None = None,
 ) -> RawBenchmark:
     """
-    Opens the merge for box training, without images of any validation or test split and without long sentences.
-
-    Args:
-        path: `merge.json`.
-        held_out: Images to leave out, as `shared_image_name` names them.
-        visual_genome_to_coco: COCO's id of images of Visual Genome, where they have one.
-        splits: The splits wanted, all when not given.
+    Opens the merge for box training, without long sentences and without images that validation and test splits hold
+    out, as `shared_image_name` names them; all splits when none are named.
     """
     notes: Counter = Counter()
 

@@ -37,16 +37,7 @@ LICENCE = "image: CC BY 4.0 (Visual Genome); annotations: unknown"
 
 
 def read_phrasecut(folder: Path, splits: Sequence[str] | None = None) -> RawBenchmark:
-    """
-    Opens PhraseCut.
-
-    Args:
-        folder: Folder of the annotation files.
-        splits: The splits wanted, all that are there when not given.
-
-    Raises:
-        PreparationError: A file is missing.
-    """
+    """Opens PhraseCut; all splits that are there when none are named. Raises `PreparationError` for a missing file."""
     found = {name: folder / f"refer_{name}.json" for name in SPLITS if (folder / f"refer_{name}.json").is_file()}
     wanted = list(splits) if splits is not None else list(found)
     missing = [name for name in wanted if name not in found]

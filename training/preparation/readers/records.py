@@ -162,14 +162,9 @@ def read_each(
     split: str = "unknown",
 ) -> Iterator[Any]:
     """
-    Makes references, or what else `make` returns, of records; one that cannot be used is handed on as a `BadRecord`
-    with its index.
-
-    Args:
-        records: What the annotation file holds, each with its index.
-        make: Gets the index and the record; returns one or several, or None where nothing was asked for.
-        origin: Name of the annotation file.
-        split: Split of the records that name none.
+    Makes references, or what else `make` returns for an index and a record: one or several, or None where nothing was
+    asked for. A record that cannot be used is handed on as a `BadRecord` with its index; `split` is that of records
+    that name none.
     """
     for index, record in records:
         named = record.get("split", split) if isinstance(record, dict) else split

@@ -40,13 +40,8 @@ ANNOTATION_LICENCE = "unknown"
 
 def read_refer(folder: Path, dataset: str, split_by: str, splits: Sequence[str] | None = None) -> RawBenchmark:
     """
-    Opens one of the five benchmarks.
-
-    Args:
-        folder: The benchmark's folder, or the folder that it lies in.
-        dataset: A key of `SPLIT_BY`.
-        split_by: Who divided it into splits, one of `SPLIT_BY[dataset]`.
-        splits: The splits wanted, all when not given.
+    Opens one of the five benchmarks, a key of `SPLIT_BY`, in its folder or in one below the given; all splits when none
+    are named.
 
     Raises:
         PreparationError: A file is missing or damaged.

@@ -82,13 +82,10 @@ def open_custom(
     columns: dict[str, str] | None = None,
 ) -> RawBenchmark:
     """
-    Opens a custom dataset in any format.
+    Opens a custom dataset in any format, by its folder, its one annotation file, or for a table its id on the Hub.
 
     Args:
-        annotations: A folder, the one annotation file, or for a table an id on the Hub.
-        images: The folder of its images; that of the annotations when not given.
-        masks: The folder of its mask files; that of the annotations when not given.
-        splits: The splits wanted, all when not given.
+        images, masks: Folders of images and mask files; that of the annotations when not given.
         format: One of `FORMATS`; found by what lies in the folder when not given.
         made_expressions: Whether sentences are made of classes where there are none.
         columns: Names of a table's columns by those of `metadata.NAMED_BY_COLUMNS`.
