@@ -93,6 +93,22 @@ def tight_box_xyxy(mask: np.ndarray) -> list[float] | None:
     return [float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)]
 
 
+def box_iou_xyxy(first, second) -> float:
+    """
+    Returns the overlap of two boxes (left, top, right, bottom) in the same units, 0 for boxes without area.
+
+    Either may be `None`, a missing box, which overlaps nothing.
+    """
+    if first is None or second is None:
+        return 0.0
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
+    return float(width * height / (sum(areas) - width * height))
+
+
 def mask_label(mask: np.ndarray, resized_hw: tuple[int, int], canvas_hw: tuple[int, int], mask_size: int) -> np.ndarray:
     """Returns the training label of a mask: bilinear to the canvas, > 0, zero padding, nearest to (M, M).
 

@@ -32,6 +32,7 @@ from transformers.utils import logging
 from ssp_sam import EMBEDDED_CHECKPOINT, ReferringSegmentationPipeline, SspSamModel, SspSamProcessor
 from ssp_sam.deployment.onnx_export import export_onnx
 from ssp_sam.deployment.segment_onnx import OnnxSegmenter
+from ssp_sam.training.evaluation.metrics import mask_areas, score_areas
 from ssp_sam.training.evaluation.run import predict_image
 from ssp_sam.training.evaluation.samples import SceneSamples
 from ssp_sam.training.scenes.generator import SPLITS
@@ -105,7 +106,7 @@ def compare(runtimes: dict[str, Runtime], scenes: SceneSamples, device: str = "c
     figures = {}
     for name, found in predictions.items():
         pairs = list(zip(expected, found, strict=True))
-        ious = [_iou(a["mask"], b["mask"]) for a, b in pairs]
+        ious = [score_areas(*mask_areas(b["mask"], a["mask"])).iou for a, b in pairs]
         boxes = [(a["box_xyxy"], b["box_xyxy"]) for a, b in pairs if a["box_xyxy"] and b["box_xyxy"]]
         figures[name] = {
             "mean_iou": float(np.mean(ious)),
@@ -150,11 +151,6 @@ def _clock(device: str) -> float:
         return time.process_time()
     torch.accelerator.synchronize()
     return time.perf_counter()
-
-
-def _iou(first: np.ndarray, second: np.ndarray) -> float:
-    union = np.count_nonzero(first | second)
-    return np.count_nonzero(first & second) / union if union else 1.0
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -16,7 +16,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from safetensors import safe_open
 
 from .. import __version__
-from .results import NOT_DEFINED, NOT_MEASURED, Evaluation
+from ..training.evaluation.report import NOT_MEASURED, markdown_table
+from .results import Evaluation
 from .samples import Sample
 
 FACTS_FILE = "facts.yaml"  # in the folder of a model, what its card says beyond what the model tells
@@ -248,21 +249,4 @@ def _table(evaluation: Evaluation) -> str | None:
     rows = {"all": {}, **evaluation.rows}
     if evaluation.original:
         rows["all, original protocol"] = evaluation.original
-    columns = ["expressions", *evaluation.metrics]
-    lines = [f"| {evaluation.breakdown} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for group, row in rows.items():
-        cells = [_count(row), *(_cell(row, name) for name in evaluation.metrics)]
-        lines.append(f"| {_plain(group)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _count(row: dict[str, float | None]) -> str:
-    """How many expressions a row is about."""
-    return str(row["samples"]) if isinstance(row.get("samples"), int) else "not stated"
-
-
-def _cell(row: dict[str, float | None], name: str) -> str:
-    if name not in row:
-        return NOT_MEASURED
-    value = row[name]
-    return NOT_DEFINED if value is None else f"{value:.3f}"
+    return markdown_table(rows, evaluation.metrics, evaluation.breakdown, _plain)

@@ -12,8 +12,6 @@ from typing import Any
 from ..training.evaluation.metrics import FAMILIES
 from ..training.evaluation.report import FORMAT, metric_names
 
-NOT_MEASURED = "not measured"
-NOT_DEFINED = "–"
 # The breakdowns that make a table, the most telling first.
 BREAKDOWNS = ("kind", "targets")
 SCENES_TYPE = "ssp-sam-scenes"

@@ -24,6 +24,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ...processing.canvas_geometry import box_iou_xyxy  # noqa: F401 - what `update` takes
+
 # The folder to hand to `evaluate.load`.
 EVALUATE_MODULE = Path(__file__).resolve().parent / "referring_segmentation"
 
@@ -290,22 +292,6 @@ def segmentation_metrics(
     for predicted, true, overlap in zip(predictions, references, overlaps, strict=True):
         metrics.update(predicted, true, overlap)
     return metrics.compute()
-
-
-def box_iou_xyxy(first, second) -> float:
-    """
-    Returns the overlap of two boxes (left, top, right, bottom) in the same units, 0 for boxes without area.
-
-    Either may be `None`, a missing box, which overlaps nothing.
-    """
-    if first is None or second is None:
-        return 0.0
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
-    return float(width * height / (sum(areas) - width * height))
 
 
 def _fraction(part: int, whole: int) -> float | None:

@@ -3,7 +3,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from .options import REPORT
 from .published import compare_with_published, published_table
 
 FORMAT = "ssp-sam evaluation, version 1"
+NOT_MEASURED = "not measured"
 # How groups are ordered; those of other breakdowns go by their number of expressions.
 GROUP_ORDER = {
     "kind": KINDS,
@@ -150,13 +151,23 @@ def metric_names(family: str) -> list[str]:
     return [mean, overall, *(f"Pr@{threshold}" for threshold in thresholds), *accuracies, "box Acc@0.5"]
 
 
-def markdown_table(rows: Mapping[str, Mapping[str, Any]], columns: Iterable[str], label: str) -> str:
-    """Formats metrics by name as a Markdown table, in percent-free decimals; a dash where nothing was counted."""
+def markdown_table(
+    rows: Mapping[str, Mapping[str, Any]],
+    columns: Iterable[str],
+    label: str,
+    escape: Callable[[str], str] | None = None,
+) -> str:
+    """
+    Formats metrics by name as a Markdown table, in percent-free decimals: a dash where nothing was counted, and words
+    where something was not measured.
+    """
     columns = list(columns)
     lines = [f"| {label} | expressions | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
     for name, row in rows.items():
-        cells = ["–" if row[column] is None else f"{row[column]:.3f}" for column in columns]
-        lines.append(f"| {_cell(name)} | {row['samples']} | " + " | ".join(cells) + " |")
+        count = row["samples"] if isinstance(row.get("samples"), int) else "not stated"
+        values = [row.get(column, NOT_MEASURED) for column in columns]
+        cells = [value if value == NOT_MEASURED else "–" if value is None else f"{value:.3f}" for value in values]
+        lines.append(f"| {(escape or _cell)(name)} | {count} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..data.masks import decode
+from .metrics import mask_areas, score_areas
 from .run import Samples, predicted_batches
 
 MASK_THRESHOLDS = (0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
@@ -75,7 +76,7 @@ def _read_rows(segmenter, samples: Samples, batch_size: int, progress: Callable)
                 # With no gate and no calibration, score / (1 - p) is the mean probability of the mask's pixels.
                 prediction = raw.read(mask_threshold=threshold, no_target_threshold=1.0, min_mask_pixels=0)
                 mask = prediction["mask"].cpu().numpy()
-                overlaps.append(_iou(mask, truth))
+                overlaps.append(score_areas(*mask_areas(mask, truth)).iou)
                 shown.append(bool(mask.any()))
                 means.append(prediction["score"] / max(1e-6, 1 - probability) if shown[-1] else 0.0)
             rows.append((overlaps, shown, means, probability, bool(truth.any())))
@@ -121,8 +122,3 @@ def _fit_calibration(foreground, probabilities, right) -> tuple[float, float]:
     with torch.enable_grad():
         optimizer.step(closure)
     return round(math.exp(log_temperature.item()), 4), round(bias.item(), 4)
-
-
-def _iou(mask: np.ndarray, truth: np.ndarray) -> float:
-    union = np.count_nonzero(mask | truth)
-    return np.count_nonzero(mask & truth) / union if union else 1.0

@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ...processing.canvas_geometry import box_iou_xyxy
 from ..data.masks import area, bounding_box, union
 
 EMPTY = "no pixel is inside its mask"
@@ -36,7 +37,7 @@ def suspicions(row: dict[str, Any], is_dark: bool = False) -> list[str]:
         found.append(WHOLE_IMAGE)
     if pixels < TINY_PIXELS:
         found.append(TINY)
-    elif box is not None and box_iou(box, hull) < LEAST_IOU:
+    elif box is not None and box_iou_xyxy(box, hull) < LEAST_IOU:
         found.append(UNLIKE)
     return found
 
@@ -48,17 +49,8 @@ def touches_border(row: dict[str, Any]) -> bool:
     return hull is not None and (hull[0] == 0 or hull[1] == 0 or hull[2] == width or hull[3] == height)
 
 
-def box_iou(first: Sequence[float], second: Sequence[float]) -> float:
-    """Returns the area that two boxes (left, top, right, bottom) share, as a fraction of what they cover together."""
-    across = min(first[2], second[2]) - max(first[0], second[0])
-    down = min(first[3], second[3]) - max(first[1], second[1])
-    shared = max(0.0, across) * max(0.0, down)
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
-    return shared / (areas - shared) if areas > shared else 0.0
-
-
 def looks_like_corners(box_xyxy: Sequence[float], hull: Sequence[float]) -> bool:
     """Returns whether a box, read from left, top, width and height, fits the hull of its mask only as two corners."""
     left, top, right, bottom = box_xyxy
     as_corners = (left, top, right - left, bottom - top)
-    return box_iou(box_xyxy, hull) < LEAST_IOU and box_iou(as_corners, hull) > 0.8
+    return box_iou_xyxy(box_xyxy, hull) < LEAST_IOU and box_iou_xyxy(as_corners, hull) > 0.8
