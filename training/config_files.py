@@ -2,8 +2,6 @@
 """Reads the settings of a run: YAML files in order, each on top of those it extends, and then the command line."""
 
 import argparse
-import difflib
-from collections.abc import Iterable
 from dataclasses import MISSING, Field, asdict, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
@@ -12,6 +10,7 @@ import yaml
 
 from ..configuration.presets import merge_fields
 from .arguments import AdapterArguments, DataArguments, ModelArguments, OptimizationArguments, ReportArguments
+from .options import StrictParser, near
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 KINDS: tuple = (ModelArguments, DataArguments, OptimizationArguments, ReportArguments, AdapterArguments)
@@ -31,7 +30,7 @@ class Settings(NamedTuple):
         return {name: value for part in self for name, value in asdict(part).items()}
 
 
-class SettingsParser(argparse.ArgumentParser):
+class SettingsParser(StrictParser):
     """
     A parser of every setting and of `--config`; what it returns has only what was given. It takes what transformers'
     `HfArgumentParser` takes, without the import of transformers, which the help of a command should not wait for.
@@ -40,6 +39,8 @@ class SettingsParser(argparse.ArgumentParser):
         kwargs: Those of `argparse.ArgumentParser`.
     """
 
+    unknown = "there is no setting"
+
     def __init__(self, **kwargs):
         super().__init__(allow_abbrev=False, argument_default=argparse.SUPPRESS, **kwargs)
         add_settings(self)
@@ -47,15 +48,6 @@ class SettingsParser(argparse.ArgumentParser):
     def error(self, message: str):
         """Raises what is wrong as a `ValueError` of one line."""
         raise ValueError(message)
-
-    def parse_known_args(self, args=None, namespace=None):
-        """Parses all words; an option that is no setting is an error that names those like it."""
-        namespace, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            options = {option for action in self._actions for option in action.option_strings}
-            name = unknown[0].partition("=")[0]
-            self.error(f"there is no setting {name}{near(name, options)}")
-        return namespace, unknown
 
 
 def add_settings(parser: argparse.ArgumentParser):
@@ -152,12 +144,6 @@ def find_config(name: str) -> Path:
         return CONFIGS / f"{name}.yaml"
     like = near(Path(name).stem, config_names()) or f"; by name there are {', '.join(config_names())}"
     raise ValueError(f"there is no configuration {name!r}{like}")
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """Returns the end of a sentence about an unknown name: those that are like it, if any."""
-    like = difflib.get_close_matches(name, known, n=2, cutoff=0.75)
-    return f"; did you mean {' or '.join(like)}?" if like else ""
 
 
 def read_config(path: Path) -> dict:

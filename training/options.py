@@ -1,8 +1,10 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Settings that are described once: fields of dataclasses that carry what a command line says of them."""
 
+import argparse
+import difflib
 import shlex
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import MISSING, field, fields
 from typing import Any, get_args
 
@@ -55,6 +57,27 @@ def add_options(parser: Any, kind: type, names: Container[str] | None = None, le
         parser.add_argument(f"--{name}", default=default, **details)
 
 
+class StrictParser(argparse.ArgumentParser):
+    """A parser for which an option that it does not know is an error that names those like it."""
+
+    unknown = "unrecognized argument"  # as the error calls it
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Parses all words, as `parse_args` does."""
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            known = {option for action in self._actions for option in action.option_strings}
+            name = unknown[0].partition("=")[0]
+            self.error(f"{self.unknown} {name}{near(name, known)}")
+        return namespace, unknown
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Returns the end of a sentence about an unknown name: those that are like it, if any."""
+    like = difflib.get_close_matches(name, known, n=2, cutoff=0.75)
+    return f"; did you mean {' or '.join(like)}?" if like else ""
+
+
 def as_words(options: Mapping[str, Any], defaults: Mapping[str, Any], left_out: Container[str] = ()) -> str:
     """Returns options as the words of a command line, without those that were not given or have their defaults."""
     words = []
@@ -71,4 +94,4 @@ def defaults_of(kind: type) -> dict[str, Any]:
     return {item.name: item.default for item in fields(kind)}
 
 
-__all__ = ["add_options", "as_words", "check_limits", "defaults_of", "option"]
+__all__ = ["StrictParser", "add_options", "as_words", "check_limits", "defaults_of", "near", "option"]

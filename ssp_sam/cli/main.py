@@ -3,7 +3,6 @@
 
 import argparse
 import contextlib
-import difflib
 import importlib
 import io
 import os
@@ -11,6 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from .. import __version__
+from ..training.options import StrictParser
 from .files import InputError, one_line, shortened, shown_while
 
 # Subcommands by group, with what each does. The module of `export-onnx` is `export_onnx`; its docstring is the
@@ -45,7 +45,7 @@ DESCRIPTION = "Finds in images what sentences refer to. Each COMMAND has its own
 COMMANDS = [name for group in GROUPS.values() for name in group]
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(StrictParser):
     """
     Reports bad usage in one line, without the whole usage before it.
 
@@ -59,14 +59,6 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         self.exit(2, f"{self.prog}: {shortened(message)}; see {self.prog} --help\n")
-
-    def parse_known_args(self, args=None, namespace=None):
-        namespace, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            options = {option for action in self._actions for option in action.option_strings}
-            like = difflib.get_close_matches(unknown[0].partition("=")[0], options, n=2, cutoff=0.75)
-            self.error(f"unrecognized argument {unknown[0]}" + (f"; did you mean {' or '.join(like)}?" if like else ""))
-        return namespace, unknown
 
     def format_help(self) -> str:
         return super().format_help() + (f"\nexample:\n  {self.example}\n" if self.example else "")

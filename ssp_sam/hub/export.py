@@ -4,13 +4,11 @@
 import dataclasses
 import json
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers.dynamic_module_utils import get_relative_imports
 from transformers.utils import cached_file
 
 from ..configuration.configuration_ssp_sam import SspSamConfig
@@ -29,11 +27,17 @@ from .results import Evaluation, check_weights
 from .samples import Sample, write_samples
 
 PACKAGE = Path(__file__).resolve().parents[1]
-EXPORTED_LAYERS = ("configuration", "processing", "modeling_ssp_sam")
 # The entry point of Inference Endpoints is copied under the name that they look for.
 ENDPOINT_HANDLER = PACKAGE / "deployment" / "endpoint_handler.py"
 REQUIREMENTS = PACKAGE / "deployment" / "endpoint_requirements.txt"
-TWO_DOT_IMPORT = re.compile(r"^(\s*)from \.\.\w+\.(\w+) import ", re.M)
+# The entry points of the code that goes to the Hub.
+CLASSES = {
+    "AutoConfig": SspSamConfig,
+    "AutoModel": SspSamModel,
+    "AutoProcessor": SspSamProcessor,
+    "AutoImageProcessor": SspSamImageProcessor,
+    "pipeline": ReferringSegmentationPipeline,
+}
 
 
 def export_model(
@@ -136,30 +140,16 @@ def write_code(folder: Path):
 
     Only modules that the entry points import, directly or through others, are written.
     """
-    sources = {path.name: path for layer in EXPORTED_LAYERS for path in (PACKAGE / layer).glob("*.py")}
-    wanted, written = [f"{reference.split('.')[0]}.py" for reference in _references().values()], set()
-    while wanted:
-        name = wanted.pop()
-        if name in written:
-            continue
-        code = TWO_DOT_IMPORT.sub(r"\1from .\2 import ", sources[name].read_text("utf-8"))
-        (folder / name).write_text(code, "utf-8")
-        written.add(name)
-        wanted += [f"{module}.py" for module in get_relative_imports(folder / name)]
+    for own in CLASSES.values():
+        source = PACKAGE.joinpath(*own.__module__.split(".")[1:]).with_suffix(".py")
+        write_standalone(source, folder / source.name, prefix=".")
     write_standalone(ENDPOINT_HANDLER, folder / "handler.py")
     shutil.copyfile(REQUIREMENTS, folder / "requirements.txt")
 
 
 def _references() -> dict[str, str]:
-    """The entry points of the remote code, as `module.Class`."""
-    classes = {
-        "AutoConfig": SspSamConfig,
-        "AutoModel": SspSamModel,
-        "AutoProcessor": SspSamProcessor,
-        "AutoImageProcessor": SspSamImageProcessor,
-        "pipeline": ReferringSegmentationPipeline,
-    }
-    return {name: f"{own.__module__.rsplit('.', 1)[-1]}.{own.__name__}" for name, own in classes.items()}
+    """The entry points, as `module.Class`."""
+    return {name: f"{own.__module__.rsplit('.', 1)[-1]}.{own.__name__}" for name, own in CLASSES.items()}
 
 
 # ---- settings -------------------------------------------------------------------------------------------------------

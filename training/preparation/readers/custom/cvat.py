@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ..json_files import beginning_of
-from ..records import BadRecord, PreparationError, RawObject, read_each, reading, size_of, whole_number
+from ..records import BadRecord, PreparationError, RawObject, read_each, reading, size_of, take, whole_number
 from .annotated import AnnotatedImage, AnnotatedObject, Source, said_in, words_of_attributes
 from .shapes import ellipse, numbers, placed
 
@@ -105,10 +105,7 @@ def _segmentation(shape: ElementTree.Element, size_hw: tuple[int, int] | None) -
 
 
 def _field(element: ElementTree.Element, name: str) -> str:
-    value = element.get(name)
-    if value is None:
-        raise BadRecord(f"the field {name!r} is missing; there are {', '.join(element.attrib) or 'none'}")
-    return value
+    return take(element.attrib, name, str, "text")
 
 
 def _numbers(element: ElementTree.Element, *names: str) -> list[float]:
