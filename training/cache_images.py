@@ -16,7 +16,7 @@ from ..modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ..processing.processing_ssp_sam import SspSamProcessor
 from .data.prepared import load_prepared, shards_by_split
 from .feature_cache.cache import FeatureCache, writing_to
-from .feature_cache.encoding import ImageScan, encode_images, scan_images, verify_cache
+from .feature_cache.encoding import ImageEncoding, ImageScan
 from .feature_cache.identity import CacheIdentity, FeatureCacheError, feature_identity, fingerprint
 from .processes import on_main
 
@@ -48,11 +48,27 @@ class BenchmarkImages(Dataset):
         return f"{row['source']}/{row['image_id']}", row["image"]
 
 
+def open_encoding(model_name: str, images: Sequence[Any], accelerator: Accelerator) -> ImageEncoding:
+    """
+    Opens what is encoded and what encodes it.
+
+    Args:
+        model_name: Folder or Hub id of a model with its processor.
+        images: Sources, each a sequence of (image id, image).
+
+    Raises:
+        OSError, ValueError: The model cannot be loaded.
+    """
+    if not accelerator.is_main_process:
+        logging.disable_progress_bar()
+    model: Any = SspSamModel.from_pretrained(model_name, dtype=torch.float32)
+    model.requires_grad_(False).eval().to(accelerator.device)
+    return ImageEncoding(ConcatDataset(images), model, SspSamProcessor.from_pretrained(model_name), accelerator)
+
+
 def cache_images(
-    model_name: str,
-    images: Sequence[Any],
+    encoding: ImageEncoding,
     output: str | Path,
-    accelerator: Accelerator,
     *,
     with_patches: bool = False,
     dtype: str = "float16",
@@ -65,10 +81,8 @@ def cache_images(
     What is found, what is done and what is there at the end is printed by the main process.
 
     Args:
-        model_name: Folder or Hub id of a model with its processor.
-        images: Sources, each a sequence of (image id, image).
+        encoding: What `open_encoding` returned.
         output: Folder of the cache.
-        accelerator: The run's `Accelerator`.
         with_patches: Whether to keep the semantic tower's patches beside SAM's embeddings.
         dtype: Dtype of the stored values, `"float16"` or `"bfloat16"`.
         batch_size: Images in one forward of one process.
@@ -78,11 +92,10 @@ def cache_images(
         What was found in the sources; its `unreadable` rows are not in the cache.
 
     Raises:
-        OSError, ValueError: The model cannot be loaded, or the cache cannot be used as asked (`FeatureCacheError`).
+        ValueError: The cache cannot be used as asked (`FeatureCacheError`).
     """
     # 1. Whose features are wanted.
-    model, processor = _load_model(model_name, accelerator)
-    source = ConcatDataset(images)
+    model, processor, accelerator = encoding.model, encoding.processor, encoding.accelerator
     names = ["image_embeddings", *(["patch_features"] if with_patches else [])]
     computed_in = _COMPUTED_IN.get(accelerator.mixed_precision, accelerator.mixed_precision)
     features = {name: feature_identity(model, processor, name) for name in names}
@@ -91,41 +104,28 @@ def cache_images(
         on_main(accelerator, lambda: claim.enter_context(writing_to(output, identity)))
         cache = FeatureCache(output, identity)
         # 2. Which images there are, and which of them the cache lacks.
-        scan = scan_images(source, accelerator)
+        scan = encoding.scan()
         missing = on_main(accelerator, lambda: [key for key in scan.rows if not cache.has_whole(key)])
-        accelerator.print(_found(scan, len(source), len(missing)), flush=True)
+        accelerator.print(_found(scan, len(encoding.source), len(missing)), flush=True)
         on_main(accelerator, lambda: cache.check_room(len(missing)))
         # 3. Those.
         rows = {key: scan.rows[key] for key in missing}
-        options: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers}
-        encode_images(cache, source, rows, model, processor, accelerator, **options)
+        encoding.fill(cache, rows, batch_size=batch_size, num_workers=num_workers)
         on_main(accelerator, lambda: print(_summary(cache), flush=True))
     return scan
 
 
-def verify_images(
-    model_name: str, images: Sequence[Any], output: str | Path, accelerator: Accelerator, *, num_images: int
-) -> dict[str, float]:
+def verify_images(encoding: ImageEncoding, output: str | Path, *, num_images: int) -> dict[str, float]:
     """
     Recomputes random images of a cache, `num_images` over all processes, and compares; every process calls this.
-    Returns what `verify_cache` returns, and raises as `cache_images` does, or where features differ.
+    Returns what `ImageEncoding.verify` returns, and raises a `FeatureCacheError` where features differ.
     """
-    model, processor = _load_model(model_name, accelerator)
-    cache = FeatureCache.open(output, model=model, processor=processor, dtype=torch.float32)
-    source = ConcatDataset(images)
-    scan = scan_images(source, accelerator)
+    cache = FeatureCache.open(output, model=encoding.model, processor=encoding.processor, dtype=torch.float32)
+    scan = encoding.scan()
     rows = {key: row for key, row in scan.rows.items() if key in cache}
     if not rows:
         raise FeatureCacheError(f"none of the {len(scan.rows)} images are in {str(output)!r}; nothing to verify")
-    return verify_cache(cache, source, rows, model, processor, accelerator, num_images=num_images)
-
-
-def _load_model(name: str, accelerator: Accelerator) -> tuple[Any, Any]:
-    if not accelerator.is_main_process:
-        logging.disable_progress_bar()
-    model: Any = SspSamModel.from_pretrained(name, dtype=torch.float32)
-    model.requires_grad_(False).eval().to(accelerator.device)
-    return model, SspSamProcessor.from_pretrained(name)
+    return encoding.verify(cache, rows, num_images=num_images)
 
 
 def _found(scan: ImageScan, num_rows: int, num_missing: int) -> str:

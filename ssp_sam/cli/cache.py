@@ -60,9 +60,9 @@ def _work(options: argparse.Namespace, model: str, files: list[str], accelerator
 
     sources: list = [job.BenchmarkImages(folder, options.splits) for folder in options.data]
     sources += [[(path, path) for path in files]] if files else []
-    work = (model, sources, options.output, accelerator)
+    encoding = job.open_encoding(model, sources, accelerator)
     if options.verify is not None:
-        differences = job.verify_images(*work, num_images=options.verify)
+        differences = job.verify_images(encoding, options.output, num_images=options.verify)
         parts = ", ".join(f"{name} {difference:.2g}" for name, difference in sorted(differences.items()))
         accelerator.print(f"largest relative difference of recomputed images: {parts}")
         return
@@ -70,7 +70,7 @@ def _work(options: argparse.Namespace, model: str, files: list[str], accelerator
         print(f"on several processes: {launch_line(options)}", flush=True)
     settings = {"with_patches": options.with_patches, "dtype": options.dtype}
     settings |= {"batch_size": options.batch_size, "num_workers": options.workers}
-    scan = job.cache_images(*work, **settings)
+    scan = job.cache_images(encoding, options.output, **settings)
     if scan.unreadable:
         raise ValueError(f"rows without a readable image, which are not in the cache: {len(scan.unreadable)}")
 
