@@ -43,17 +43,17 @@ def check_expression(text: Any, name: str = "text") -> str:
             without its other half, as broken files and command lines have them, which no tokenizer can read.
     """
     if not isinstance(text, str):
-        raise ValueError(f"expected a string as {name}, got {_shortened(text)}")
+        raise ValueError(f"expected a string as {name}, got {shortened(text)}")
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"{name} has {len(text)} characters; give an expression of at most {MAX_CHARACTERS}")
     lone = next((index for index, character in enumerate(text) if "\ud800" <= character <= "\udfff"), None)
     if lone is not None:
         raise ValueError(
-            f"{name} is no valid Unicode: character {lone} is {text[lone]!r} in {_shortened(text)}; "
+            f"{name} is no valid Unicode: character {lone} is {text[lone]!r} in {shortened(text)}; "
             f"give it as UTF-8 text"
         )
     if is_blank(text):
-        raise ValueError(f"{name} is empty, got {_shortened(text)}; give an expression that says what to segment")
+        raise ValueError(f"{name} is empty, got {shortened(text)}; give an expression that says what to segment")
     return text
 
 
@@ -84,7 +84,7 @@ def count_per_image(text: Any, n_images: int) -> list[int]:
     else:
         entries = [[item] if isinstance(item, str) else item for item in text]
         if not all(isinstance(expression, str) for entry in entries for expression in entry):
-            raise ValueError(f"expected one list of strings per image as text, got {_shortened(text)}")
+            raise ValueError(f"expected one list of strings per image as text, got {shortened(text)}")
         counts = [len(entry) for entry in entries]
     if len(counts) != n_images:
         raise ValueError(
@@ -207,10 +207,11 @@ def _numbers(value: Any) -> np.ndarray:
         value = value.detach().cpu().float().numpy() if hasattr(value, "detach") else value
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # RuntimeError: of tensors without values
-        raise ValueError(f"expected numbers, in lists of equal length, got {_shortened(value)}") from error
+        raise ValueError(f"expected numbers, in lists of equal length, got {shortened(value)}") from error
 
 
-def _shortened(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """Returns what a message shows of a value."""
     shown = repr(value)
     return shown if len(shown) <= 80 else shown[:77] + "…"
 

@@ -310,10 +310,15 @@ def _add_missing(old: Path, new: Path):
         if (path.is_dir() and not path.is_symlink()) or target.exists() or path.name.startswith(_LOCK):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(path, target, follow_symlinks=False)
-        except OSError:
-            shutil.copy2(path, target, follow_symlinks=False)
+        link_or_copy(path, target)
+
+
+def link_or_copy(path: Path, name: Path):
+    """Gives a file another name without copying it, where the file system can."""
+    try:
+        os.link(path, name, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(path, name, follow_symlinks=False)
 
 
 def _exchange(first: Path, second: Path) -> bool:

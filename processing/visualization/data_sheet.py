@@ -12,6 +12,7 @@ from .painting import (
     PANEL_MUTED,
     PANEL_TEXT,
     choose_colours,
+    joined,
     paint_masks,
     scaled_size,
     wrap_text,
@@ -42,14 +43,7 @@ def draw_data_sheet(rows: Sequence[Mapping[str, Any]], columns: int = 4) -> Imag
     columns = min(columns, len(rows))
     cells = [_draw_cell(row) for row in rows]
     lines = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    heights = [max(cell.height for cell in line) for line in lines]
-    sheet = Image.new("RGB", (columns * CELL_WIDTH, sum(heights)), PANEL_BACKGROUND)
-    top = 0
-    for line, height in zip(lines, heights):
-        for number, cell in enumerate(line):
-            sheet.paste(cell, (number * CELL_WIDTH, top))
-        top += height
-    return sheet
+    return joined([joined(line, least_width=columns * CELL_WIDTH) for line in lines], down=True)
 
 
 def _draw_cell(row: Mapping[str, Any]) -> Image.Image:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
+from ...processing.expressions import shortened
+
 # Farther from the origin than any image reaches; keeps the outlines short enough to be drawn.
 MAX_COORDINATE = 100_000.0
 
@@ -165,7 +167,7 @@ def _size(rle: Mapping[str, Any]) -> tuple[int, int]:
     except (TypeError, ValueError, OverflowError):
         height = width = 0
     if height < 1 or width < 1 or height * width >= 2**31:
-        raise ValueError(f"the size of a mask is its height and width from 1 on, got {_shortened(size)}")
+        raise ValueError(f"the size of a mask is its height and width from 1 on, got {shortened(size)}")
     return height, width
 
 
@@ -177,13 +179,13 @@ def _counts(rle: Mapping[str, Any]) -> np.ndarray:
     else:
         runs = np.asarray(counts) if isinstance(counts, list | tuple | np.ndarray) else np.asarray(None)
         if runs.ndim != 1 or (runs.size and runs.dtype.kind not in "iu"):
-            raise ValueError(f"run lengths are a string or a list of whole numbers, got {_shortened(counts)}")
+            raise ValueError(f"run lengths are a string or a list of whole numbers, got {shortened(counts)}")
         runs = runs.astype(np.int64)
     pixels = height * width
     if (runs < 0).any() or (runs > pixels).any() or runs.sum() != pixels:
         raise ValueError(
             f"run lengths must be 0 or more and add up to {height} x {width} = {pixels}, "
-            f"got {len(runs)} runs that add up to {int(runs.sum())}: {_shortened(counts)}"
+            f"got {len(runs)} runs that add up to {int(runs.sum())}: {shortened(counts)}"
         )
     return runs
 
@@ -203,7 +205,7 @@ def _decompress(text: str | bytes) -> np.ndarray:
     lengths = ends - starts + 1
     # No image has so many pixels that a run needs more than 7 groups.
     if groups.min() < 0 or groups.max() > 63 or groups[-1] & 32 or lengths.max() > 7:
-        raise ValueError(f"the compressed run lengths are damaged or cut off: {_shortened(text)}")
+        raise ValueError(f"the compressed run lengths are damaged or cut off: {shortened(text)}")
     shifts = 5 * (np.arange(len(groups)) - np.repeat(starts, lengths))
     values = np.add.reduceat((groups & 31) << shifts, starts)
     values -= np.where(groups[ends] & 16, np.int64(1) << (5 * lengths), 0)
@@ -220,14 +222,9 @@ def _checked_polygon(polygon: Sequence[float], index: int) -> list[float]:
         corners = np.zeros((0, 0))
     if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2:
         raise ValueError(
-            f"a polygon is a flat list of numbers, at least three corners, x and y in turn, got {_shortened(polygon)} "
+            f"a polygon is a flat list of numbers, at least three corners, x and y in turn, got {shortened(polygon)} "
             f"as polygon {index}"
         )
     if not (np.abs(corners) <= MAX_COORDINATE).all():  # false for what is not a number, too
-        raise ValueError(f"polygon {index} has coordinates outside any image: {_shortened(polygon)}")
+        raise ValueError(f"polygon {index} has coordinates outside any image: {shortened(polygon)}")
     return corners.tolist()
-
-
-def _shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"

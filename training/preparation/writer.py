@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import pyarrow
 import pyarrow.parquet as parquet
 
-from ..atomic_files import other_than_planned, remove_leftovers, write_aside, write_text
+from ..atomic_files import link_or_copy, other_than_planned, remove_leftovers, write_aside, write_text
 from ..data.prepared import FEATURES
 from .readers.records import BadRecord, PreparationError, RawBenchmark, RawReference, making_record
 from .rows import RowMaker
@@ -224,17 +224,9 @@ def finish(staging: Path, output: Path, complete: Callable[[Path], None]):
         for paths in shards.values():
             if sum(parquet.read_metadata(path).num_rows for path in paths):  # a split of bad records alone is none
                 for path in paths:
-                    _link(path, folder / "data" / f"{path.stem}-of-{len(paths):05d}.parquet")
+                    link_or_copy(path, folder / "data" / f"{path.stem}-of-{len(paths):05d}.parquet")
         complete(folder)
     shutil.rmtree(staging)
-
-
-def _link(path: Path, name: Path):
-    """Gives a file another name without copying it, where the file system can."""
-    try:
-        os.link(path, name)
-    except OSError:
-        shutil.copyfile(path, name)
 
 
 def _in_parts(
