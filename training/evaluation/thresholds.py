@@ -2,7 +2,6 @@
 """Fits the thresholds of a processor and the calibration of its scores to images that no report uses."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,20 +34,18 @@ class ThresholdFit:
             setattr(processor, name, getattr(self, name))
 
 
-def fit_thresholds(
-    segmenter, samples: Samples, *, batch_size: int = 8, progress: Callable[[int], object] = lambda done: None
-) -> ThresholdFit:
+def fit_thresholds(segmenter, samples: Samples, *, batch_size: int = 8) -> ThresholdFit:
     """
     Fits mask threshold, no-target threshold and score calibration; the pipeline's processor keeps its own.
 
     The mask threshold maximises the mean IoU of targeted expressions, the no-target threshold gIoU, and temperature and
-    bias the likelihood of "the prediction is right". `progress` is called with the number of expressions done.
+    bias the likelihood of "the prediction is right".
     """
     processor = segmenter.processor
     calibration = processor.score_temperature, processor.score_bias
     processor.score_temperature, processor.score_bias = 1.0, 0.0  # a plain confidence is what calibration starts from
     try:
-        rows = _read_rows(segmenter, samples, batch_size, progress)
+        rows = _read_rows(segmenter, samples, batch_size)
     finally:
         processor.score_temperature, processor.score_bias = calibration
     overlaps, shown, foreground, probabilities, targeted = map(np.array, zip(*rows))
@@ -62,7 +59,7 @@ def fit_thresholds(
     return ThresholdFit(MASK_THRESHOLDS[best], threshold, temperature, bias, *figures)
 
 
-def _read_rows(segmenter, samples: Samples, batch_size: int, progress: Callable) -> list[tuple]:
+def _read_rows(segmenter, samples: Samples, batch_size: int) -> list[tuple]:
     """
     Returns for each expression, by mask threshold, the IoU, whether there is a mask, and the mean probability of its
     pixels; then the probability that nothing is meant, and whether something is.
@@ -80,7 +77,6 @@ def _read_rows(segmenter, samples: Samples, batch_size: int, progress: Callable)
                 shown.append(bool(mask.any()))
                 means.append(prediction["score"] / max(1e-6, 1 - probability) if shown[-1] else 0.0)
             rows.append((overlaps, shown, means, probability, bool(truth.any())))
-            progress(len(rows))
     return rows
 
 
