@@ -20,7 +20,7 @@ from ssp_sam.training.evaluation.job import Evaluation, EvaluationOptions
 from .original import CHECKOUT, original_model
 from .works import COMMAND, Work, default_model, program, without_gradients
 
-PAIRS, STEPS, SCENES = 8, 10, 64
+PAIRS, STEPS, SCENES = 8, 10, 256
 TRAIN = "import sys; from ssp_sam.training.train import run; sys.exit(run())"
 # Runs by what they see; options stand after those of the configuration file, if any.
 RUNS = {
@@ -119,11 +119,10 @@ def waiting(folder: Path, device: str, kind: str) -> Iterator[Work]:
 
 
 def evaluation(folder: Path, device: str) -> Iterator[Work]:
-    """The embedded checkpoint on generated scenes, by processor seconds, and what of them the model takes."""
+    """The embedded checkpoint on scenes that another process makes: its processor seconds, and those of the model."""
     segmenter = pipeline(device=device)
-    options = EvaluationOptions(
-        scenes="test", num_scenes=SCENES, expressions_per_scene=6, output=str(folder / "evaluation"), overwrite=True
-    )
+    output = {"output": str(folder / "evaluation"), "overwrite": True}
+    options = EvaluationOptions(scenes="test", num_scenes=SCENES, expressions_per_scene=6, workers=1, **output)
     accelerator = Accelerator(cpu=device == "cpu")
     forward, told = segmenter.forward, {}
 
@@ -140,5 +139,5 @@ def evaluation(folder: Path, device: str) -> Iterator[Work]:
         Evaluation(options, accelerator, segmenter, str(EMBEDDED_CHECKPOINT)).run()
         return time.process_time() - start
 
-    yield Work(f"{SCENES} scenes, 6 expressions each", evaluate, tells_time=True)
+    yield Work(f"{SCENES} scenes, 6 expressions each, 1 worker", evaluate, tells_time=True)
     yield Work("of them in the model", lambda: told["model"], tells_time=True)
