@@ -20,12 +20,12 @@ from ssp_sam.training.evaluation.job import Evaluation, EvaluationOptions
 from .original import CHECKOUT, original_model
 from .works import COMMAND, Work, default_model, program, without_gradients
 
-PAIRS, STEPS, SCENES = 8, 10, 256
+PAIRS, STEPS, SCENES = 8, 4, 256
 TRAIN = "import sys; from ssp_sam.training.train import run; sys.exit(run())"
 # Runs by what they see; options stand after those of the configuration file, if any.
 RUNS = {
     "scenes": "--config embedded --init_from embedded --scene_cache scenes --num_train_scenes 64 --num_eval_scenes 8 "
-    "--images_per_device 8 --mixed_precision no --warmup_steps 2",
+    "--images_per_device 8 --mixed_precision no",
     "custom": "--config own_data --train_dir data --eval_dir data --scene_cache scenes --num_train_scenes 16 "
     f"--num_eval_scenes 8 --num_epochs 0.01 --eval_at_start false --min_steps {2 * STEPS}",
     "cached": "--init_from model --train_dir data --eval_dir data --feature_cache features --images_per_device 8",
@@ -92,9 +92,9 @@ def repeated(run: Callable, number: int) -> Callable[[], None]:
 def waiting(folder: Path, device: str, kind: str) -> Iterator[Work]:
     """Some steps of a training, and how long it waits for their data: read by the process itself, or by two others."""
     if kind != "scenes":
-        write_dataset("textures", folder / "data", 24)
+        write_dataset("textures", folder / "data", 12)
     if kind == "cached":
-        sam = {"vision_config": {"num_hidden_layers": 1, "global_attn_indexes": [0]}}
+        sam = {"vision_config": {"num_hidden_layers": 1, "global_attn_indexes": [0], "initializer_range": 0.02}}
         model = default_model("cpu", preset="paper_b16", sam_config=sam)
         model.save_pretrained(folder / "model")
         tokenizer = SspSamProcessor.from_pretrained(EMBEDDED_CHECKPOINT).tokenizer
@@ -102,7 +102,8 @@ def waiting(folder: Path, device: str, kind: str) -> Iterator[Work]:
         program(folder, COMMAND, *"cache --model model --images data/images --output features".split())()
     told = {}
     for workers in (0, 2):
-        words = f"{RUNS[kind]} --max_steps {2 * STEPS} --log_steps {STEPS} --dataloader_workers {workers}".split()
+        length = f"--max_steps {2 * STEPS} --log_steps {STEPS} --warmup_steps 1 --max_eval_references 4"
+        words = f"{RUNS[kind]} {length} --dataloader_workers {workers}".split()
         train = program(folder, TRAIN, *words, "--output_dir", "run")
 
         def steps(train=train):
