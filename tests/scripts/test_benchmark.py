@@ -1,6 +1,7 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """`scripts/benchmark.py`: works take turns, and ratios are those to the first of their group."""
 
+import gc
 import itertools
 
 import pytest
@@ -9,6 +10,13 @@ from PIL import Image
 from scripts import benchmark
 from scripts.benchmark import Cost, main, measure, table
 from scripts.speed.works import Work, write_photograph
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collect_quickly():
+    """Keeps the collections of garbage before each turn off what other tests have imported: half a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 def test_works_take_turns_after_one_that_is_not_counted_and_the_median_counts(monkeypatch):
