@@ -25,7 +25,7 @@ if "ATEN_CPU_CAPABILITY" in os.environ:  # ATen believes oneDNN that there is AV
 def pytest_collection_finish():
     """Keeps the collector of garbage off the two million objects of imported modules, and has it look at all seldom."""
     gc.freeze()
-    gc.set_threshold(700, 10, 100)
+    gc.set_threshold(10_000, 10, 10)
     gc.enable()
 
 
