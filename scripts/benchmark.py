@@ -9,7 +9,8 @@ Measures what takes time beside something known, and prints one Markdown table.
 Each group of works has a baseline, its first row. The works of a group run in turn, again and again, so that other
 work on the machine slows all of them alike, after one turn that is not counted. What counts is the median: of processor
 seconds, of the process and those that it starts, each on one thread; on a GPU, of the time until it has finished.
-Ratios are those of one run and never compared across runs.
+Ratios are those of one run and never compared across runs. Where SSP_SAM_ORIGINAL names a checkout of the original's
+code, the groups `paper` and `peers` measure it, too.
 """
 
 import argparse
