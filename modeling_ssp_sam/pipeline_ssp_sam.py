@@ -287,12 +287,17 @@ class ReferringSegmentationPipeline(Pipeline):
 
 
 def _check_quantized(model, quantization):
-    """Refuses what torchao rounds to NaN: in float16 the scale of small weights becomes 0."""
-    method = quantization["quant_method"] if isinstance(quantization, dict) else quantization.quant_method
-    if method == "torchao" and model.dtype == torch.float16:
+    """Refuses what torchao makes wrong masks of: NaN where small scales become 0, and products that overflow."""
+    settings = quantization if isinstance(quantization, dict) else quantization.to_dict()
+    if settings["quant_method"] == "torchao" and model.dtype == torch.float16:
         raise ValueError(
-            "expected a model quantised by torchao in bfloat16 or float32, got float16, in which its masks are NaN; "
-            "load it with dtype=torch.bfloat16"
+            "expected a model quantised by torchao in bfloat16 or float32, got float16, which makes NaN; choose a dtype"
+        )
+    rows = torch.full((32, 32), 127, dtype=torch.int8)
+    multiplied = model.device.type == "cpu" and "DynamicActivation" in str(settings.get("quant_type"))
+    if multiplied and not torch.equal(torch._int_mm(rows, rows), rows.int() @ rows.int()):
+        raise ValueError(
+            "eight-bit products overflow on this processor; load the model in bfloat16, or quantise weights alone"
         )
 
 

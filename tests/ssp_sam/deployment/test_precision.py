@@ -1,6 +1,8 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """Eight bits by torchao through transformers: models and pipelines load, save and run with no code of this library."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -44,6 +46,10 @@ def test_every_kind_of_model_runs_in_eight_bits(kind, tmp_path):
 
 def test_a_pipeline_in_eight_bits_runs_on_a_cpu_and_is_saved_and_loaded(tiny_checkpoint, tmp_path, capsys):
     options = {"dtype": torch.bfloat16, "model_kwargs": {"quantization_config": int8()}}
+    if not multiplies_exactly():
+        with pytest.raises(ValueError, match="eight-bit products overflow"):
+            pipeline("referring-segmentation", model=tiny_checkpoint, **options)
+        return
     segmenter = pipeline("referring-segmentation", model=tiny_checkpoint, **options)
     result = segmenter(make_image(), "the red car")[0]
     assert result["mask"].size == (40, 30) and whole_numbers(segmenter.model)
@@ -67,3 +73,16 @@ def test_eight_bits_in_float16_are_refused_since_their_masks_are_nan(tmp_path):
     model = SspSamModel.from_pretrained(folder, dtype=torch.float16, quantization_config=int8())
     with pytest.raises(ValueError, match=message):
         ReferringSegmentationPipeline(model=model, processor=half.processor)
+
+
+@pytest.mark.parametrize(
+    "configuration, refused",
+    [("Int8DynamicActivationInt8WeightConfig", True), ("Int8WeightOnlyConfig", False)],
+)
+def test_products_that_overflow_are_refused_where_they_are_used(tiny_checkpoint, monkeypatch, configuration, refused):
+    monkeypatch.setattr(
+        torch, "_int_mm", lambda rows, columns: torch.zeros(len(rows), columns.shape[1], dtype=torch.int32)
+    )
+    kwargs = {"quantization_config": TorchAoConfig(getattr(torchao, configuration)())}
+    with pytest.raises(ValueError, match="eight-bit products overflow") if refused else nullcontext():
+        pipeline("referring-segmentation", model=tiny_checkpoint, dtype=torch.bfloat16, model_kwargs=kwargs)
