@@ -293,7 +293,7 @@ def _check_quantized(model, quantization):
         raise ValueError(
             "expected a model quantised by torchao in bfloat16 or float32, got float16, which makes NaN; choose a dtype"
         )
-    rows = torch.full((32, 32), 127, dtype=torch.int8)
+    rows = torch.full((32, 32), 127, dtype=torch.int8, device="cpu")
     multiplied = model.device.type == "cpu" and "DynamicActivation" in str(settings.get("quant_type"))
     if multiplied and not torch.equal(torch._int_mm(rows, rows), rows.int() @ rows.int()):
         raise ValueError(
