@@ -111,11 +111,19 @@ def test_each_expression_may_have_a_box_of_its_own(run):
     def results(*words):
         return json.loads(run("photo.png", *words, "--json")[1])["results"]
 
-    both = results("a dog", "a cat", "--box", "2,2,20,20", "--box", "20,10,40,30")
-    assert both == [
-        results("a dog", "--box", "2,2,20,20")[0],
-        results("a cat", "--box", "20,10,40,30")[0],
-    ]
+    def pixels(result):
+        counts = result["mask"]["counts"]
+        return np.repeat(np.arange(len(counts)) % 2, counts)
+
+    boxes = ("2,2,20,20", "20,10,40,30")
+    for words in (boxes, boxes[::-1]):
+        both = results("a dog", "a cat", "--box", words[0], "--box", words[1])
+        for result, expression, box in zip(both, ("a dog", "a cat"), words, strict=True):
+            (alone,) = results(expression, "--box", box)
+            assert (result["expression"], result["score"]) == (expression, pytest.approx(alone["score"], abs=1e-4))
+            assert np.mean(pixels(result) != pixels(alone)) < 0.01
+            (elsewhere,) = results(expression, "--box", boxes[box == boxes[0]])
+            assert np.mean(pixels(result) != pixels(elsewhere)) > 0.02
 
 
 def test_an_image_comes_through_standard_input(run, monkeypatch):
