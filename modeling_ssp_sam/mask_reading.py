@@ -57,12 +57,12 @@ def read_masks(
     )
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([own.to(prompts.dtype).expand(len(prompts), -1, -1), prompts], dim=1)  # (E, T, d)
-    size = len(tokens)
-    if tokens.device.type == "cpu" and not torch.compiler.is_compiling():
+    groups = [slice(None)]
+    if tokens.device.type == "cpu" and not torch.compiler.is_compiling():  # a loop would be compiled for each number
         size = max(1, GROUP_NUMBERS // images[0].numel())
+        groups = [slice(start, start + size) for start in range(0, len(tokens), size)]
     read = []
-    for start in range(0, len(tokens), size):
-        group = slice(start, start + size)
+    for group in groups:
         if len(images) == 1:
             of_group = (images, *projected)
         else:

@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from ssp_sam.modeling_ssp_sam import attention_adapters, mask_decoding, mask_reading
 from tests.helpers.models import run, tiny_inputs, tiny_model
@@ -43,6 +44,20 @@ def test_half_precision_pads_keys_without_attending_to_them(monkeypatch):
     inputs = {name: value.bfloat16() if value.is_floating_point() else value for name, value in inputs.items()}
     quick, expected = both(model, monkeypatch, **inputs)
     assert (quick.pred_masks - expected.pred_masks).norm() < 0.05 * expected.pred_masks.norm()
+
+
+def test_one_graph_reads_any_number_of_masks():
+    decoder, graphs = tiny_model("default").sam.mask_decoder, CompileCounter()
+    size = decoder.config.hidden_size
+    images, positions = torch.randn(2, size, 4, 6), torch.randn(1, size, 4, 6)
+    torch._dynamo.reset()
+    compiled = torch.compile(mask_reading.read_masks, backend=graphs, fullgraph=True, dynamic=True)
+    with torch.no_grad():
+        for number in (3, 5, 9):
+            given = (decoder, images, positions, torch.randn(number, 2, size), torch.arange(number) % 2)
+            for found, expected in zip(compiled(*given), mask_reading.read_masks(*given), strict=True):
+                torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert graphs.frame_count == 1
 
 
 @pytest.mark.parametrize("spelled_out", [False, True])
