@@ -9,12 +9,13 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# What pip installs it would compile with one processor; afterwards all of them do.
+# What pip installs it would compile with one processor; afterwards all of them do, but for what is hardly imported.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
-COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/(tests?|testing|models|ray)/' $(VENV)/lib || true
 export HF_HUB_OFFLINE := 1
 
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+# Three, since many tests wait: for processes, a server or a browser.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal
 
 .PHONY: demo docs test check-long check-thorough check-endurance check-versions check-processors clean
 

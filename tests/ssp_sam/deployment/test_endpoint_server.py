@@ -304,7 +304,7 @@ def test_the_command_says_what_serving_needs(tiny_checkpoint, monkeypatch, capsy
 # ---- many at once ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=["one pass each", "batched"])
+@pytest.fixture(scope="module", params=[pytest.param("one pass each", marks=pytest.mark.long), "batched"])
 def any_server(request, tiny_checkpoint):
     handler = load_handler(tiny_checkpoint)
     handler.pipeline.processor.no_target_threshold = 1.0

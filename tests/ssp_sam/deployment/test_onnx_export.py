@@ -37,11 +37,9 @@ NEEDS_ONNX = pytest.mark.skipif(
 )
 
 
-# To export is to trace every operation, half a minute for each combination of towers; that of the embedded checkpoint
-# is tried each time.
-@pytest.fixture(
-    scope="module", params=[pytest.param(k, marks=() if k == "single tower" else pytest.mark.long) for k in KINDS]
-)
+# To export is to trace every operation, half a minute for each combination of towers. `make test` exports the graph
+# below, and traces the widest one in test_model_deployment.py.
+@pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.long) for kind in KINDS])
 def exported(request, tmp_path_factory):
     """A tiny random model, its processor, the folder they were exported to by the command, and its segmenter."""
     model, processor = shallow_model(request.param), tiny_processor(request.param)
@@ -161,7 +159,6 @@ def test_the_folder_segments_in_a_process_without_torch_and_transformers(exporte
         assert overlay.width == 512 and overlay.height > 279  # enlarged, with a legend below, as ssp-sam segment has it
 
 
-@pytest.mark.long
 @NEEDS_ONNX
 def test_patches_may_be_pooled_to_a_grid_that_does_not_divide_the_canvas():
     import onnx_ir

@@ -211,6 +211,7 @@ def test_an_export_that_predicts_otherwise_does_not_pass(exported, tiny_checkpoi
         check_export(exported, tiny_checkpoint)
 
 
+@pytest.mark.long
 def test_an_export_that_cannot_be_loaded_does_not_pass(copy, tiny_checkpoint):
     (copy / "segmentation_requests.py").unlink()
     with pytest.raises(ValueError, match="cannot be used without this package: .*segmentation_requests"):

@@ -74,7 +74,8 @@ def without_package(plan, exported, tmp_path_factory) -> tuple[dict[str, dict], 
         return use_in_fresh_process([ABSENT], plan, scratch, **online(hub)), scratch
 
 
-@pytest.fixture(scope="module", params=WAYS)
+# Beside the package is where most other tests load models.
+@pytest.fixture(scope="module", params=[pytest.param(w, marks=() if w == ABSENT else pytest.mark.long) for w in WAYS])
 def used(request) -> tuple[str, dict]:
     """The way of use, and what happened in a fresh process."""
     if request.param == ABSENT:
