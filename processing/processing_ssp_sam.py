@@ -237,6 +237,8 @@ class SspSamProcessor(ProcessorMixin):
                 if length > limit:
                     logger.warning(f"{name} has {length} tokens, more than the limit of {limit}; its end is cut off")
             encoded = self.tokenizer(texts, padding=False, truncation=True, max_length=limit, **kwargs)
+            if self.tokenizer.is_fast:  # it would keep the limit, and be saved with it
+                self.tokenizer.backend_tokenizer.no_truncation()
         padded = self.tokenizer.pad(encoded, padding=padding, max_length=limit, verbose=False, **wanted)
         if self.pad_token_id is not None:
             padded["input_ids"] = [

@@ -283,6 +283,7 @@ def test_saving_and_loading_keeps_every_field(tokenizer, image, tmp_path, semant
         score_bias=0.25,
         min_mask_pixels=7,
     )
+    processor(image, "what is cut off once is a matter of that call alone", max_length=6)
     processor.save_pretrained(tmp_path)
     loaded = AutoProcessor.from_pretrained(tmp_path)
     assert type(loaded) is SspSamProcessor and loaded.to_dict() == processor.to_dict()
