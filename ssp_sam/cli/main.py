@@ -3,6 +3,7 @@
 
 import argparse
 import contextlib
+import gc
 import importlib
 import io
 import os
@@ -129,10 +130,16 @@ def _check_working_folder() -> None:
 
 def _register():
     """Does what `import ssp_sam` does elsewhere, now that a subcommand will need it."""
+    first = "transformers" not in sys.modules
+    if first:  # imports make a million objects that stay; to look for garbage among them takes a fifth of the time
+        gc.disable()
     from transformers import dynamic_module_utils
 
     from .. import registration  # noqa: F401
 
+    if first:
+        gc.freeze()
+        gc.enable()
     dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # then transformers refuses a model's own code in place of asking
 
 
