@@ -128,8 +128,8 @@ def mask_label(mask: np.ndarray, resized_hw: tuple[int, int], canvas_hw: tuple[i
         _bilinear_neighbours(original, resized, canvas, mask_size)
         for original, resized, canvas in zip(mask.shape, resized_hw, canvas_hw, strict=True)
     )
-    picked = mask[row_low] | mask[row_high]
-    picked = picked[:, column_low] | picked[:, column_high]
+    picked = mask.take(column_low, axis=1) | mask.take(column_high, axis=1)
+    picked = picked[row_low] | picked[row_high]
     label = np.zeros((mask_size, mask_size), dtype=bool)
     label[: picked.shape[0], : picked.shape[1]] = picked
     return label

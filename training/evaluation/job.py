@@ -19,7 +19,7 @@ from ..atomic_files import claim_folder, write_aside
 from ..data.masks import decode
 from .options import PREDICTIONS, SHEET, EvaluationOptions
 from .predictions import SavedPredictions, write_predictions
-from .protocols import EvaluationAccumulator, EvaluationProtocol, prediction_record
+from .protocols import EvaluationAccumulator, EvaluationProtocol, prediction_record, saved_record
 from .report import build_report, choose_family, model_identity, write_report
 from .run import Samples, predict_image, predicted_batches
 from .samples import BenchmarkSamples, SceneSamples
@@ -156,8 +156,9 @@ class Evaluation:
                 records = []
                 # In the last round some processes have nothing left to do; they bring an empty list.
                 for image, number, raw in next(batches, []):
-                    records.append(prediction_record(image, image.items[number], raw, **self.thresholds))
-                    self.accumulator.add(image, number, records[-1])
+                    record = prediction_record(image, image.items[number], raw, **self.thresholds)
+                    self.accumulator.add(image, number, record)
+                    records += [saved_record(record)] if options.save_predictions else []
                 gathered = gather_object(records) if options.save_predictions else []
                 if write is not None:
                     write(gathered)

@@ -3,7 +3,7 @@
 Predictions on disk: a JSON object with `info` and, one a line, `predictions` whose masks are COCO run lengths.
 
 A prediction is found by `source`, `ref_id` and `sentence`. Those of this library have the keys of
-`protocols.prediction_record`. Those of another model need `ref_id` and `segmentation` alone: `source` may be left out
+`protocols.saved_record`. Those of another model need `ref_id` and `segmentation` alone: `source` may be left out
 where no two sources share a `ref_id`, `sentence` is 0 when left out, a `segmentation` of null is a missing prediction,
 boxes and scores that are not there are not measured, and the square of the original protocol is made from the mask at
 the image's size.

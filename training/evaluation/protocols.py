@@ -23,7 +23,7 @@ import numpy as np
 
 from ...processing.canvas_geometry import fit_segmenter, mask_label
 from ..data.masks import area, decode, encode, intersection_area
-from .metrics import GroupedMetrics, box_iou_xyxy
+from .metrics import GroupedMetrics, box_iou_xyxy, mask_areas
 from .samples import EvaluationImage, EvaluationItem
 
 SQUARE_SIDE = 512
@@ -63,10 +63,11 @@ def square_mask(mask: np.ndarray, canvas_size: int) -> np.ndarray:
 
 def prediction_record(image: EvaluationImage, item: EvaluationItem, raw, **settings) -> dict[str, Any]:
     """
-    Returns the prediction for one expression as numbers and run lengths: what is scored, and what is saved.
+    Returns the prediction for one expression: what is scored, and with `saved_record` what is saved.
 
-    `segmentation` is at the image's size and `segmentation_512` in the square, as COCO run lengths; `box_xyxy` is that
-    of the prediction and `head_box_xyxy` that of the box head alone, in pixels of the image, `None` for none.
+    `segmentation` is at the image's size, as COCO run lengths, and `segmentation_512` in the square, (512, 512) bool;
+    `box_xyxy` is that of the prediction and `head_box_xyxy` that of the box head alone, in pixels of the image, `None`
+    for none.
 
     Args:
         raw: A `RawPrediction` for it.
@@ -83,12 +84,17 @@ def prediction_record(image: EvaluationImage, item: EvaluationItem, raw, **setti
         "sentence": item.sentence,
         "expression": item.expression,
         "segmentation": encode(found["mask"].cpu().numpy()),
-        "segmentation_512": encode(square),
+        "segmentation_512": square,
         "box_xyxy": found["box_xyxy"],
         "head_box_xyxy": raw.head_box_xyxy() or found["box_xyxy"],
         "score": float(found["score"]),
         "no_target_probability": probability,
     }
+
+
+def saved_record(record: dict[str, Any]) -> dict[str, Any]:
+    """Returns a `prediction_record` as JSON can hold it, both masks as COCO run lengths."""
+    return {**record, "segmentation_512": encode(record["segmentation_512"])}
 
 
 class EvaluationAccumulator:
@@ -118,28 +124,26 @@ class EvaluationAccumulator:
 
     def add(self, image: EvaluationImage, number: int, prediction: dict | None):
         """
-        Adds the expression of this number among `image.items`; its prediction is a `prediction_record`, or what a file
+        Adds the expression of this number among `image.items`; its prediction is a `prediction_record` or what a file
         holds, `None` if missing.
         """
         item = image.items[number]
         targeted = area(item.truth) > 0
         for name, metrics in self.metrics.items():
-            areas = self._areas(name, item.truth, prediction)
+            areas = self._square_areas(item.truth, prediction) if name == "original" else _areas(item.truth, prediction)
             score = metrics.update_areas(*areas, _box_iou(name, item, prediction), targeted, groups=item.groups)
             if name == "standard":
                 self._add_case(image.index, number, score, None if prediction is None else prediction.get("score"))
         self.fingerprint = (self.fingerprint + item.fingerprint(image.image_id)) % _FINGERPRINTS
 
-    def _areas(self, protocol: str, truth: dict, prediction: dict | None) -> tuple[int, int | None, int]:
+    def _square_areas(self, truth: dict, prediction: dict | None) -> tuple[int, int | None, int]:
         predicted = None if prediction is None else prediction.get("segmentation")
-        if protocol == "original":
-            truth = encode(square_mask(decode(truth), self.canvas_size))
-            if predicted is not None:
-                given = (prediction or {}).get("segmentation_512")
-                predicted = given or encode(square_mask(decode(predicted), self.canvas_size))
-        if predicted is None:
-            return 0, None, area(truth)
-        return intersection_area(predicted, truth), area(predicted), area(truth)
+        if predicted is not None:
+            square = (prediction or {}).get("segmentation_512")
+            if square is None:
+                square = square_mask(decode(predicted), self.canvas_size)
+            predicted = square if isinstance(square, np.ndarray) else decode(square)
+        return mask_areas(predicted, square_mask(decode(truth), self.canvas_size))
 
     def _add_case(self, image_index: int, number: int, score, confidence: float | None):
         for values, value in zip(self.cases, (image_index, number, score.iou if score.targeted else -1 - score.iou)):
@@ -199,6 +203,13 @@ class EvaluationAccumulator:
         scored = sum(count for count, _, _ in self.score_bins)
         gaps = sum(abs(scores - right * _SCORE_UNITS) for _, scores, right in self.score_bins)
         return gaps / (scored * _SCORE_UNITS) if scored else None
+
+
+def _areas(truth: dict, prediction: dict | None) -> tuple[int, int | None, int]:
+    predicted = None if prediction is None else prediction.get("segmentation")
+    if predicted is None:
+        return 0, None, area(truth)
+    return intersection_area(predicted, truth), area(predicted), area(truth)
 
 
 def _add_up(sums: list[int], values: Iterable[int]):

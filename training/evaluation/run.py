@@ -45,10 +45,10 @@ class RawPrediction:
         return self.processor.post_process_referring_segmentation(self.outputs, [self.size_hw], **settings)[0]
 
     def in_square(self, side: int) -> np.ndarray:
-        """Returns the mask, (side, side) bool, where the sigmoid is at least 0.5 on SAM's canvas, padding included."""
+        """Returns the mask, (side, side) bool, of probabilities from 0.5 on, on SAM's canvas, padding included."""
         canvas_size = self.processor.image_processor.pad_size.height
         logits = resize_mask_logits(self.outputs["pred_masks"], canvas_size, side)[0]
-        return (logits.sigmoid() >= 0.5).cpu().numpy()
+        return (logits >= 0).cpu().numpy()
 
     def head_box_xyxy(self) -> list[float] | None:
         """Returns the box head's box in pixels of the image, whatever else the model says; `None` without one."""
