@@ -6,6 +6,7 @@ Shapes: E expressions, (h, w) the square in which masks are compared.
 
 import torch
 from torch import nn
+from transformers.utils.generic import maybe_autocast
 
 
 def dice_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -89,11 +90,13 @@ def resize_mask_logits(mask_logits: torch.Tensor, canvas_size: int, mask_size: i
     Returns:
         `torch.Tensor` of shape `(E, mask_size, mask_size)`.
     """
-    mask_logits = mask_logits.float()
+    mask_logits = mask_logits.squeeze(1).float()
+    # Bilinear resizing takes rows and columns alike, so two products stand for both steps.
+    weights = torch.eye(mask_logits.shape[-1], device=mask_logits.device)[None]
     for side in (canvas_size, mask_size):
-        if mask_logits.shape[-1] != side:
-            mask_logits = nn.functional.interpolate(mask_logits, (side, side), mode="bilinear", align_corners=False)
-    return mask_logits.squeeze(1)
+        weights = nn.functional.interpolate(weights, side, mode="linear", align_corners=False)
+    with maybe_autocast(mask_logits.device.type, enabled=False):
+        return weights[0].mT @ mask_logits @ weights[0]
 
 
 def ssp_sam_loss(

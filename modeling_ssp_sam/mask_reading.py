@@ -57,17 +57,20 @@ def read_masks(
     )
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([own.to(prompts.dtype).expand(len(prompts), -1, -1), prompts], dim=1)  # (E, T, d)
-    groups = [slice(None)]
+    size = len(tokens)
     if tokens.device.type == "cpu" and not torch.compiler.is_compiling():  # a loop would be compiled for each number
         size = max(1, GROUP_NUMBERS // images[0].numel())
-        groups = [slice(start, start + size) for start in range(0, len(tokens), size)]
-    read = []
-    for group in groups:
-        if len(images) == 1:
-            of_group = (images, *projected)
-        else:
-            of_group = (states[group if image_index is None else image_index[group]] for states in (images, *projected))
-        read.append(_read_group(decoder, tokens[group], positions, grid, *of_group))
+    groups = tokens.split(size)
+    if len(groups) > 1 and image_index is not None and torch.equal(image_index, torch.arange(len(images))):
+        image_index = None
+    of_images = (images, *projected)
+    if len(images) == 1:
+        of_groups = [of_images] * len(groups)
+    elif image_index is None:  # the gradient of all parts is put together once
+        of_groups = zip(*(states.split(size) for states in of_images))
+    else:
+        of_groups = ([states[index] for states in of_images] for index in image_index.split(size))
+    read = [_read_group(decoder, group, positions, grid, *parts) for group, parts in zip(groups, of_groups)]
     masks, iou_scores = (torch.cat(parts) for parts in zip(*read))
     unread = [weight for weight in decoder.output_hypernetworks_mlps[1:].parameters() if weight.requires_grad]
     if unread and torch.is_grad_enabled():

@@ -34,18 +34,57 @@ def encode_image_with_surgery(
     Source: SSP-SAM (arXiv 2603.18086), after CLIP Surgery (arXiv 2304.05653).
     """
     tower = vision_model.vision_model
+    layers = tower.encoder.layers
     hidden_states = tower.pre_layrnorm(tower.embeddings(pixel_values))
-    first_surgery_layer = len(tower.encoder.layers) - num_surgery_layers
+    first_surgery_layer = len(layers) - num_surgery_layers
     value_states = hidden_states
-    for index, layer in enumerate(tower.encoder.layers):
+    quick = _runs_quickly(tower)
+    for index, layer in enumerate(layers):
         if index == first_surgery_layer:
             value_states = hidden_states
-        if index >= first_surgery_layer:
+        if index < first_surgery_layer:
+            hidden_states = layer(hidden_states, None)
+        elif quick:
+            num_read = 1 if layer is layers[-1] else None
+            hidden_states, value_states = surgery_layer(layer, hidden_states, value_states, num_read)
+        else:
             value_states = value_states + value_value_attention(layer.self_attn, layer.layer_norm1(hidden_states))
-        hidden_states = layer(hidden_states, None)
+            hidden_states = layer(hidden_states, None)
     patch_states = value_states if num_surgery_layers > 0 else hidden_states
     tokens = torch.cat([hidden_states[:, :1], patch_states[:, 1:]], dim=1)
     return BaseModelOutput(last_hidden_state=tower.post_layernorm(tokens))
+
+
+def _runs_quickly(tower: nn.Module) -> bool:
+    """Whether nobody needs what single layers return: no hook waits for it, and nothing in them is trained."""
+    modules = [module for layer in tower.encoder.layers for module in (layer, layer.self_attn)]
+    watched = any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+    trained = torch.is_grad_enabled() and any(weight.requires_grad for weight in tower.parameters())
+    return tower.config._attn_implementation == "sdpa" and not (watched or trained)
+
+
+def surgery_layer(
+    layer: nn.Module, hidden_states: torch.Tensor, value_states: torch.Tensor, num_read: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Takes both streams through a block; they share its norm and its values.
+
+    Args:
+        layer (`CLIPEncoderLayer`): The block.
+        hidden_states, value_states (`torch.Tensor` of shape `(B, 1 + N, hidden)`): The ordinary and the second stream.
+        num_read (`int`, *optional*): How many of the first tokens are read of the ordinary stream; all if `None`.
+
+    Returns:
+        `tuple`: both streams, the ordinary one of shape `(B, 1 + N or num_read, hidden)`.
+    """
+    attention = layer.self_attn
+    normed = layer.layer_norm1(hidden_states)
+    values = _heads(attention, attention.v_proj(normed))
+    queries = _heads(attention, attention.q_proj(normed[:, :num_read]))
+    keys = _heads(attention, attention.k_proj(normed))
+    value_states = value_states + _attended(attention, values, values, values)
+    hidden_states = hidden_states[:, :num_read] + _attended(attention, queries, keys, values)
+    return hidden_states + layer.mlp(layer.layer_norm2(hidden_states)), value_states
 
 
 def value_value_attention(attention: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -59,10 +98,17 @@ def value_value_attention(attention: nn.Module, hidden_states: torch.Tensor) -> 
     Returns:
         `torch.Tensor` of shape `(B, 1 + N, hidden)`.
     """
-    batch_size, length, width = hidden_states.shape
-    values = attention.v_proj(hidden_states).view(batch_size, length, -1, attention.head_dim).transpose(1, 2)
-    attended = nn.functional.scaled_dot_product_attention(values, values, values, scale=attention.scale)
-    return attention.out_proj(attended.transpose(1, 2).reshape(batch_size, length, width))
+    values = _heads(attention, attention.v_proj(hidden_states))
+    return _attended(attention, values, values, values)
+
+
+def _heads(attention: nn.Module, states: torch.Tensor) -> torch.Tensor:
+    return states.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+
+
+def _attended(attention: nn.Module, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    attended = nn.functional.scaled_dot_product_attention(queries, keys, values, scale=attention.scale)
+    return attention.out_proj(attended.transpose(1, 2).flatten(2))
 
 
 class SspSamPooledPatches(nn.Module):
