@@ -280,6 +280,17 @@ def test_hidden_states_and_attentions_are_those_of_the_prompt_generator(kind, in
     torch.testing.assert_close(output.attentions[0].sum(-1), torch.ones(3, 2, 21))
 
 
+def test_hidden_states_of_clips_image_tower_change_no_patch():
+    model, inputs = tiny_model("paper"), tiny_inputs("paper")
+    pixels = {name: inputs[name] for name in inputs if "pixel" in name}
+    with torch.no_grad():
+        plain, told = (model.get_image_features(**pixels, output_hidden_states=wanted) for wanted in (False, True))
+    tokens = 1 + model.config.grid_size**2
+    assert {tuple(states.shape)[:2] for states in told.hidden_states} == {(3, tokens)}
+    assert len(told.hidden_states) == 1 + model.config.vision_config.num_hidden_layers
+    torch.testing.assert_close(plain.patch_features, told.patch_features)
+
+
 def test_eager_and_sdpa_attention_agree(kind, inputs):
     model = tiny_model(kind)
     results = []
