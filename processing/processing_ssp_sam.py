@@ -317,8 +317,7 @@ class SspSamProcessor(ProcessorMixin):
         original_sizes = size_rows(original_sizes)
         image_index = image_of_each(image_index, len(pred_masks), len(original_sizes))
         canvas_hw = (self.image_processor.pad_size.height, self.image_processor.pad_size.width)
-        longest_edge = self.image_processor.size.longest_edge
-        reshaped = size_rows(reshaped_input_sizes)
+        reshaped, offsets = size_rows(reshaped_input_sizes), size_rows(semantic_offsets)
         settings = {"mask_threshold": mask_threshold, "no_target_threshold": no_target_threshold}
         settings |= {"min_mask_pixels": min_mask_pixels, "score_temperature": None, "score_bias": None}
         settings = {name: getattr(self, name) if value is None else value for name, value in settings.items()}
@@ -326,7 +325,6 @@ class SspSamProcessor(ProcessorMixin):
         no_target = outputs.get("no_target_logits")
         no_target = None if no_target is None else no_target.detach().float().sigmoid().flatten().tolist()
         boxes = None if pred_boxes is None else pred_boxes.detach().float().tolist()
-        offsets = size_rows(semantic_offsets)
         clicked = [False] * len(pred_masks) if clicked is None else [bool(value) for value in clicked]
         if len(clicked) != len(pred_masks):
             raise ValueError(f"expected clicked for each of {len(pred_masks)} expressions, got {len(clicked)} values")
@@ -334,7 +332,7 @@ class SspSamProcessor(ProcessorMixin):
         predictions = []
         for row, image in enumerate(image_index):
             size_hw = original_sizes[image]
-            resized_hw = reshaped[image] if reshaped else fit_segmenter(size_hw, longest_edge)
+            resized_hw = reshaped[image] if reshaped else fit_segmenter(size_hw, self.image_processor.size.longest_edge)
             logits = LogitMap(pred_masks[row, 0].detach().float(), canvas_hw, resized_hw, size_hw)
             prediction = read_prediction(
                 logits,
