@@ -137,9 +137,10 @@ class EvaluationAccumulator:
         self.fingerprint = (self.fingerprint + item.fingerprint(image.image_id)) % _FINGERPRINTS
 
     def _square_areas(self, truth: dict, prediction: dict | None) -> tuple[int, int | None, int]:
-        predicted = None if prediction is None else prediction.get("segmentation")
+        prediction = prediction or {}
+        predicted = prediction.get("segmentation")
         if predicted is not None:
-            square = (prediction or {}).get("segmentation_512")
+            square = prediction.get("segmentation_512")
             if square is None:
                 square = square_mask(decode(predicted), self.canvas_size)
             predicted = square if isinstance(square, np.ndarray) else decode(square)
