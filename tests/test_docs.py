@@ -14,7 +14,10 @@ from ssp_sam import EMBEDDED_CHECKPOINT, __version__
 from tests.helpers.readme_examples import ROOT, checkout_for_reading
 
 PAGES = sorted(path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/*.md"))
-NOTEBOOKS = sorted((ROOT / "docs/notebooks").glob("*.ipynb"))
+NOTEBOOKS = [
+    pytest.param(path, marks=pytest.mark.long if path.stem == "fine_tune" else (), id=path.stem)
+    for path in sorted(ROOT.glob("docs/notebooks/*.ipynb"))
+]
 needs_checkpoint = pytest.mark.skipif(
     not EMBEDDED_CHECKPOINT.is_dir(), reason="this checkout has no embedded checkpoint"
 )
@@ -55,7 +58,7 @@ def test_snippets_of_python_are_python(path):
 
 
 @needs_checkpoint
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS)
 def test_notebooks_run_from_a_checkout(path, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(sys, "argv", list(sys.argv))

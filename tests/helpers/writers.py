@@ -115,7 +115,7 @@ WRITERS = {
     "annotate": Writer(_annotation, _collection, ("out/*/*", "out/*.json", "out/*.png", "out/*.md"), kills=40),
     "train": Writer(_training, _training_inputs, ("run/checkpoint-*", "run/final", "run/drawings/*")),
     "prepare": Writer(_preparation, _raw_inputs, ("out",), made_once=True, kills=45, quick=True),
-    "cache": Writer(_cache, _training_inputs, ("features/identity.json", "features/*/*"), kills=40, quick=True),
+    "cache": Writer(_cache, _training_inputs, ("features/identity.json", "features/*/*"), kills=40),
     "export": Writer(_export("new"), _two_models, ("exported",), before=_export("old"), kills=35, quick=True),
     "convert": Writer(_conversion, _checkpoint, ("converted",), made_once=True),
     "evaluate": Writer(_evaluation, _training_inputs, ("report/*",)),

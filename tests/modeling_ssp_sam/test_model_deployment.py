@@ -16,6 +16,7 @@ def kind(request) -> str:
     return request.param
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:The tensor attributes:UserWarning")
 def test_an_exported_graph_serves_any_number_of_expressions_and_words():
     kind = "default"  # the slow one of these tests, and the widest graph

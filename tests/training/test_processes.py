@@ -61,6 +61,7 @@ def losses(folder: Path) -> list[tuple[int, float]]:
     return [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
 
 
+@pytest.mark.long  # test_train.py resumes a run that was not killed
 def test_a_run_that_is_killed_and_resumed_equals_one_that_was_not(benchmark, tmp_path):
     settings = {
         "dataset": benchmark,

@@ -404,6 +404,7 @@ def test_a_tokenizer_with_code_of_its_own_is_not_run_either(run, tiny_checkpoint
 # ---- the installed command ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long  # `make demo` does, too
 def test_the_command_runs_as_a_process(tiny_checkpoint, tmp_path, capsys):
     make_image(20, 20).save(tmp_path / "photo.png")
     command = [sys.executable, "-m", "ssp_sam.cli.main"]

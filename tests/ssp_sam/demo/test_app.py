@@ -133,6 +133,7 @@ def serve_in(words: list[str]):
     return code
 
 
+@pytest.mark.long
 def test_files_of_visitors_are_private_and_gone_afterwards(gradio, tiny_checkpoint, image_file, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

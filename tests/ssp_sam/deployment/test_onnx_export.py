@@ -160,6 +160,7 @@ def test_the_folder_segments_in_a_process_without_torch_and_transformers(exporte
 
 
 @NEEDS_ONNX
+@pytest.mark.long
 def test_patches_may_be_pooled_to_a_grid_that_does_not_divide_the_canvas():
     import onnx_ir
     import onnxruntime

@@ -231,6 +231,7 @@ def test_several_processes_write_the_same_bytes_as_one(many, tmp_path):
     assert files_of(tmp_path / "by_two") == files_of(tmp_path / "whole")
 
 
+@pytest.mark.long
 def test_a_killed_run_leaves_no_process_behind(raw, tmp_path):
     words = ["prepare", "refcoco", "--annotations", raw["annotations"], "--images", raw["images"], "--processes", "2"]
     words += ["--output", tmp_path / "out", "--allow-partial"]
