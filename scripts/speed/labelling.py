@@ -19,10 +19,11 @@ from ssp_sam.annotation.items import Item, Question
 from ssp_sam.annotation.labelling import Labelled, Labeller
 from ssp_sam.annotation.shards import open_shard, rows_of
 
-from .works import COMMAND, Work, default_model, half, program, write_photograph
+from .works import COMMAND, ROOT, Work, default_model, half, program, write_photograph
 
 IMAGES, CLIENTS, DISTINCT = 256, 200, 40
 EXPRESSIONS = ("the red car", "the dog", "everything")
+TWO_PROCESSES = ROOT / "training/accelerate_configs/two_cpu_processes.yaml"
 LAUNCH = "from accelerate.commands.accelerate_cli import main; main()"
 
 
@@ -68,7 +69,9 @@ def labelling(folder: Path, device: str) -> Iterator[Work]:
         write_photograph(folder / "images" / f"{number:03d}.jpg", 640, 480)
     words = ["annotate", "images", "--classes", *EXPRESSIONS, "--output", "out", "--shard-size", "32"]
     launch = ["launch", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend"]
-    launch += ["no", "--cpu" if device == "cpu" else "--multi_gpu", "-m", "ssp_sam.cli.main"]
+    launch += ["no", "--multi_gpu", "-m", "ssp_sam.cli.main"]
+    if device == "cpu":  # options alone start one process there
+        launch = ["launch", "--config_file", str(TWO_PROCESSES), "-m", "ssp_sam.cli.main"]
     what = f"`ssp-sam annotate`, {IMAGES} photographs, {len(EXPRESSIONS)} expressions"
     for name, run in (
         (f"{what}, 1 process", program(folder, COMMAND, *words, "--device", device)),
