@@ -18,7 +18,7 @@ class EvaluationOptions:
         ValueError: Options contradict each other or would lose files.
     """
 
-    data: str | None = option(None, "folder of a prepared benchmark or custom dataset", metavar="DIR")
+    data: str | None = option(None, "benchmark or custom dataset, as ssp-sam prepare made it", metavar="DIR")
     scenes: str | None = option(None, "generated scenes: test, novel, validation or train", metavar="SPLIT")
     split: str | None = option(None, "split of --data (default: its only one, or val)", metavar="NAME")
     limit: int | None = option(None, "images of --data, from the first (default: all)", least=1)
