@@ -10,33 +10,8 @@ import torch
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from .attention_functions import eager_attention_forward, fill_blocks, half_attention_forward, learns_in_half_on_cpu
 from .recurrence import SspSamGRU
-
-
-def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
-    """Attention spelled out; `query` (E, heads, queries, head_dim), `attention_mask` additive or None."""
-    weights = torch.matmul(query, key.transpose(-1, -2)) * scaling
-    if attention_mask is not None:
-        weights = weights + attention_mask
-    weights = nn.functional.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
-
-
-def learns_in_half_on_cpu(*states: torch.Tensor) -> bool:
-    """Whether gradients go through states for which PyTorch's fused attention takes longer than its parts."""
-    half = states[0].device.type == "cpu" and states[0].dtype != torch.float32
-    return half and torch.is_grad_enabled() and any(state.requires_grad for state in states)
-
-
-def half_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
-    """Attention spelled out as above, with weights that never leave the precision of the query."""
-    weights = torch.matmul(query * scaling, key.transpose(-1, -2))
-    if attention_mask is not None:
-        weights = weights + attention_mask
-    weights = nn.functional.softmax(weights, dim=-1, dtype=query.dtype)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    return torch.matmul(weights, value).transpose(1, 2).contiguous(), None
 
 
 class SspSamAttention(nn.Module):
@@ -76,8 +51,11 @@ class SspSamAttention(nn.Module):
             attention_mask = attention_mask.expand(-1, -1, num_queries, -1)
         implementation = self.config._attn_implementation
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
-        if implementation == "sdpa" and learns_in_half_on_cpu(query, key):
-            attend = half_attention_forward
+        if implementation == "sdpa":
+            if learns_in_half_on_cpu(query, key):
+                attend = half_attention_forward
+            else:
+                key, value, attention_mask = fill_blocks(key, value, attention_mask)
         dropout = self.dropout if self.training else 0.0
         attended, weights = attend(
             self, query, key, value, attention_mask, scaling=self.scaling, dropout=dropout, **kwargs

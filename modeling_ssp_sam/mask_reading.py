@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.models.sam.modeling_sam import SamMaskDecoder
 
-from .attention_adapters import half_attention_forward, learns_in_half_on_cpu
+from .attention_functions import fill_blocks, half_attention_forward, learns_in_half_on_cpu
 
 # Numbers of image patches and channels that go through the decoder at once: four MiB in float32.
 GROUP_NUMBERS = 1 << 20
@@ -88,7 +88,7 @@ def _read_group(decoder, tokens, positions, grid, patches, keys, values, patch_q
             keys, values, patch_queries = to_image.k_proj(placed), to_image.v_proj(patches), to_tokens.q_proj(placed)
         # 1. Tokens among themselves.
         states = queries if layer.skip_first_layer_pe else queries + tokens
-        attended = _attend(layer.self_attn, *_project(layer.self_attn, states, states, queries))
+        attended = _project_and_attend(layer.self_attn, states, states, queries)
         queries = layer.layer_norm1(attended if layer.skip_first_layer_pe else queries + attended)
         # 2. Tokens to the image.
         queries = layer.layer_norm2(queries + _attend(to_image, to_image.q_proj(queries + tokens), keys, values))
@@ -98,7 +98,8 @@ def _read_group(decoder, tokens, positions, grid, patches, keys, values, patch_q
         patches = layer.layer_norm4(patches + _attend(to_tokens, patch_queries, *from_tokens))
     # 4. The tokens of the estimate and of the first mask, to the image.
     last, queries = decoder.transformer.final_attn_token_to_image, queries[:, :2]
-    attended = _attend(last, *_project(last, queries + tokens[:, :2], patches + positions, patches))
+    attend = _attend_from_few if _is_plain(last.k_proj, last.v_proj) else _project_and_attend
+    attended = attend(last, queries + tokens[:, :2], patches + positions, patches)
     queries = decoder.transformer.layer_norm_final_attn(queries + attended)
     # 5. The mask, its pixels by patch, by half and by quarter of a patch.
     maps = _upscale(decoder.upscale_conv1, patches)
@@ -116,8 +117,35 @@ def _upscale(convolution: nn.ConvTranspose2d, states: torch.Tensor) -> torch.Ten
     return F.linear(states, weight, convolution.bias.repeat(4)).unflatten(-1, (4, -1))
 
 
-def _project(attention, query, key, value):
-    return attention.q_proj(query), attention.k_proj(key), attention.v_proj(value)
+def _is_plain(*layers: nn.Module) -> bool:
+    """Whether linear layers are their weights alone: not adapted, quantised or watched."""
+    return all(
+        type(layer) is nn.Linear and type(layer.weight) is nn.Parameter and not layer._forward_hooks for layer in layers
+    )
+
+
+def _project_and_attend(attention, query, key, value) -> torch.Tensor:
+    return _attend(attention, attention.q_proj(query), attention.k_proj(key), attention.v_proj(value))
+
+
+def _attend_from_few(attention, query, key, value) -> torch.Tensor:
+    """
+    Attends from a few `(E, Q, d)` to many `(E, N, d)` without projecting the many.
+
+    Queries go to the channels of the keys instead, and what they gather goes to those of the values.
+    """
+    heads = attention.num_attention_heads
+    query = attention.q_proj(query).unflatten(-1, (heads, -1)).transpose(1, 2) * attention.scaling  # (E, heads, Q, .)
+    key_weight, value_weight = (
+        layer.weight.unflatten(0, (heads, -1)) for layer in (attention.k_proj, attention.v_proj)
+    )
+    key_bias, value_bias = (layer.bias.view(heads, 1, -1) for layer in (attention.k_proj, attention.v_proj))
+    added = (query * key_bias).sum(-1).flatten(1).unsqueeze(1)  # the same for all keys
+    query = torch.matmul(query, key_weight).flatten(1, 2)  # (E, heads * Q, d)
+    weights = torch.baddbmm(added, key, query.transpose(1, 2)).softmax(dim=1)  # (E, N, heads * Q)
+    gathered = torch.matmul(weights.transpose(1, 2), value).unflatten(1, (heads, -1))  # (E, heads, Q, d)
+    attended = torch.matmul(gathered, value_weight.transpose(1, 2)) + value_bias
+    return attention.out_proj(attended.transpose(1, 2).flatten(2))
 
 
 def _attend(attention, query, key, value) -> torch.Tensor:
@@ -133,10 +161,6 @@ def _attend(attention, query, key, value) -> torch.Tensor:
     if learns_in_half_on_cpu(query, key):
         attended, _ = half_attention_forward(attention, query, key, value, None, attention.scaling)
         return attention.out_proj(attended.flatten(2))
-    spare, mask = -key.shape[2] % 32, None
-    if spare and key.dtype == torch.bfloat16 and key.device.type == "cpu":  # blocks that are not full cost twice
-        mask = key.new_zeros(1, key.shape[2] + spare)
-        mask[:, -spare:] = torch.finfo(key.dtype).min
-        key, value = (F.pad(states, (0, 0, 0, spare)) for states in (key, value))
+    key, value, mask = fill_blocks(key, value)
     attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=attention.scaling)
     return attention.out_proj(attended.transpose(1, 2).flatten(2))

@@ -9,6 +9,8 @@ from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.output_capturing import capture_outputs
 
+from .attention_functions import fill_blocks
+
 
 @capture_outputs(tie_last_hidden_states=False)
 def encode_image_with_surgery(
@@ -107,7 +109,8 @@ def _heads(attention: nn.Module, states: torch.Tensor) -> torch.Tensor:
 
 
 def _attended(attention: nn.Module, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    attended = nn.functional.scaled_dot_product_attention(queries, keys, values, scale=attention.scale)
+    keys, values, mask = fill_blocks(keys, values)
+    attended = nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=attention.scale)
     return attention.out_proj(attended.transpose(1, 2).flatten(2))
 
 

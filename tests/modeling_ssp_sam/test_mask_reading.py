@@ -39,6 +39,32 @@ def test_clicks_and_boxes_are_read_beside_the_words(monkeypatch):
     torch.testing.assert_close(quick.pred_masks, expected.pred_masks, atol=1e-5, rtol=1e-4)
 
 
+class DoubledLinear(torch.nn.Linear):
+    """Stands for a layer that is more than its weights, as adapted and quantised ones are."""
+
+    def forward(self, states):
+        return 2 * super().forward(states)
+
+
+def watch(layer):
+    layer.register_forward_hook(lambda module, inputs, output: 2 * output)
+
+
+def adapt(layer):
+    layer.__class__ = DoubledLinear
+
+
+@pytest.mark.parametrize("name", ["k_proj", "v_proj"])
+@pytest.mark.parametrize("change", [watch, adapt])
+def test_layers_that_are_more_than_their_weights_are_called(name, change, monkeypatch):
+    model, inputs = tiny_model("default"), tiny_inputs("default")
+    before = run(model, **inputs).pred_masks
+    change(getattr(model.sam.mask_decoder.transformer.final_attn_token_to_image, name))
+    quick, expected = both(model, monkeypatch, **inputs)
+    torch.testing.assert_close(quick.pred_masks, expected.pred_masks, atol=1e-5, rtol=1e-4)
+    assert not torch.equal(quick.pred_masks, before)
+
+
 def test_half_precision_pads_keys_without_attending_to_them(monkeypatch):
     model, inputs = tiny_model("default").bfloat16(), tiny_inputs("default")
     inputs = {name: value.bfloat16() if value.is_floating_point() else value for name, value in inputs.items()}

@@ -110,17 +110,22 @@ def test_clicks_keep_gradients_through_the_prompts():
     assert model.prompt_generator.prompt_tokens.weight.grad.abs().max() > 0
 
 
-def test_training_on_one_batch_lowers_its_loss(kind):
-    model = tiny_model(kind).train()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
-    losses = []
-    for _ in range(25):
-        optimizer.zero_grad()
-        loss = model(**tiny_inputs(kind), **tiny_labels()).loss
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.8 * losses[0], losses  # over seeds it was 0.27 to 0.62
+def test_a_small_step_against_the_gradient_lowers_the_loss(kind):
+    model, length = tiny_model(kind).train(), 1e-3
+
+    def loss() -> torch.Tensor:
+        torch.manual_seed(0)  # dropout is the same before and after
+        return model(**tiny_inputs(kind), **tiny_labels()).loss
+
+    before = loss()
+    before.backward()
+    moved = [weight for weight in model.parameters() if weight.grad is not None]
+    slope = torch.stack([weight.grad.norm() for weight in moved]).norm()
+    with torch.no_grad():
+        for weight in moved:
+            weight -= length * weight.grad / slope
+        lowered = (before - loss()) / (length * slope)
+    assert lowered > 0.1  # 1 for a smooth loss; it was 0.52 to 0.85
 
 
 def test_the_loss_is_the_weighted_sum_of_its_parts(kind):
