@@ -32,6 +32,7 @@ from ssp_sam.training.scenes.scene import flip_scene
 from ssp_sam.training.scenes.tokenizer import build_word_tokenizer
 from ssp_sam.training.scenes.words import VOCABULARY_WORDS
 from ssp_sam.training.train import build_objective, main
+from tests.helpers.gradients import lowered_by_a_step
 from tests.helpers.processes import run_in_processes
 from tests.helpers.scenes import CANVAS, NUM_SCENES, tiny_scene_cache, tiny_scene_settings
 
@@ -220,20 +221,13 @@ def test_several_processes_render_what_one_does(tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["towers", "referring"])
-def test_the_loss_falls_on_a_repeated_batch(config, scene_cache, stage):
+def test_a_small_step_against_the_gradient_lowers_the_loss(config, scene_cache, stage):
     drawn = {"prompts_per_image": 2} if stage == "towers" else {"expressions_per_image": 3}
     objective, collate, dataset = make_stage(config, stage, scene_cache, **drawn)
     batch = collate([dataset[0, index] for index in range(2)])
     objective.train()
-    optimizer = build_optimizer(objective, OptimizationArguments(learning_rate=1e-2))
-    losses = []
-    for _ in range(40):
-        loss, terms = objective(batch, 0.4)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    assert losses[-1] < 0.7 * losses[0], losses[::4]  # over seeds it was 0.27 to 0.49
+    assert lowered_by_a_step(objective, lambda: objective(batch, 0.4)[0]) > 0.1  # it was 0.98 and 1.00
+    terms = objective(batch, 0.4)[1]
     assert {"dice", "focal", "noun_loss", "noun_accuracy", "iou_error"} <= terms.keys()
 
 
