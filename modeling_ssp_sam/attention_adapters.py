@@ -52,10 +52,9 @@ class SspSamAttention(nn.Module):
         implementation = self.config._attn_implementation
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         if implementation == "sdpa":
+            key, value, attention_mask = fill_blocks(key, value, attention_mask)
             if learns_in_half_on_cpu(query, key):
                 attend = half_attention_forward
-            else:
-                key, value, attention_mask = fill_blocks(key, value, attention_mask)
         dropout = self.dropout if self.training else 0.0
         attended, weights = attend(
             self, query, key, value, attention_mask, scaling=self.scaling, dropout=dropout, **kwargs

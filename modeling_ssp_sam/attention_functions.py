@@ -4,6 +4,8 @@
 Shapes: E expressions, T keys.
 """
 
+from itertools import repeat
+
 import torch
 from torch.nn import functional as F
 
@@ -11,6 +13,8 @@ from torch.nn import functional as F
 BLOCK = 16
 # In float32 up to so many keys a last block that is not full costs more than filling it up.
 FEW_KEYS = 32
+# Weights that are spelled out at once: four MiB in half precision.
+PART = 1 << 21
 
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
@@ -31,12 +35,33 @@ def learns_in_half_on_cpu(*states: torch.Tensor) -> bool:
 
 def half_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
     """Attention spelled out as above, with weights that never leave the precision of the query."""
-    weights = torch.matmul(query * scaling, key.transpose(-1, -2))
-    if attention_mask is not None:
-        weights = weights + attention_mask
-    weights = F.softmax(weights, dim=-1, dtype=query.dtype)
-    weights = F.dropout(weights, p=dropout, training=module.training)
-    return torch.matmul(weights, value).transpose(1, 2).contiguous(), None
+    dropout = dropout if module.training else 0.0
+    return attend_in_parts(query * scaling, key, value, attention_mask, dropout).transpose(1, 2).contiguous(), None
+
+
+def attend_in_parts(query, key, value, mask=None, dropout: float = 0.0) -> torch.Tensor:
+    """
+    Attends with weights spelled out, as many sequences at a time as a processor's cache holds weights of.
+
+    Args:
+        query (`torch.Tensor` of shape `(E, ..., queries, head_dim)`): Scaled queries.
+        key, value (`torch.Tensor` of shape `(E, ..., T, head_dim)`).
+        mask (`torch.Tensor` of shape `(E, ..., queries, T)`, *optional*): What is added to the weights.
+        dropout (`float`): Share of weights that is dropped.
+
+    Returns:
+        `torch.Tensor` of shape `(E, ..., queries, head_dim)`.
+    """
+    size = max(1, PART // (query[0, ..., 0].numel() * key.shape[-2]))
+    if len(query) > size:
+        masks = repeat(None) if mask is None else mask.split(size)
+        parts = zip(query.split(size), key.split(size), value.split(size), masks)
+        return torch.cat([attend_in_parts(*part, dropout) for part in parts])
+    weights = torch.matmul(query, key.transpose(-1, -2))
+    if mask is not None:
+        weights = weights + mask
+    weights = F.dropout(F.softmax(weights, dim=-1, dtype=query.dtype), p=dropout)
+    return torch.matmul(weights, value)
 
 
 def fill_blocks(

@@ -158,9 +158,9 @@ def _attend(attention, query, key, value) -> torch.Tensor:
     query, key, value = (
         states.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2) for states in (query, key, value)
     )
-    if learns_in_half_on_cpu(query, key):
-        attended, _ = half_attention_forward(attention, query, key, value, None, attention.scaling)
-        return attention.out_proj(attended.flatten(2))
     key, value, mask = fill_blocks(key, value)
+    if learns_in_half_on_cpu(query, key):
+        attended, _ = half_attention_forward(attention, query, key, value, mask, attention.scaling)
+        return attention.out_proj(attended.flatten(2))
     attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=attention.scaling)
     return attention.out_proj(attended.transpose(1, 2).flatten(2))

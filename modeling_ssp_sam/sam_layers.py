@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from transformers.models.sam.modeling_sam import SamVisionLayer
 from transformers.models.sam_hq.modeling_sam_hq import SamHQVisionLayer
 
+from .attention_functions import attend_in_parts, learns_in_half_on_cpu
+
 # Attention weights that are computed at once: two MiB in float32, which a processor's second cache holds.
 BLOCK = 1 << 19
 
@@ -37,13 +39,13 @@ class _QuickLayer:
             `torch.Tensor`: New patches of that shape.
         """
         learns = hidden_states.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
+        learns = learns and torch.is_grad_enabled()
         gives_weights = "Sdpa" not in type(self.attn).__name__
         if (
-            (learns and torch.is_grad_enabled())
+            (learns and self.attn.use_rel_pos and not _in_half_on_cpu(hidden_states))
             or gives_weights
-            or not self.attn.use_rel_pos
             or torch.compiler.is_exporting()
-            or (torch.compiler.is_compiling() and _in_blocks(hidden_states))
+            or (torch.compiler.is_compiling() and (learns or _in_blocks(hidden_states)))
         ):
             return super().forward(hidden_states)
         # Patches come with their channels apart in memory, an order that all later sums and norms would inherit.
@@ -69,14 +71,21 @@ class _QuickLayer:
         qkv = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(1, 4).flatten(2, 3).contiguous()
         query, key, value = qkv
         # 3. What is added for the row and for the column of a key.
-        grid = query.unflatten(1, window)
-        of_rows = attention.get_rel_pos(window[0], window[0], attention.rel_pos_h)
-        of_columns = attention.get_rel_pos(window[1], window[1], attention.rel_pos_w)
-        rows = torch.einsum("nhwc,hkc->nhwk", grid, of_rows).flatten(1, 2)
-        columns = torch.einsum("nhwc,wkc->nhwk", grid, of_columns).flatten(1, 2)
+        query, rows, columns = query * attention.scale, None, None
+        if attention.use_rel_pos:
+            grid = qkv[0].unflatten(1, window)
+            of_rows = attention.get_rel_pos(window[0], window[0], attention.rel_pos_h)
+            of_columns = attention.get_rel_pos(window[1], window[1], attention.rel_pos_w)
+            rows = torch.einsum("nhwc,hkc->nhwk", grid, of_rows).flatten(1, 2)
+            columns = torch.einsum("nhwc,wkc->nhwk", grid, of_columns).flatten(1, 2)
         # 4. Attend within each sequence, and put the windows together again.
-        attend = _attend_in_blocks if _in_blocks(query) else _attend_at_once
-        new = attend(query * attention.scale, key, value, rows, columns)
+        if learns_in_half_on_cpu(query):
+            new = _attend_to_learn(query, key, value, rows, columns)
+        elif rows is None:
+            new = F.scaled_dot_product_attention(query[None], key[None], value[None], scale=1.0)[0]
+        else:
+            attend = _attend_in_blocks if _in_blocks(query) else _attend_at_once
+            new = attend(query, key, value, rows, columns)
         new = new.reshape(batch_size, num_rows, num_columns, attention.num_attention_heads, *window, -1)
         new = new.permute(0, 1, 4, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4).flatten(1, 2)
         return attention.proj(new[:, :height, :width])
@@ -93,6 +102,19 @@ class SspSamHQVisionLayer(_QuickLayer, SamHQVisionLayer):
 def _in_blocks(states: torch.Tensor) -> bool:
     """Whether attention takes turns here, which the compiler would unroll: it gets transformers' layers instead."""
     return states.device.type == "cpu" and states.dtype == torch.float32
+
+
+def _in_half_on_cpu(states: torch.Tensor) -> bool:
+    """Whether products are in half precision here, be it by autocast."""
+    return states.device.type == "cpu" and (states.dtype != torch.float32 or torch.is_autocast_enabled("cpu"))
+
+
+def _attend_to_learn(query, key, value, rows, columns) -> torch.Tensor:
+    """Attends by products whose gradients take less time than those of fused attention."""
+    if rows is None:
+        return attend_in_parts(query, key, value)
+    added = (rows.unsqueeze(-1) + columns.unsqueeze(-2)).flatten(2)
+    return attend_in_parts(query, key, value, added.to(query.dtype))
 
 
 def _attend_at_once(query, key, value, rows, columns) -> torch.Tensor:

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ssp_sam.modeling_ssp_sam.attention_functions import fill_blocks
+from ssp_sam.modeling_ssp_sam import attention_functions
+from ssp_sam.modeling_ssp_sam.attention_functions import attend_in_parts, fill_blocks
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 
@@ -50,3 +51,14 @@ def test_blocks_that_help_are_filled(num_keys, of_float32, of_bfloat16):
 def test_no_key_is_added_on_other_devices():
     key = torch.zeros(1, 2, 9, 8, device="meta")
     assert fill_blocks(key, key) == (key, key, None)
+
+
+@pytest.mark.parametrize("part", [1, 100, 1 << 21])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_in_parts_is_attention(part, masked, monkeypatch):
+    monkeypatch.setattr(attention_functions, "PART", part)
+    query, key, value = random_attention(7, torch.float32)
+    mask = torch.randn(2, 1, 5, 7) if masked else None
+    found = attend_in_parts(query * 0.5, key, value, mask)
+    expected = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=0.5)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

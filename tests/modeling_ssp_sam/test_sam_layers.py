@@ -8,6 +8,7 @@ import torch
 from transformers import SamConfig, SamHQConfig, SamHQModel, SamModel
 
 from ssp_sam.modeling_ssp_sam import sam_layers
+from ssp_sam.modeling_ssp_sam.attention_functions import attend_in_parts
 from ssp_sam.modeling_ssp_sam.towers import build_sam
 from tests.helpers.models import tiny_config
 
@@ -24,9 +25,9 @@ def encoders(model_class=SamModel, **vision) -> tuple[torch.nn.Module, torch.nn.
     config.vision_config._attn_implementation = "sdpa"
     torch.manual_seed(0)
     stock = model_class(config).eval()
-    for layer in stock.vision_encoder.layers:
-        torch.nn.init.normal_(layer.attn.rel_pos_h)
-        torch.nn.init.normal_(layer.attn.rel_pos_w)
+    for name, table in stock.vision_encoder.named_parameters():
+        if "rel_pos" in name:
+            torch.nn.init.normal_(table)
     ours = build_sam(config).eval()
     ours.load_state_dict(stock.state_dict())
     return stock.vision_encoder, ours.vision_encoder, torch.randn(2, 3, 32, 32)
@@ -53,13 +54,7 @@ def test_blocks_of_any_size_give_the_same(block, monkeypatch):
 
 @pytest.mark.parametrize("setting", [{"qkv_bias": False}, {"use_rel_pos": False}, {"use_abs_pos": False}])
 def test_every_setting_of_the_encoder_is_kept(setting):
-    stock, ours, pixels = encoders(window_size=3, **setting) if "use_rel_pos" not in setting else (None,) * 3
-    if stock is None:
-        config = tiny_config("single tower").sam_config
-        config.vision_config.use_rel_pos = False
-        ours = build_sam(config).eval().vision_encoder
-        stock, pixels = SamModel(config).eval().vision_encoder, torch.randn(2, 3, 32, 32)
-        stock.load_state_dict(ours.state_dict())
+    stock, ours, pixels = encoders(window_size=3, **setting)
     with torch.no_grad():
         torch.testing.assert_close(ours(pixels)[0], stock(pixels)[0], atol=1e-5, rtol=1e-4)
 
@@ -75,13 +70,36 @@ def test_half_precision_stays_near_single():
         assert (given - expected).norm() < 0.1 * expected.norm()
 
 
-def test_gradients_are_those_of_transformers():
-    stock, ours, pixels = encoders()
+@pytest.mark.parametrize("window_size", WINDOWS.values(), ids=WINDOWS)
+@pytest.mark.parametrize("use_rel_pos", [True, False])
+@pytest.mark.parametrize("in_parts", [True, False])
+def test_gradients_are_those_of_transformers(window_size, use_rel_pos, in_parts, monkeypatch):
+    if in_parts:  # as where half precision is trained on a CPU
+        for name in ("learns_in_half_on_cpu", "_in_half_on_cpu"):
+            monkeypatch.setattr(sam_layers, name, lambda _: True)
+    stock, ours, pixels = encoders(window_size=window_size, use_rel_pos=use_rel_pos)
     for encoder in (stock, ours):
         encoder(pixels)[0].square().sum().backward()
     expected = dict(stock.named_parameters())
     for name, parameter in ours.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name].grad, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("autocast", [True, False])
+def test_half_precision_is_trained_by_products_whose_gradients_are_quick(autocast, monkeypatch):
+    used = []
+    monkeypatch.setattr(
+        sam_layers, "attend_in_parts", lambda *given: used.append(given[0].dtype) or attend_in_parts(*given)
+    )
+    _, ours, pixels = encoders(window_size=3)
+    if not autocast:
+        ours, pixels = ours.bfloat16(), pixels.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        ours(pixels)[0].sum().backward()
+        assert used == [torch.bfloat16] * len(ours.layers)
+        with torch.no_grad():
+            ours(pixels)
+    assert len(used) == len(ours.layers)
 
 
 def test_eager_attention_still_gives_its_weights():
