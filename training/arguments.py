@@ -38,9 +38,7 @@ class ModelArguments:
     no_target_threshold: float | None = option(
         None, "Probability above which nothing is meant; the start's when not given."
     )
-    attn_implementation: str | None = option(
-        None, "'sdpa' or 'eager'; on CPUs with bf16 units 'eager' is much the faster under bf16."
-    )
+    attn_implementation: str | None = option(None, "'sdpa', or 'eager', which gives attention weights and is slower.")
 
     def __post_init__(self):
         for name in ("model_config", "init_from_towers"):

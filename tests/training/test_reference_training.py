@@ -12,7 +12,8 @@ from torch._dynamo.utils import counters as compile_counters
 
 from ssp_sam import SspSamModel, SspSamProcessor
 from ssp_sam.training.arguments import ModelArguments
-from ssp_sam.training.data.prepared import load_prepared
+from ssp_sam.training.data import references
+from ssp_sam.training.data.prepared import load_prepared, read_image
 from ssp_sam.training.data.references import ReferCollator, ReferDataset
 from ssp_sam.training.model_sources import build_model
 from ssp_sam.training.objectives import ReferringObjective
@@ -111,6 +112,15 @@ def test_expressions_of_one_picture_share_it(rows, model_folder):
     batch = collate([every[0, n] for n in range(5)])
     assert batch["image_index"].tolist() == [0, 0, 1, 1, 1]
     assert len(batch["pixel_values"]) == 2 and len(batch["true_masks"]) == 5
+
+
+def test_an_image_is_read_once_for_items_that_follow_each_other(rows, monkeypatch):
+    read = []
+    monkeypatch.setattr(references, "read_image", lambda row: read.append(row["ref_id"]) or read_image(row))
+    dataset = ReferDataset(rows)
+    for index in (0, 0, 1, 0):
+        assert dataset[index]["image"].tobytes() == read_image(rows[index]).tobytes()
+    assert read == [rows[index]["ref_id"] for index in (0, 1, 0)]
 
 
 def test_the_semantic_view_moves_with_the_epoch_and_its_boxes_with_it(rows, model_folder):

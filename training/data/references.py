@@ -9,6 +9,7 @@ import zlib
 from typing import Any
 
 import numpy as np
+import PIL.Image
 from datasets import Image
 from torch.utils.data import Dataset
 
@@ -52,6 +53,7 @@ class ReferDataset(Dataset):
         self.rows = rows.cast_column("image", Image(decode=False))
         self.seed, self.random_offset, self.absent_fraction = seed, random_offset, absent_fraction
         self._absent = absent_expressions(rows) if absent_fraction and not every_expression else []
+        self._last: tuple[tuple, PIL.Image.Image] | None = None  # what was read last, and from where
         self._sentences: list[tuple[int, int]] | None = None
         if every_expression:
             counts = [len(sentences) for sentences in rows["expressions"]]
@@ -82,13 +84,20 @@ class ReferDataset(Dataset):
         return {
             "key": key,
             "name": f"{row['source']}/{row['split']}/{row['ref_id']}",
-            "image": read_image(row),
+            "image": self._read(row),
             "expression": row["expressions"][number],
             "mask": decode_masks(row) if has_mask else None,
             "box_xyxy": None if row["no_target"] else row["box_xyxy"],
             "kind": TARGET_KINDS[0 if row["no_target"] else min(2, max(1, len(row["ann_ids"])))],
             "offset_draws": tuple(rng.random(2)) if self.random_offset else None,
         }
+
+    def _read(self, row: dict) -> PIL.Image.Image:
+        """Reads an image, once for items that follow each other."""
+        read_from = row["image"], row["size_hw"]
+        if self._last is None or self._last[0] != read_from:
+            self._last = read_from, read_image(row)
+        return self._last[1]
 
 
 class ReferCollator:
