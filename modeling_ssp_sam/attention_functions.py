@@ -4,8 +4,6 @@
 Shapes: E expressions, T keys.
 """
 
-from itertools import repeat
-
 import torch
 from torch.nn import functional as F
 
@@ -46,7 +44,7 @@ def attend_in_parts(query, key, value, mask=None, dropout: float = 0.0) -> torch
     Args:
         query (`torch.Tensor` of shape `(E, ..., queries, head_dim)`): Scaled queries.
         key, value (`torch.Tensor` of shape `(E, ..., T, head_dim)`).
-        mask (`torch.Tensor` of shape `(E, ..., queries, T)`, *optional*): What is added to the weights.
+        mask (`torch.Tensor` of shape `(E or 1, ..., queries or 1, T)`, *optional*): What is added to the weights.
         dropout (`float`): Share of weights that is dropped.
 
     Returns:
@@ -54,9 +52,9 @@ def attend_in_parts(query, key, value, mask=None, dropout: float = 0.0) -> torch
     """
     size = max(1, PART // (query[0, ..., 0].numel() * key.shape[-2]))
     if len(query) > size:
-        masks = repeat(None) if mask is None else mask.split(size)
-        parts = zip(query.split(size), key.split(size), value.split(size), masks)
-        return torch.cat([attend_in_parts(*part, dropout) for part in parts])
+        groups = [states.split(size) for states in (query, key, value)]
+        masks = [None] * len(groups[0]) if mask is None else mask.expand(len(query), *mask.shape[1:]).split(size)
+        return torch.cat([attend_in_parts(*part, dropout) for part in zip(*groups, masks, strict=True)])
     weights = torch.matmul(query, key.transpose(-1, -2))
     if mask is not None:
         weights = weights + mask
