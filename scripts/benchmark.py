@@ -63,6 +63,7 @@ ON_DEVICE: dict[str, Callable[[str], Iterator[Work]]] = {
     "many-expressions": inference.many_expressions,
     "photograph": inference.photograph,
     "paper": training.paper,
+    "fine-tuning": training.fine_tuning,
     "graphs": inference.graphs,
     "compiled-pipeline": inference.compiled_pipeline,
     "stream": inference.stream,

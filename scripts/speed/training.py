@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
+from transformers.models.sam.modeling_sam import SamVisionLayer
 
 from scripts.make_custom_dataset import write_dataset
-from ssp_sam import EMBEDDED_CHECKPOINT, SspSamProcessor, pipeline
+from ssp_sam import EMBEDDED_CHECKPOINT, SspSamModel, SspSamProcessor, pipeline
 from ssp_sam.training.evaluation.job import Evaluation, EvaluationOptions
 
 from .original import CHECKOUT, original_model
@@ -68,6 +69,28 @@ def paper(device: str) -> Iterator[Work]:
             number = counter.get_total_flops() // (2 * 2048**3)
             product = partial(torch.matmul, square, square)
             yield Work(f"as many operations as in that {what}, in large matrix products", repeated(product, number))
+
+
+def fine_tuning(device: str) -> Iterator[Work]:
+    """The embedded checkpoint learning whole, with transformers' layers of SAM's image encoder and with this library's."""
+    images, expressions, side = 6, 26, 192
+    inputs = {
+        "pixel_values": torch.randn(images, 3, side, side, device=device),
+        "image_index": (torch.arange(expressions) % images).sort().values,
+        "input_ids": torch.randint(5, 200, (expressions, 6), device=device),
+    }
+    labels = {
+        "mask_labels": (torch.rand(expressions, side, side, device=device) > 0.5).float(),
+        "box_labels": 0.3 + 0.4 * torch.rand(expressions, 4, device=device),
+    }
+    for whose in ("transformers' layers", "this library's layers"):
+        model = SspSamModel.from_pretrained(EMBEDDED_CHECKPOINT, dtype=torch.float32).to(device).requires_grad_(True)
+        if whose == "transformers' layers":
+            for layer in model.sam.vision_encoder.layers:
+                layer.__class__ = SamVisionLayer
+        for dtype, half in (("float32", False), ("bfloat16 by autocast", True)):
+            mixed = torch.autocast(device, torch.bfloat16, enabled=half)(partial(model, **inputs))
+            yield Work(f"{whose}, {dtype}", training_step(model, mixed, labels))
 
 
 def training_step(model: torch.nn.Module, run: Callable, labels: dict) -> Callable[[], None]:
