@@ -72,7 +72,7 @@ def paper(device: str) -> Iterator[Work]:
 
 
 def fine_tuning(device: str) -> Iterator[Work]:
-    """The embedded checkpoint learning whole, with transformers' layers of SAM's image encoder and with this library's."""
+    """The embedded checkpoint learning whole, its image encoder by transformers' layers and by this library's."""
     images, expressions, side = 6, 26, 192
     inputs = {
         "pixel_values": torch.randn(images, 3, side, side, device=device),
