@@ -188,8 +188,10 @@ class OptimizationArguments:
     max_grad_norm: float = option(1.0, "Gradient clipping norm.")
     gradient_accumulation_steps: int = option(1, "Batches whose gradients make one step.", least=1)
     mask_decoder_frozen_epochs: float = option(0.0, "Epochs for which SAM's mask decoder stays as it is.")
-    mixed_precision: Literal["no", "bf16", "fp16"] | None = option(
-        None, "Precision of the matrix products; what accelerate launch says when not given."
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] | None = option(
+        None,
+        "Precision of the matrix products; what accelerate launch says when not given; auto: bf16 where the GPU or "
+        "processor has units for it and accelerate launch says nothing.",
     )
     gradient_checkpointing: bool = option(
         False, "Compute activations again in the backward pass instead of keeping them."

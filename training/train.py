@@ -52,6 +52,7 @@ from ssp_sam.training.model_sources import build_model
 from ssp_sam.training.new_words import learn_words
 from ssp_sam.training.objectives import Objective, ReferringObjective, TowersObjective
 from ssp_sam.training.optimizers import build_optimizer
+from ssp_sam.training.processes import choose_precision
 from ssp_sam.training.rehearsal import describe_forgetting
 from ssp_sam.training.run_log import RunLog
 from ssp_sam.training.run_report import write_run_report
@@ -68,7 +69,7 @@ def build_accelerator(settings: Settings) -> Accelerator:
     accelerator = Accelerator(
         # Without this, launched processes on a machine with no accelerator would not know of each other.
         cpu=not torch.accelerator.is_available(),
-        mixed_precision=optimization.mixed_precision,
+        mixed_precision=choose_precision(optimization.mixed_precision),
         gradient_accumulation_steps=optimization.gradient_accumulation_steps,
         log_with=report.trackers or None,
         project_dir=optimization.output_dir,

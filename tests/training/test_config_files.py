@@ -156,7 +156,7 @@ def test_what_is_not_given_keeps_its_default(config):
         ({"learning_rate_ratios": "{fast"}, "learning_rate_ratios must be a mapping or JSON, got '{fast'"),
         ({"box_only": True, "objective": "towers"}, r"box_only \(True\) needs the objective 'referring', got 'towers'"),
         ({"mask_interval": 0}, "mask_interval must be at least 1, got 0"),
-        ({"mixed_precision": "int8"}, r"mixed_precision must be one of \['no', 'bf16', 'fp16'\], got 'int8'"),
+        ({"mixed_precision": "int8"}, r"mixed_precision must be one of \['auto', 'no', 'bf16', 'fp16'\], got 'int8'"),
         ({"ema_decay": 1.0}, r"ema_decay must lie in \[0, 1\), got 1.0"),
         ({"absent_fraction": -0.1}, r"absent_fraction must lie in \[0, 1\], got -0.1"),
         ({"no_target_threshold": 1.0}, r"no_target_threshold must lie in \(0, 1\), got 1.0"),

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from ssp_sam.training.checkpointing import find_checkpoint, save_checkpoint, skip_unsharded_weights
 from ssp_sam.training.loop import NEW_RUN
+from ssp_sam.training.processes import choose_precision
 from ssp_sam.training.train import main
 from tests.helpers.benchmark import tiny_benchmark, tiny_model_folder
 from tests.helpers.processes import PATIENCE, run_in_processes, start_processes
@@ -216,3 +217,25 @@ def test_a_scaled_run_passes_over_steps_that_overflow_and_resumes_bit_for_bit(be
         assert_equal(*(torch.load(folder / name, weights_only=True) for folder in (whole, parts)), name)
     name = "model/model.safetensors"
     assert_equal(load_file(whole / name), load_file(parts / name), name)
+
+
+@pytest.mark.parametrize(
+    "asked, launched, features, chosen",
+    [
+        (None, None, {"amx_bf16": True}, None),
+        ("no", None, {"amx_bf16": True}, "no"),
+        ("auto", None, {"amx_bf16": True}, "bf16"),
+        ("auto", None, {"avx512_bf16": True}, "bf16"),
+        ("auto", None, {"amx_bf16": False, "avx2": True}, "no"),
+        ("auto", None, {}, "no"),
+        ("auto", "no", {"amx_bf16": True}, "bf16"),
+        ("auto", "fp16", {"amx_bf16": True}, None),
+    ],
+)
+def test_precision_is_chosen_by_what_the_processor_has_units_for(asked, launched, features, chosen, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+    if launched is not None:
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launched)
+    assert choose_precision(asked) == chosen
