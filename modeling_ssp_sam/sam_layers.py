@@ -1,11 +1,12 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """
-The layers of SAM's image encoder, computed for inference without their large intermediate results.
+The layers of SAM's image encoder, computed without their large intermediate results.
 
 To every product of query and key SAM adds two terms, one for the query and the row of the key, one for its column.
 transformers' modules first write them out for all pairs: 768 MiB in a layer of ViT-B that sees the whole canvas. Here
 they are either part of the product itself or added to a few rows at a time, and windows are cut after the projections,
-so that what only fills up a window is not projected. Weights and their names stay.
+so that what only fills up a window is not projected. Training does the same without such terms, and in half precision
+on a CPU, where attention is spelled out for the sake of its gradients. Weights and their names stay.
 """
 
 import torch
