@@ -119,9 +119,8 @@ def _upscale(convolution: nn.ConvTranspose2d, states: torch.Tensor) -> torch.Ten
 
 def _is_plain(*layers: nn.Module) -> bool:
     """Whether linear layers are their weights alone: not adapted, quantised or watched."""
-    return all(
-        type(layer) is nn.Linear and type(layer.weight) is nn.Parameter and not layer._forward_hooks for layer in layers
-    )
+    watched = any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
+    return not watched and all(type(layer) is nn.Linear and type(layer.weight) is nn.Parameter for layer in layers)
 
 
 def _project_and_attend(attention, query, key, value) -> torch.Tensor:

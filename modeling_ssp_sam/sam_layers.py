@@ -85,7 +85,7 @@ class _QuickLayer:
         elif rows is None:
             new = F.scaled_dot_product_attention(query[None], key[None], value[None], scale=1.0)[0]
         else:
-            attend = _attend_in_blocks if _in_blocks(query) else _attend_at_once
+            attend = _attend_in_blocks if _in_blocks(query) and not query.requires_grad else _attend_at_once
             new = attend(query, key, value, rows, columns)
         new = new.reshape(batch_size, num_rows, num_columns, attention.num_attention_heads, *window, -1)
         new = new.permute(0, 1, 4, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4).flatten(1, 2)
