@@ -124,20 +124,28 @@ def mask_label(mask: np.ndarray, resized_hw: tuple[int, int], canvas_hw: tuple[i
     Returns:
         `np.ndarray`: (M, M) bool.
     """
-    (row_low, row_high), (column_low, column_high) = (
-        _bilinear_neighbours(original, resized, canvas, mask_size)
-        for original, resized, canvas in zip(mask.shape, resized_hw, canvas_hw, strict=True)
-    )
-    picked = mask.take(column_low, axis=1) | mask.take(column_high, axis=1)
-    picked = picked[row_low] | picked[row_high]
+    picked = _pick(mask, resized_hw, canvas_hw, (mask_size, mask_size))
     label = np.zeros((mask_size, mask_size), dtype=bool)
     label[: picked.shape[0], : picked.shape[1]] = picked
     return label
 
 
-def _bilinear_neighbours(original: int, resized: int, canvas: int, mask_size: int) -> tuple[np.ndarray, np.ndarray]:
+def shrink_mask(mask: np.ndarray, resized_hw: tuple[int, int]) -> np.ndarray:
+    """Returns a mask (H, W) bool at another size: bilinear, > 0. `mask_label` makes the same of it as of the mask."""
+    return _pick(mask, resized_hw, resized_hw, resized_hw)
+
+
+def _pick(mask: np.ndarray, resized_hw, canvas_hw, label_hw) -> np.ndarray:
+    (row_low, row_high), (column_low, column_high) = (
+        _bilinear_neighbours(*sides) for sides in zip(mask.shape, resized_hw, canvas_hw, label_hw, strict=True)
+    )
+    picked = mask.take(column_low, axis=1) | mask.take(column_high, axis=1)
+    return picked[row_low] | picked[row_high]
+
+
+def _bilinear_neighbours(original: int, resized: int, canvas: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     # One axis: label index -> canvas index (nearest) -> the one or two image indices that bilinear resizing reads.
-    index = np.arange(mask_size, dtype=np.int64) * canvas // mask_size
+    index = np.arange(size, dtype=np.int64) * canvas // size
     index = index[index < resized]
     position = (2 * index + 1) * original - resized  # in units of 1 / (2 * resized), so that it stays an integer
     position = np.maximum(position, 0)

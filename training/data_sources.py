@@ -1,6 +1,7 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """What a run reads: generated scenes, a prepared benchmark or a folder of images and masks, behind one interface."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +17,7 @@ from .arguments import DataArguments
 from .config_files import Settings
 from .data.references import ReferCollator, ReferDataset
 from .data.sampler import StepBatchSampler
+from .data.small_copies import with_small_copies
 from .evaluation.validation import evaluate_references, evaluate_scenes, evaluate_terms, evaluation_batches
 from .feature_cache.cache import FeatureCache
 from .model_sources import EMBEDDED, find_model
@@ -171,6 +173,13 @@ def _open_one(settings: Settings, model, processor, accelerator) -> RunData:
     if optimization.objective != "referring":
         raise ValueError(f"a prepared benchmark needs the objective 'referring', got {optimization.objective!r}")
     train_rows, eval_rows = open_references(settings, accelerator)
+    if data.feature_cache is None:  # which knows the images themselves
+        canvas, copies = processor.image_processor, Path(optimization.output_dir) / "prepared" / "small_copies"
+        with accelerator.main_process_first():
+            if accelerator.is_main_process and optimization.resume is None:
+                shutil.rmtree(copies, ignore_errors=True)
+            longest_edge = max(canvas.size.longest_edge, canvas.semantic_size or 0)
+            train_rows = with_small_copies(train_rows, longest_edge, copies)
     offset, absent = data.random_semantic_offset, data.absent_fraction
     train_set = ReferDataset(train_rows, seed=optimization.seed, random_offset=offset, absent_fraction=absent)
     options = {"box_only": optimization.box_only, "feature_cache": open_features(data, model, processor)}

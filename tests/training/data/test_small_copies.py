@@ -1,0 +1,114 @@
+# Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
+"""Small copies of large images: what a model sees and learns is what it was."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+from ssp_sam.training.data.masks import area, encode
+from ssp_sam.training.data.prepared import FEATURES
+from ssp_sam.training.data.references import ReferCollator, ReferDataset
+from ssp_sam.training.data.small_copies import LARGE, with_small_copies
+from tests.helpers.benchmark import tiny_row
+from tests.helpers.models import make_image, make_pipeline
+
+
+def large_row(number: int, height: int, width: int, masks: np.ndarray, **changes) -> dict:
+    stream = io.BytesIO()
+    make_image(width, height, seed=number).save(stream, format="PNG")
+    changed = {
+        "image": {"bytes": stream.getvalue(), "path": None},
+        "size_hw": [height, width],
+        "ann_ids": [f"{number}-{place}" for place in range(len(masks))],
+        "masks": [encode(mask) for mask in masks],
+        "no_target": len(masks) == 0,
+    }
+    return tiny_row(number) | changed | changes
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return make_pipeline().processor
+
+
+@pytest.fixture(scope="module")
+def rows(processor):
+    side = processor.image_processor.size.longest_edge
+    rng = np.random.default_rng(0)
+    made = [tiny_row(0)]
+    for number, (height, width) in enumerate([(7 * side, 5 * side + 3), (3 * side + 1, 8 * side), (200, 20 * side)]):
+        blobs = np.zeros((2, height, width), dtype=bool)
+        for blob in blobs:
+            top, left = rng.integers(height // 2), rng.integers(width // 2)
+            blob[top : top + height // 3, left : left + width // 3] = rng.random((height // 3, width // 3)) > 0.3
+        box = [width / 3, height / 4, width / 2, height / 2]
+        made.append(large_row(3 * number + 1, height, width, blobs, box_xyxy=box))
+        made.append(large_row(3 * number + 2, height, width, blobs[:1], box_xyxy=box))
+        made.append(large_row(3 * number + 3, height, width, blobs[:0], box_xyxy=None))
+    return Dataset.from_list(made, features=FEATURES)
+
+
+def test_a_batch_is_what_it_was(rows, processor, tmp_path):
+    side = processor.image_processor.size.longest_edge
+    copied = with_small_copies(rows, side, tmp_path / "copies")
+    expected, found = (
+        ReferCollator(processor)([ReferDataset(each)[index] for index in range(len(rows))]) for each in (rows, copied)
+    )
+    assert expected.keys() == found.keys() and found["names"] == expected["names"]
+    for name, values in expected.items():
+        if isinstance(values, torch.Tensor) and name != "box_labels":
+            assert torch.equal(found[name], values), name
+    torch.testing.assert_close(found["box_labels"], expected["box_labels"], rtol=0, atol=1e-6)
+    assert [max(size) for size in copied["size_hw"]] == [max(rows[0]["size_hw"])] + [side] * (len(rows) - 1)
+    assert copied[0]["size_hw"] == rows[0]["size_hw"]
+    assert len(list((tmp_path / "copies").iterdir())) == 9
+
+
+def test_copies_that_are_there_are_not_written_again(rows, processor, tmp_path):
+    side = processor.image_processor.size.longest_edge
+    with_small_copies(rows, side, tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    first = next(iter(times))
+    first.unlink()
+    with_small_copies(rows, side, tmp_path)
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert after.keys() == times.keys()
+    assert {path for path in times if after[path] != times[path]} == {first}
+
+
+def test_small_images_need_no_copies(rows, tmp_path):
+    side = max(max(size) for size in rows["size_hw"])
+    assert with_small_copies(rows, -(-side // LARGE), tmp_path / "copies") is rows
+    assert not (tmp_path / "copies").exists()
+
+
+def test_a_target_between_the_pixels_keeps_one(tmp_path):
+    mask = np.zeros((1, 300, 400), dtype=bool)
+    mask[0, 101:103, 201:203] = True
+    row = large_row(0, 300, 400, mask, box_xyxy=[201, 101, 203, 103])
+    (copied,) = with_small_copies(Dataset.from_list([row], features=FEATURES), 16, tmp_path)
+    assert area(copied["masks"][0]) == 1
+    assert copied["box_xyxy"] == pytest.approx([201 / 25, 101 / 25, 203 / 25, 103 / 25])
+
+
+def test_a_box_alone_is_scaled(tmp_path):
+    row = large_row(0, 300, 400, np.zeros((1, 300, 400), dtype=bool), box_xyxy=[100, 50, 400, 300]) | {"masks": []}
+    (copied,) = with_small_copies(Dataset.from_list([row], features=FEATURES), 40, tmp_path)
+    assert copied["masks"] == [] and copied["box_xyxy"] == pytest.approx([10, 5, 40, 30])
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"image": {"bytes": b"no image", "path": None}}, "reference tiny/train/0: could not read an image"),
+        ({"size_hw": [301, 400]}, "reference tiny/train/0: its image has height and width"),
+        ({"masks": [{"size": [10, 10], "counts": "T3"}]}, "mask 0 of reference '0' has size"),
+    ],
+)
+def test_what_is_damaged_is_named(changes, message, tmp_path):
+    row = large_row(0, 300, 400, np.ones((1, 300, 400), dtype=bool), box_xyxy=[0, 0, 400, 300]) | changes
+    with pytest.raises(ValueError, match=message):
+        with_small_copies(Dataset.from_list([row], features=FEATURES), 40, tmp_path)
