@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from PIL import Image
 
 from ssp_sam.training.data.masks import area, encode
 from ssp_sam.training.data.prepared import FEATURES
 from ssp_sam.training.data.references import ReferCollator, ReferDataset
 from ssp_sam.training.data.small_copies import LARGE, with_small_copies
-from tests.helpers.benchmark import tiny_row
+from ssp_sam.training.train import main
+from tests.helpers.benchmark import tiny_model_folder, tiny_row, write_benchmark
 from tests.helpers.models import make_image, make_pipeline
 
 
@@ -112,3 +114,27 @@ def test_what_is_damaged_is_named(changes, message, tmp_path):
     row = large_row(0, 300, 400, np.ones((1, 300, 400), dtype=bool), box_xyxy=[0, 0, 400, 300]) | changes
     with pytest.raises(ValueError, match=message):
         with_small_copies(Dataset.from_list([row], features=FEATURES), 40, tmp_path)
+
+
+@pytest.mark.parametrize("single_tower", [True, False])
+def test_a_run_trains_on_copies_and_validates_on_the_images(single_tower, tmp_path):
+    mask = np.zeros((1, 300, 400), dtype=bool)
+    mask[0, 50:200, 100:300] = True
+    rows = [large_row(number, 300, 400, mask, box_xyxy=[100, 50, 300, 200]) for number in range(4)]
+    settings = {
+        "dataset": write_benchmark(tmp_path / "data", {"train": rows[:3], "val": rows[3:]}),
+        "init_from": tiny_model_folder(tmp_path / "model", single_tower),
+        "output_dir": tmp_path / "run",
+        "images_per_device": 2,
+        "num_epochs": 1,
+        "warmup_steps": 0,
+        "iou_loss_weight": 0,
+    }
+    main([word for key, value in settings.items() for word in (f"--{key}", str(value))])
+    copies = list((tmp_path / "run" / "prepared" / "small_copies").iterdir())
+    assert len(copies) == 3
+    for path in copies:
+        with Image.open(path) as copy:
+            assert max(copy.size) < 400 / LARGE
+    with Image.open(next((tmp_path / "run" / "drawings").glob("**/*.*"))) as drawing:
+        assert drawing.width >= 400
