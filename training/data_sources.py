@@ -179,7 +179,7 @@ def _open_one(settings: Settings, model, processor, accelerator) -> RunData:
             if accelerator.is_main_process and optimization.resume is None:
                 shutil.rmtree(copies, ignore_errors=True)
             longest_edge = max(canvas.size.longest_edge, canvas.semantic_size or 0)
-            train_rows = with_small_copies(train_rows, longest_edge, copies)
+            train_rows = with_small_copies(train_rows, longest_edge, copies, canvas.resample)
     offset, absent = data.random_semantic_offset, data.absent_fraction
     train_set = ReferDataset(train_rows, seed=optimization.seed, random_offset=offset, absent_fraction=absent)
     options = {"box_only": optimization.box_only, "feature_cache": open_features(data, model, processor)}

@@ -2,6 +2,7 @@
 """Small copies of large images: what a model sees and learns is what it was."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ import torch
 from datasets import Dataset
 from PIL import Image
 
-from ssp_sam.training.data.masks import area, encode
-from ssp_sam.training.data.prepared import FEATURES
+from ssp_sam.training.data.masks import decode, encode
+from ssp_sam.training.data.prepared import FEATURES, read_image
 from ssp_sam.training.data.references import ReferCollator, ReferDataset
 from ssp_sam.training.data.small_copies import LARGE, with_small_copies
 from ssp_sam.training.train import main
@@ -40,7 +41,7 @@ def processor():
 def rows(processor):
     side = processor.image_processor.size.longest_edge
     rng = np.random.default_rng(0)
-    made = [tiny_row(0)]
+    made = []
     for number, (height, width) in enumerate([(7 * side, 5 * side + 3), (3 * side + 1, 8 * side), (200, 20 * side)]):
         blobs = np.zeros((2, height, width), dtype=bool)
         for blob in blobs:
@@ -50,6 +51,7 @@ def rows(processor):
         made.append(large_row(3 * number + 1, height, width, blobs, box_xyxy=box))
         made.append(large_row(3 * number + 2, height, width, blobs[:1], box_xyxy=box))
         made.append(large_row(3 * number + 3, height, width, blobs[:0], box_xyxy=None))
+    made.insert(4, tiny_row(0))
     return Dataset.from_list(made, features=FEATURES)
 
 
@@ -64,8 +66,8 @@ def test_a_batch_is_what_it_was(rows, processor, tmp_path):
         if isinstance(values, torch.Tensor) and name != "box_labels":
             assert torch.equal(found[name], values), name
     torch.testing.assert_close(found["box_labels"], expected["box_labels"], rtol=0, atol=1e-6)
-    assert [max(size) for size in copied["size_hw"]] == [max(rows[0]["size_hw"])] + [side] * (len(rows) - 1)
-    assert copied[0]["size_hw"] == rows[0]["size_hw"]
+    sides = [max(size) for size in copied["size_hw"]]
+    assert sides.pop(4) == max(rows[4]["size_hw"]) < LARGE * side and set(sides) == {side}
     assert len(list((tmp_path / "copies").iterdir())) == 9
 
 
@@ -87,13 +89,29 @@ def test_small_images_need_no_copies(rows, tmp_path):
     assert not (tmp_path / "copies").exists()
 
 
-def test_a_target_between_the_pixels_keeps_one(tmp_path):
+@pytest.mark.parametrize("corner", [(101, 201), (0, 0), (298, 398)])
+def test_a_target_between_the_pixels_keeps_one(corner, tmp_path):
     mask = np.zeros((1, 300, 400), dtype=bool)
-    mask[0, 101:103, 201:203] = True
-    row = large_row(0, 300, 400, mask, box_xyxy=[201, 101, 203, 103])
+    top, left = corner
+    mask[0, top : top + 2, left : left + 2] = True
+    row = large_row(0, 300, 400, mask, box_xyxy=[left, top, left + 8, top + 8])  # which may leave the image
     (copied,) = with_small_copies(Dataset.from_list([row], features=FEATURES), 16, tmp_path)
-    assert area(copied["masks"][0]) == 1
-    assert copied["box_xyxy"] == pytest.approx([201 / 25, 101 / 25, 203 / 25, 103 / 25])
+    ((y, x),) = np.argwhere(decode(copied["masks"][0]))
+    assert (y, x) == (top // 25, left // 25)
+    assert copied["box_xyxy"] == pytest.approx([left / 25, top / 25, (left + 8) / 25, (top + 8) / 25])
+
+
+def test_a_file_that_changes_is_copied_again(tmp_path):
+    row = large_row(0, 300, 400, np.ones((1, 300, 400), dtype=bool), box_xyxy=[0, 0, 400, 300])
+    path = tmp_path / "image.png"
+    row["image"] = {"bytes": None, "path": str(path)}
+    shown = []
+    for seed in range(2):
+        make_image(400, 300, seed=seed).save(path)
+        os.utime(path, ns=(seed, seed))
+        (copied,) = with_small_copies(Dataset.from_list([row], features=FEATURES), 40, tmp_path / "copies")
+        shown.append(read_image(copied).tobytes())
+    assert shown[0] != shown[1]
 
 
 def test_a_box_alone_is_scaled(tmp_path):
