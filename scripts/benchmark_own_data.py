@@ -107,6 +107,7 @@ CASES: dict[str, Callable[[Path], list[str]]] = {
     "textures": textures,
     "screens": screens,
     "twelve_images": lambda folder: textures(folder, 12),
+    "more_images": lambda folder: textures(folder, 1200),
     "one_class": lambda folder: textures(folder, 60, only_circles, both=True),
     "no_target_only": lambda folder: textures(folder, 60, lambda lines: [line for line in lines if not line["mask"]]),
     "thousand_expressions": lambda folder: textures(folder, 1, thousand_lines),
