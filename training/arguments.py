@@ -243,6 +243,9 @@ class OptimizationArguments:
         vars(self)["learning_rate_ratios"] = _read_mapping("learning_rate_ratios", self.learning_rate_ratios)
         if self.box_only and self.objective != "referring":
             raise ValueError(f"box_only ({self.box_only}) needs the objective 'referring', got {self.objective!r}")
+        needs_masks = {name: getattr(self, name) for name in ("foreground_loss_weight", "contrast_loss_weight")}
+        if self.box_only and any(needs_masks.values()):
+            raise ValueError(f"box_only has no masks, which some losses need; set them to 0, got {needs_masks}")
         check_limits(self)
         if self.num_epochs is None and self.warmup_steps >= self.max_steps:
             raise ValueError(f"warmup_steps ({self.warmup_steps:g}) must be below max_steps ({self.max_steps})")

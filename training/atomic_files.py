@@ -228,6 +228,8 @@ def _locked(
         try:
             lock.acquire(timeout=seconds)
         except Timeout:
+            if not lock_file.exists():
+                lock_file.touch()  # which tells what hinders, where it is no other process
             if waiting is None:
                 raise FolderInUseError(
                     f"another process is writing into {str(what)!r}; wait until it has ended, or choose another folder"

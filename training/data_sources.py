@@ -46,6 +46,10 @@ class RunData:
     rehearsal: "RunData | None" = None
     pad_token_id: int = 0  # id that fills the shorter expressions of joined batches
 
+    def fingerprint(self) -> str | None:
+        """Returns what stands for the references that are trained on; None for scenes, which their number makes."""
+        return self.train_set.fingerprint() if isinstance(self.train_set, ReferDataset) else None
+
     def train_batches(self, accelerator, first_batch: int):
         """Returns an endless iterator over this process's training batches from a given one on."""
         sampler = StepBatchSampler(

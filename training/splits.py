@@ -42,8 +42,8 @@ def open_references(settings: Settings, accelerator) -> tuple[Dataset, Dataset]:
     """
     data, optimization = settings.data, settings.optimization
     with accelerator.main_process_first():
-        renew = accelerator.is_main_process and optimization.resume is None
-        source, eval_source = open_sources(data, Path(optimization.output_dir) / "prepared", renew=renew)
+        prepared = Path(optimization.output_dir) / "prepared"
+        source, eval_source = open_sources(data, prepared, renew=accelerator.is_main_process)
         train_split = find_split(source, data.train_split, "train", "train_split")
         if eval_source is not None:
             eval_split = find_split(eval_source, data.eval_split, "validation", "eval_split", only_one_will_do=True)

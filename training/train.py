@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,8 @@ def build_accelerator(settings: Settings) -> Accelerator:
 
 def open_folder(settings: Settings, accelerator: Accelerator) -> Path | None:
     """
-    Writes the settings into the run's folder and returns the checkpoint to continue from, if any; raises `ValueError`
-    for checkpoints that are neither continued nor to be overwritten.
+    Returns the checkpoint to continue from, if any, and removes those that are to be overwritten; raises `ValueError`
+    for checkpoints that are neither.
     """
     optimization = settings.optimization
     output_dir = Path(optimization.output_dir)
@@ -103,11 +104,9 @@ def open_folder(settings: Settings, accelerator: Accelerator) -> Path | None:
             f"continue it with --resume auto, give another folder, or remove it with --overwrite_output_dir true"
         )
     accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        if optimization.resume is None:
-            for folder in earlier.values():
-                remove_whole(folder)
-        write_text(output_dir / "settings.json", json.dumps(settings.as_dict(), indent=2) + "\n")
+    if accelerator.is_main_process and optimization.resume is None:
+        for folder in earlier.values():
+            remove_whole(folder)
     return checkpoint
 
 
@@ -159,10 +158,17 @@ def introduce(settings: Settings, model, processor, data: RunData, accelerator: 
         print("".join(f"note: {sentence}\n" for sentence in sentences), end="", flush=True)
 
 
+def settled(settings: Settings) -> dict[str, Any]:
+    """Returns the settings that hold for all of a run, however often it is resumed."""
+    optimization, adapters = settings.optimization, settings.adapters
+    chosen = {"seed": optimization.seed, "optimizer": optimization.optimizer}
+    return chosen | {"lora_rank": adapters.lora_rank, "lora_targets": adapters.lora_targets}
+
+
 def check_same_course(checkpoint: Path, course: dict[str, Any]) -> dict:
     """
-    Returns the state of a checkpoint's loop; raises `ValueError` where the run would see other batches than the one it
-    continues.
+    Returns the state of a checkpoint's loop; raises `ValueError` where the run would see other batches, or change other
+    weights, than the one it continues.
     """
     state = read_loop_state(checkpoint)
     for name, value in course.items():
@@ -188,7 +194,8 @@ def build_loop(
     processes, accumulated = accelerator.num_processes, accelerator.gradient_accumulation_steps
     items_per_step = settings.data.images_per_device * processes * accumulated
     schedule = Schedule(optimization, len(data.train_set) / items_per_step)
-    course = {"items_per_step": items_per_step, "num_items": len(data.train_set), "seed": optimization.seed}
+    course = {"items_per_step": items_per_step, "num_items": len(data.train_set), "references": data.fingerprint()}
+    course |= settled(settings)
     state = NEW_RUN | course | (check_same_course(checkpoint, course) if checkpoint else {})
     optimizer = build_optimizer(objective, optimization)
     if accelerator.is_main_process:
@@ -258,6 +265,10 @@ def train(settings: Settings, publish: Callable[[Path, ReportArguments], None] |
     with claim_folder(settings.optimization.output_dir, accelerator):
         # 1. Model and data.
         checkpoint = open_folder(settings, accelerator)
+        if checkpoint is None:  # nothing to resume
+            settings = settings._replace(optimization=replace(settings.optimization, resume=None))
+        else:
+            check_same_course(checkpoint, settled(settings))
         model, processor = build_model(settings.model, checkpoint, settings.adapters)
         data = open_data(settings, model, processor, accelerator)
         if checkpoint is None and not settings.data.uses_scenes:
@@ -265,6 +276,9 @@ def train(settings: Settings, publish: Callable[[Path, ReportArguments], None] |
         objective = build_objective(settings, model, checkpoint / "model" if checkpoint else settings.model.init_from)
         # 2. Training.
         loop = build_loop(settings, accelerator, objective, data, processor, checkpoint)
+        if accelerator.is_main_process:
+            used = json.dumps(settings.as_dict(), indent=2)
+            write_text(Path(settings.optimization.output_dir) / "settings.json", f"{used}\n")
         metrics = loop.run()
         # 3. The result.
         final = export(loop, processor, settings.optimization)

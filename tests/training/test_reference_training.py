@@ -18,7 +18,7 @@ from ssp_sam.training.data.references import ReferCollator, ReferDataset
 from ssp_sam.training.model_sources import build_model
 from ssp_sam.training.objectives import ReferringObjective
 from ssp_sam.training.train import main
-from tests.helpers.benchmark import tiny_benchmark, tiny_model_folder, tiny_row, write_benchmark
+from tests.helpers.benchmark import TARGETS, tiny_benchmark, tiny_model_folder, tiny_row, write_benchmark
 from tests.helpers.models import make_pipeline
 
 
@@ -262,6 +262,35 @@ def test_a_second_run_does_not_overwrite_the_first_unasked(train):
     with pytest.raises(ValueError, match="holds checkpoint-3 of an earlier run; continue it with --resume auto"):
         train()
     assert train(overwrite_output_dir="true", num_epochs=0.3).joinpath("checkpoint-1").is_dir()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"expressions": ["the blue box"]}, "trained with references [0-9a-f]{16}, this run has [0-9a-f]{16}; use"),
+        ({"optimizer": "muon"}, "trained with optimizer adamw, this run has muon; use the same"),
+        ({"lora_rank": 2}, "trained with lora_rank 0, this run has 2; use the same"),
+    ],
+)
+def test_a_run_that_would_learn_something_else_is_not_resumed(train, tmp_path, changes, message):
+    folder = train()
+    used = (folder / "settings.json").read_text()
+    if "lora_rank" in changes:
+        pytest.importorskip("peft")
+    expressions = changes.pop("expressions", None)
+    if expressions:
+        rows = [tiny_row(number, TARGETS[number % 3]) for number in range(17)]
+        rows[3]["expressions"] = expressions
+        changes["dataset"] = write_benchmark(tmp_path / "other", {"train": rows[:12], "val": rows[12:]})
+    with pytest.raises(ValueError, match=message):
+        train(resume="auto", num_epochs=2, **changes)
+    assert (folder / "settings.json").read_text() == used
+
+
+@pytest.mark.parametrize("weight", ["foreground_loss_weight", "contrast_loss_weight"])
+def test_boxes_alone_go_without_the_losses_that_need_masks(train, weight):
+    with pytest.raises(ValueError, match=f"box_only has no masks.*'{weight}': 2"):
+        train(box_only="true", **{weight: 2})
 
 
 def test_predictions_are_drawn_at_evaluations(train):
