@@ -60,6 +60,8 @@ def open_file(
             kind = "a folder" if os.path.isdir(source) else "no regular file" if os.path.exists(source) else "missing"
             raise ValueError(f"expected an image file, but {name} is {kind}")
         size = os.path.getsize(source)
+    if size == 0:
+        raise ValueError(f"could not read an image from {name} (it is empty); give an image such as PNG or JPEG")
     if size > max_bytes:
         raise ValueError(f"expected an image file of at most {max_bytes / 1e6:g} MB, got {size} bytes in {name}")
     try:

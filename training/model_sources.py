@@ -15,7 +15,7 @@ from ..modeling_ssp_sam.conversion.checkpoint_sources import check_source, list_
 from ..modeling_ssp_sam.conversion.pull import resolve_model
 from ..modeling_ssp_sam.modeling_ssp_sam import SspSamModel
 from ..processing.processing_ssp_sam import SspSamProcessor
-from .adapters import adapt
+from .adapters import ADAPTER_CONFIG, adapt
 from .arguments import AdapterArguments, ModelArguments
 from .scenes.tokenizer import build_word_tokenizer
 from .scenes.words import VOCABULARY_WORDS
@@ -62,6 +62,9 @@ def find_model(init_from: str) -> str:
     if folder.is_dir():
         inside = [path.parent.name for path in sorted(folder.glob("*/config.json"))]
         hint = f"; there is one in {inside[0]}/" if inside else ""
+        if (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file():
+            merge = f"ssp-sam export merged --adapter {init_from} --merge"
+            raise ValueError(f"init_from {init_from!r} holds low-rank adapters alone; for a model, run: {merge}")
         if not (folder / "config.json").is_file() and not list_folder(folder):
             raise ValueError(f"init_from {init_from!r} is a folder without a model (no config.json){hint}")
         return resolve_model(folder)

@@ -20,7 +20,7 @@ from .readers.images import (
     read_header,
     without_orientation,
 )
-from .readers.mask_files import read_mask_file
+from .readers.mask_files import mask_name, read_mask_file
 from .readers.records import BadRecord, RawObject, RawReference, as_list, shortened, with_words
 
 Box = tuple[float, float, float, float]
@@ -60,8 +60,11 @@ class RowMaker:
             read_mask_file(item.mask_file, item.mask_values, item.any_value) if item.mask_file else None
             for item in raw.objects
         ]
-        annotated = raw.size_hw or next((mask.shape for mask in files if mask is not None), None)
-        stored, size_hw = self._image(image, annotated, raw)
+        drawn = next(((mask.shape, item.mask_file) for mask, item in zip(files, raw.objects) if mask is not None), None)
+        annotated, source = (raw.size_hw, "the annotation says") if raw.size_hw else (None, "")
+        if annotated is None and drawn is not None:
+            annotated, source = drawn[0], f"its mask {mask_name(drawn[1])} has"
+        stored, size_hw = self._image(image, annotated, raw, source)
         # 3. What is meant.
         masks, boxes = [], []
         for item, file in zip(raw.objects, files):
@@ -112,14 +115,15 @@ class RowMaker:
             return ImageContent("", False)
         return check_content(image) if isinstance(image, bytes) else _check_file(image, image.stat().st_mtime_ns)
 
-    def _image(self, image: Path | bytes, annotated: Any, raw: RawReference) -> tuple[dict, tuple[int, int]]:
+    def _image(
+        self, image: Path | bytes, annotated: Any, raw: RawReference, source: str
+    ) -> tuple[dict, tuple[int, int]]:
         """The `image` column, and the size of what it shows; turned images are shown as their masks are drawn."""
         height, width, orientation = read_header(image)
         stored, shown = (height, width), ((width, height) if orientation in TURNED_SIDEWAYS else (height, width))
         if annotated is not None and tuple(annotated) not in (stored, shown):
             raise BadRecord(
-                f"the image has {height} x {width} pixels (height x width), "
-                f"the annotation says {annotated[0]} x {annotated[1]}"
+                f"the image has {height} x {width} pixels (height x width), {source} {annotated[0]} x {annotated[1]}"
             )
         name = raw.images[0].rsplit("/", 1)[-1] if raw.images else raw.image_id
         by_stored = stored != shown and annotated is not None and tuple(annotated) == stored
@@ -138,7 +142,7 @@ class RowMaker:
         try:
             if file is not None:
                 if file.shape != size_hw:
-                    raise BadRecord(f"mask {item.mask_file!r} has {file.shape} pixels, its image {size_hw}")
+                    raise BadRecord(f"mask {mask_name(item.mask_file)} has {file.shape} pixels, its image {size_hw}")
                 return run_lengths.encode(file)
             return self._from_segmentation(item.segmentation, *size_hw)
         except ValueError as error:

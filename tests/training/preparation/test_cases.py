@@ -443,6 +443,11 @@ MASK_CASES = {
     "smoothed edges": (lambda path: Image.fromarray(SMOOTH).save(path), {}, int((SMOOTH > 0).sum())),
     "a map of two objects": (lambda path: Image.fromarray(TWO).save(path), {}, "holds several values, such as 2 and 1"),
     "one object of a map": (lambda path: Image.fromarray(TWO).save(path), {"mask_values": 2}, 150),
+    "no object of a map": (
+        lambda path: Image.fromarray(TWO).save(path),
+        {"mask_values": [7, 8]},
+        "none of the mask_values 7 and 8, but 1 and 2; give one that it has, or null as mask",
+    ),
     "both objects of a map": (lambda path: Image.fromarray(TWO).save(path), {"mask_values": [1, 2]}, 250),
     "a map in colours": (
         lambda path: Image.fromarray(np.uint8([[0, 0, 0], [200, 0, 0], [0, 200, 0]])[TWO]).save(path),
@@ -469,7 +474,7 @@ MASK_CASES = {
     "of another size": (
         lambda path: Image.fromarray(SHOWN.T.astype(np.uint8)).save(path),
         {},
-        "the image has 30 x 40 pixels .*, the annotation says 40 x 30",
+        "the image has 30 x 40 pixels .*, its mask '.*' has 40 x 30",
     ),
     "a box with nothing in it": (
         lambda path: Image.fromarray(SHOWN.astype(np.uint8)).save(path),

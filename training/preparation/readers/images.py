@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from ....processing.image_files import exif_orientation, load
+from ....processing.image_files import exif_orientation, load, open_file
 from ....processing.image_inputs import open_image
 from .records import BadRecord, PreparationError, shortened
 
@@ -259,7 +259,7 @@ def check_content(image: Path | bytes) -> ImageContent:
     name = "the stored image" if isinstance(image, bytes) else repr(str(image))
     try:
         data = image if isinstance(image, bytes) else image.read_bytes()
-        decoded = load(open_image(data), name)
+        decoded = load(open_file(data, None if isinstance(image, bytes) else name), name)
         brightest = decoded.convert("L").getextrema()[1] if decoded.mode in ("L", "RGB", "RGBA", "P", "CMYK") else 255
     except (ValueError, OSError) as error:
         raise BadRecord(str(error)) from error

@@ -26,7 +26,8 @@ def read_mask_file(file: str | bytes, values: tuple[int, ...] | None = None, any
 
     Args:
         file: Path of an array (`.npy`, `.npz` of one array) or of an image in a lossless format, or such an image.
-        values: Which values are inside; where not given all but 0, if they can be those of one object.
+        values: Which values are inside, some of them in any mask that is not black; where not given all but 0, if they
+            can be those of one object.
         any_value: Whether all but 0 are inside in any case.
 
     Raises:
@@ -34,13 +35,19 @@ def read_mask_file(file: str | bytes, values: tuple[int, ...] | None = None, any
     """
     labels = read_labels(file)
     if values is not None:
-        return np.isin(labels, values)
+        inside, others = np.isin(labels, values), np.unique(labels[labels != 0])
+        if not inside.any() and others.size:
+            raise BadRecord(
+                f"the mask {mask_name(file)} has none of the mask_values {' and '.join(map(str, values))}, but "
+                f"{' and '.join(map(shown_label, others[:3]))}; give one that it has, or null as mask for nothing"
+            )
+        return inside
     inside = labels != 0
     different = [] if any_value else _objects_in(labels, inside)
     if different:
         raise BadRecord(
-            f"the mask {_named(file)} holds several values, such as {' and '.join(different)}: is each an object? Say "
-            f"by 'mask_values' which are meant, or save a mask of 0 and 255 per object"
+            f"the mask {mask_name(file)} holds several values, such as {' and '.join(different)}: is each an object? "
+            f"Say by 'mask_values' which are meant, or save a mask of 0 and 255 per object"
         )
     return inside
 
@@ -54,16 +61,17 @@ def read_labels(file: str | bytes | Path, in_colours: bool = False) -> np.ndarra
         BadRecord: There is no such file, or it is damaged.
     """
     if not isinstance(file, bytes) and not Path(file).is_file():
-        raise BadRecord(f"there is no mask {_named(file)}")
+        raise BadRecord(f"there is no mask {mask_name(file)}")
     try:
         if not isinstance(file, bytes) and Path(file).suffix in (".npy", ".npz"):
             return _read_array(str(file))
         return _read_image(file if isinstance(file, bytes) else str(file), in_colours)
     except (OSError, ValueError, EOFError) as error:
-        raise BadRecord(f"the mask {_named(file)} cannot be read ({' '.join(str(error).split())})") from error
+        raise BadRecord(f"the mask {mask_name(file)} cannot be read ({' '.join(str(error).split())})") from error
 
 
-def _named(file: str | bytes | Path) -> str:
+def mask_name(file: str | bytes | Path) -> str:
+    """Returns what a message calls the file of a mask."""
     return "in the record" if isinstance(file, bytes) else repr(str(file))
 
 
@@ -115,7 +123,7 @@ def _whole_numbers(array: np.ndarray, path: str) -> np.ndarray:
 
 
 def _read_image(file: str | bytes, in_colours: bool) -> np.ndarray:
-    path = _named(file)
+    path = mask_name(file)
     if isinstance(file, str) and file.lower().endswith(_LOSSY):
         raise BadRecord(f"the mask {path} is in a format that smears edges; save it as PNG")
     image = load(open_image(file), path)

@@ -92,7 +92,7 @@ def test_masks_may_lie_elsewhere(tmp_path, images):
     [
         ({"mask_id": "../../secret"}, "leads out of the folder of masks"),
         ({"mask_id": 99}, "there is no mask"),
-        ({"mask_id": 1}, "has (40, 30) pixels, its image (30, 40)|the annotation says 40 x 30"),
+        ({"mask_id": 1}, "has (40, 30) pixels, its image (30, 40)|1.npy' has 40 x 30"),
         ({"mask_id": 2}, "cannot be read"),
         ({"mask_id": 3}, "array of two dimensions"),
         ({"refs": "a sentence"}, "at least one sentence"),

@@ -148,7 +148,7 @@ def test_a_photograph_turned_by_its_orientation_fits_a_mask_drawn_on_what_viewer
         ({"mask": "../../etc/passwd"}, "'../../etc/passwd' is not in"),
         ({"mask": 5}, "a file name, a list of them or null"),
         ({"mask": "smeared.jpg"}, "save it as PNG"),
-        ({"mask": "small.png"}, "the annotation says 3 x 4"),
+        ({"mask": "small.png"}, "small.png' has 3 x 4"),
         ({"image": "/etc/passwd"}, "the image '/etc/passwd' is not in"),
         ({"image": None}, "'image' must be a file name"),
         ({"expression": None}, "at least one sentence"),
