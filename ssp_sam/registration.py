@@ -4,6 +4,8 @@
 import functools
 import logging
 import os
+from collections.abc import Mapping
+from pathlib import Path
 
 # transformers imports torchao where it is installed, which tells of each of its files that is for other hardware.
 _LEVELS = {name: logging.getLogger(name).level for name in ("torchao", "torch.utils._pytree")}
@@ -18,7 +20,7 @@ from . import EMBEDDED_CHECKPOINT
 from .configuration.configuration_ssp_sam import SspSamConfig
 from .modeling_ssp_sam.modeling_ssp_sam import SspSamModel, SspSamOutput
 from .modeling_ssp_sam.other_tasks import register_other_tasks
-from .modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
+from .modeling_ssp_sam.pipeline_ssp_sam import SINGLE_IMAGE_TYPES, ReferringSegmentationPipeline
 from .processing.image_processing_ssp_sam import SspSamImageProcessor
 from .processing.processing_ssp_sam import SspSamProcessor
 from .processing.segmentation_results import SegmentationResult
@@ -76,7 +78,7 @@ def pipeline(model=None, **options) -> ReferringSegmentationPipeline:
 
 def segment(image, text, model=None, **options):
     """
-    Segments what expressions refer to, by a pipeline that is made once for each model and kept.
+    Segments what expressions refer to, by a pipeline that is made once for each model and kept until its files change.
 
     Args:
         image: One image, in any form that the pipeline takes.
@@ -90,10 +92,42 @@ def segment(image, text, model=None, **options):
     Raises:
         ValueError, TypeError: In one sentence, if the image, the expressions or the model cannot be used.
     """
-    results = _kept_pipeline(None if model is None else os.fspath(model))(image, text=text, **options)
+    results = _kept_pipeline(*_state(model))(_one_image(image), text=text, **options)
     return results[0] if isinstance(text, str) else results
 
 
+def _one_image(image):
+    """Returns an image as it is; raises `ValueError` for several, which the pipeline takes."""
+    single = isinstance(image, (Mapping, *SINGLE_IMAGE_TYPES)) or hasattr(image, "read")
+    if not single or getattr(image, "ndim", 3) not in (2, 3):
+        raise ValueError(
+            f"expected one image, got {_described(image)}; for several: ssp_sam.pipeline()(images, text=...)"
+        )
+    return image
+
+
+def _described(images) -> str:
+    return f"{len(images)} in a {type(images).__name__}" if hasattr(images, "__len__") else f"a {type(images).__name__}"
+
+
+def _state(model) -> tuple:
+    """Returns the absolute path of a model's folder or file, and what changes with its content; its name on the Hub."""
+    if model is None:
+        return None, ()
+    if not isinstance(model, str | os.PathLike):
+        kind = type(model).__name__
+        raise TypeError(
+            f"expected the name or folder of a model, got {kind}; ssp_sam.pipeline(model=...) takes a model"
+        )
+    path = Path(model)
+    if not path.exists():
+        return os.fspath(model), ()
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return str(path.resolve()), tuple(
+        (file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists()
+    )
+
+
 @functools.lru_cache(maxsize=2)
-def _kept_pipeline(model: str | None) -> ReferringSegmentationPipeline:
+def _kept_pipeline(model: str | None, _files: tuple) -> ReferringSegmentationPipeline:
     return pipeline(model)

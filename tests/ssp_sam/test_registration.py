@@ -3,6 +3,7 @@
 
 import importlib
 
+import numpy as np
 import pytest
 from transformers import (
     AutoConfig,
@@ -25,7 +26,7 @@ from ssp_sam import (
     registration,
 )
 from tests.helpers.comparison import results_agree
-from tests.helpers.models import make_image
+from tests.helpers.models import make_image, make_pipeline
 from tests.helpers.processes import run_in_processes
 
 
@@ -91,3 +92,35 @@ def test_one_line_segments_and_keeps_the_model(tiny_checkpoint):
     before = registration._kept_pipeline.cache_info().misses
     ssp_sam.segment(image, "a cat", model=tiny_checkpoint, mask_threshold=0.3)
     assert registration._kept_pipeline.cache_info().misses == before
+
+
+def test_a_model_whose_files_change_is_read_again(tmp_path, monkeypatch):
+    image, scores = make_image(40, 30), []
+    for number, folder in enumerate(("a", "b", "b")):
+        segmenter = make_pipeline(seed=number)
+        segmenter.save_pretrained(tmp_path / folder / "final")
+        monkeypatch.chdir(tmp_path / folder)
+        result = ssp_sam.segment(image, "a dog", model="final")
+        assert results_agree([result], segmenter(image, "a dog"))
+        scores.append(result.score)
+    assert len(set(scores)) == 3
+
+
+@pytest.mark.parametrize(
+    "as_several, named",
+    [
+        (list, "2 in a list"),
+        (tuple, "2 in a tuple"),
+        (iter, "a list_iterator"),
+        (lambda images: np.stack([np.asarray(image) for image in images]), "2 in a ndarray"),
+    ],
+)
+def test_one_line_takes_one_image(as_several, named, tiny_checkpoint):
+    images = as_several([make_image(40, 30, seed=seed) for seed in range(2)])
+    with pytest.raises(ValueError, match=f"expected one image, got {named}; for several: ssp_sam.pipeline"):
+        ssp_sam.segment(images, "a dog", model=tiny_checkpoint)
+
+
+def test_one_line_takes_names_of_models():
+    with pytest.raises(TypeError, match="expected the name or folder of a model, got SspSamModel"):
+        ssp_sam.segment(make_image(), "a dog", model=make_pipeline().model)
