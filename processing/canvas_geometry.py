@@ -52,6 +52,11 @@ class CanvasPlacement(NamedTuple):
         return [min(max(value, 0.0) / ratio, float(side)) for value, ratio, side in corners]
 
 
+def has_pixels(box_xyxy) -> bool:
+    """Whether a box in image pixels is a pixel wide and high; one from the head need not be, nor lie in the image."""
+    return box_xyxy[2] - box_xyxy[0] >= 1 and box_xyxy[3] - box_xyxy[1] >= 1
+
+
 def fit_segmenter(size_hw: tuple[int, int], longest_edge: int) -> tuple[int, int]:
     """Returns the (height, width) of an image whose long side is scaled to `longest_edge`, rounded as SAM rounds.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from .canvas_geometry import CanvasPlacement
+from .canvas_geometry import CanvasPlacement, has_pixels
 from .mask_windows import LogitMap, MaskWindow
 
 
@@ -57,10 +57,9 @@ def read_prediction(
     found = (1 - (no_target_probability or 0.0)) * calibrate(foreground, score_temperature, score_bias)
     if n_pixels < max(1, min_mask_pixels):
         return {**nothing, "score": 1 - found}
-    if box_cxcywh is None:
+    box = None if box_cxcywh is None else placement.to_image(box_cxcywh, logits.size_hw)
+    if box is None or not has_pixels(box):
         box = [float(side) for side in mask.bounds()]
-    else:
-        box = placement.to_image(box_cxcywh, logits.size_hw)
     return {"mask": mask, "score": found, "box_xyxy": box, "no_target": False}
 
 

@@ -304,8 +304,8 @@ class SspSamProcessor(ProcessorMixin):
 
         Returns:
             `list[dict]`: Per expression `mask` (H, W) bool at image resolution, all False for no target; `score` float
-            in 0..1; `box_xyxy` four floats in image pixels, from the box head or else tight around the mask, None for
-            no target; `no_target` bool.
+            in 0..1; `box_xyxy` four floats in image pixels, from the box head, or tight around the mask where that
+            gives no box of a pixel's size, None for no target; `no_target` bool.
 
         Raises:
             `ValueError`: If there are no masks, sizes, `clicked` and expressions do not match, or a threshold is none.

@@ -15,7 +15,14 @@ import numpy as np
 from PIL import Image
 from tokenizers import Tokenizer
 
-from ..processing.canvas_geometry import CanvasPlacement, centred_offset, fit_segmenter, fit_semantic, tight_box_xyxy
+from ..processing.canvas_geometry import (
+    CanvasPlacement,
+    centred_offset,
+    fit_segmenter,
+    fit_semantic,
+    has_pixels,
+    tight_box_xyxy,
+)
 from ..processing.expressions import flatten_text, is_spelled
 from ..processing.image_files import as_rgb, load, open_file
 
@@ -122,10 +129,9 @@ class NumpyProcessor:
         if by_head or count < max(1, settings["min_mask_pixels"]):
             score = no_target if by_head else 1 - found
             return {"mask": np.zeros_like(mask), "score": score, "box_xyxy": None, "no_target": True}
-        if box_cxcywh is None:
+        box = None if box_cxcywh is None else self._placement(mask.shape).to_image(box_cxcywh, mask.shape)
+        if box is None or not has_pixels(box):
             box = tight_box_xyxy(mask)
-        else:
-            box = self._placement(mask.shape).to_image(box_cxcywh, mask.shape)
         return {"mask": mask, "score": found, "box_xyxy": box, "no_target": False}
 
     def _placement(self, size_hw: tuple[int, int]) -> CanvasPlacement:

@@ -218,3 +218,18 @@ def test_expressions_that_cannot_be_assigned_to_images_are_refused_with_both_cou
         processor.post_process_referring_segmentation(outputs, [(8, 8), (8, 8)])
     with pytest.raises(ValueError, match=r"image_index in 0..1 for each of 3 expressions, got \[0, 1, 2\]"):
         processor.post_process_referring_segmentation(outputs, [(8, 8), (8, 8)], image_index=[0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    "box_cxcywh, expected",
+    [
+        ((0.5, 0.25, 0.5, 0.2), pytest.approx((16, 9.6, 48, 22.4), abs=1e-4)),
+        ((0.5, 0.9, 0.5, 0.1), (0, 0, 64, 32)),  # below an image that covers the upper half
+        ((0.5, 0.25, 0.0, 0.2), (0, 0, 64, 32)),
+    ],
+)
+def test_a_box_without_a_pixel_is_that_of_the_mask(box_cxcywh, expected):
+    processor = make(semantic_size=None)
+    outputs = constant_outputs(5.0) | {"pred_boxes": torch.tensor([box_cxcywh])}
+    (answer,) = processor.post_process_referring_segmentation(outputs, [(32, 64)])
+    assert answer["mask"].all() and tuple(answer["box_xyxy"]) == expected
