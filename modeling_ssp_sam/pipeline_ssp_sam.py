@@ -18,6 +18,7 @@ from ..configuration.hub_fields import IS_REMOTE_CODE, add_pipeline
 from ..processing.prediction_settings import check_settings
 from ..processing.segmentation_results import as_result
 from .embedded_model import EmbeddedModelWarning, embedded_hint, is_embedded
+from .quantized_model import check_quantized
 from .segmentation_requests import (
     SPATIAL_KEYS,
     TEXT_KEYS,
@@ -26,6 +27,7 @@ from .segmentation_requests import (
     as_texts,
     is_text,
     only_known,
+    only_read,
     take_one,
     texts_per_image,
 )
@@ -69,19 +71,21 @@ class ReferringSegmentationPipeline(Pipeline):
     def __init__(self, *args, **kwargs):
         asked_dtype, compiled = kwargs.get("dtype"), kwargs.pop("compile", False)
         kwargs.pop("local_files_only", None)
+        _check_loader(kwargs)
         super().__init__(*args, **kwargs)
         if self.model.config.model_type != "ssp_sam":
             raise ValueError(f"expected a model of type 'ssp_sam', got {self.model.config.model_type!r}")
         if self.processor is None:
             raise ValueError("expected a processor beside the model, got None; pass processor=SspSamProcessor(...)")
+        asked = {asked_dtype, getattr(self.model, "asked_dtype", None)}
         # `pipeline(…)` hands the precision on to the tokenizer, which could then not be saved.
         for name in ("dtype", "quantization_config"):
             self.processor.tokenizer.init_kwargs.pop(name, None)
         quantization = getattr(self.model.config, "quantization_config", None)
         if quantization is not None:
-            _check_quantized(self.model, quantization)
+            check_quantized(self.model, quantization)
         # Checkpoints are often stored in half precision to be small; CPUs compute in single precision.
-        elif self.device.type == "cpu" and self.model.dtype == torch.float16 and asked_dtype != torch.float16:
+        elif self.device.type == "cpu" and self.model.dtype == torch.float16 and not asked & {torch.float16, "float16"}:
             self.model.float()
         self.model.eval()
         if compiled:  # what follows the image encoders
@@ -135,7 +139,7 @@ class ReferringSegmentationPipeline(Pipeline):
         """
         inputs = take_one(kwargs, "inputs", inputs, ("image", "images"))
         text = take_one(kwargs, "text", text, TEXT_KEYS)
-        check_settings(**{name: kwargs[name] for name in ("batch_size", "num_workers") if name in kwargs})
+        _check_loader(kwargs)
         spatial = {name: kwargs.pop(name) for name in SPATIAL_KEYS if kwargs.get(name) is not None}
         requests = self.check_inputs(inputs, text, **spatial)
         return [] if isinstance(requests, list) and not requests else super().__call__(requests, **kwargs)
@@ -158,7 +162,7 @@ class ReferringSegmentationPipeline(Pipeline):
             raise ValueError("expected an image or requests as first argument, got None")
         inputs, text = as_list(inputs), as_texts(text)
         if isinstance(inputs, (Mapping, *SINGLE_IMAGE_TYPES)) or hasattr(inputs, "read"):
-            return as_request(inputs, text, **spatial)
+            return as_request(only_read(inputs, SETTINGS), text, **spatial)
         if spatial:
             raise ValueError(
                 f"{' and '.join(spatial)} can be given beside one image only; "
@@ -166,7 +170,8 @@ class ReferringSegmentationPipeline(Pipeline):
             )
         if isinstance(inputs, (list, tuple)):
             pairs = zip(inputs, texts_per_image(text, len(inputs)))
-            return [as_request(item, own, where=f" of image {i}") for i, (item, own) in enumerate(pairs, start=1)]
+            places = [f" of image {number}" for number in range(1, len(inputs) + 1)]
+            return [as_request(only_read(item, SETTINGS, at), own, at) for (item, own), at in zip(pairs, places)]
         if text is not None and not is_text(text):
             raise TypeError(f"expected one string or a list of strings for all images, got {text!r:.80}")
         if isinstance(inputs, Sized) and hasattr(inputs, "__getitem__"):
@@ -286,19 +291,8 @@ class ReferringSegmentationPipeline(Pipeline):
             add_pipeline(save_directory, f"{type(self).__module__.rsplit('.', 1)[-1]}.{type(self).__name__}")
 
 
-def _check_quantized(model, quantization):
-    """Refuses what torchao makes wrong masks of: NaN where small scales become 0, and products that overflow."""
-    settings = quantization if isinstance(quantization, dict) else quantization.to_dict()
-    if settings["quant_method"] == "torchao" and model.dtype == torch.float16:
-        raise ValueError(
-            "expected a model quantised by torchao in bfloat16 or float32, got float16, which makes NaN; choose a dtype"
-        )
-    rows = torch.full((32, 32), 127, dtype=torch.int8, device="cpu")
-    multiplied = model.device.type == "cpu" and "DynamicActivation" in str(settings.get("quant_type"))
-    if multiplied and not torch.equal(torch._int_mm(rows, rows), rows.int() @ rows.int()):
-        raise ValueError(
-            "eight-bit products overflow on this processor; load the model in bfloat16, or quantise weights alone"
-        )
+def _check_loader(options: dict[str, Any]):
+    check_settings(**{name: options[name] for name in ("batch_size", "num_workers") if name in options})
 
 
 class _Requests(Dataset):

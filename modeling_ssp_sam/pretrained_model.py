@@ -1,10 +1,15 @@
 # Copyright 2026 The ssp-sam authors. Licensed under the Apache License, Version 2.0.
 """What every model of this package shares: loading, saving, initialisation, and towers that stay frozen."""
 
+import os
+from pathlib import Path
+
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils.hub import cached_file, resolve_revision
 from transformers.utils.output_capturing import OutputRecorder
 
@@ -112,6 +117,11 @@ class SspSamPreTrainedModel(PreTrainedModel):
             kwargs["revision"] = resolve_revision(source, **options)
         try:
             loaded = super().from_pretrained(source, *model_args, **kwargs)
+        except SafetensorError as error:
+            check_weights(source, **kwargs)  # which names the file, where the exporter has written checksums
+            raise OSError(
+                f"the weights of {os.fspath(source)!r} are damaged or cut off ({error}); copy or fetch them again"
+            ) from error
         except OSError as error:
             options["_raise_exceptions_for_missing_entries"] = False
             if source is None or cached_file(source, "config.json", **options) is not None:
@@ -121,5 +131,15 @@ class SspSamPreTrainedModel(PreTrainedModel):
             ) from error
         if source is not None and kwargs.get("variant") is None:
             check_weights(source, **kwargs)
-        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_towers()
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.asked_dtype = kwargs.get("dtype")  # which the pipeline leaves as it is
+        model.freeze_towers()
         return loaded
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """Saves like every transformers model, and deletes weights in one file that are older than those in several."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        whole, index = (Path(save_directory, name) for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
+        # transformers leaves them, and loads them in place of what was saved.
+        if whole.is_file() and index.is_file() and whole.stat().st_mtime_ns < index.stat().st_mtime_ns:
+            whole.unlink()

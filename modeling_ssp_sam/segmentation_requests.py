@@ -25,6 +25,7 @@ FOREIGN_NAMES = {
     "box": "input_boxes",
     "mask_format": "nothing, since masks are PIL images",
     "subtask": "nothing, since there is one task",
+    "input_masks": "input_points or input_boxes; masks are taken by SspSamProcessor and SspSamModel",
 }
 SPATIAL_KEYS = ("input_points", "input_labels", "input_boxes")
 # Levels of lists in what belongs to one expression: [[x, y], ...], [label, ...] and [xmin, ymin, xmax, ymax].
@@ -47,6 +48,8 @@ def as_request(item, text=None, where: str = "", **spatial) -> dict[str, Any]:
     request = dict(item) if isinstance(item, Mapping) and not _is_undecoded(item) else {"image": item}
     if request.get("image") is None:
         raise ValueError(f"expected a dict with 'image' and 'text'{where}, got the keys {sorted(map(str, request))}")
+    if isinstance(request["image"], (list, tuple)):
+        raise ValueError(f"expected one image in a dict{where}, got {len(request['image'])}; give a list of dicts")
     texts = [as_texts(request[key]) for key in TEXT_KEYS if request.get(key) is not None]
     texts += [] if text is None else [as_texts(text)]
     if len(texts) != 1:
@@ -60,14 +63,34 @@ def as_request(item, text=None, where: str = "", **spatial) -> dict[str, Any]:
         if not expression.strip():
             raise ValueError(f"expected words in expression {number}{where}, got {expression!r}")
     prompts = given({**{key: request.get(key) for key in SPATIAL_KEYS}, **spatial})
+    prompts = {name: value for name, value in prompts.items() if not (isinstance(value, (list, tuple)) and not value)}
     if "input_labels" in prompts and "input_points" not in prompts:
         raise ValueError(f"expected input_points beside input_labels{where}, got None")
     prompts = {name: _one_per_expression(name, value, len(expressions)) for name, value in prompts.items()}
     return {"image": request["image"], "text": expressions, **prompts}
 
 
+def only_read(item: Any, settings: Sequence[str], where: str = "") -> Any:
+    """
+    Returns an image or request as it is; a `TypeError` for a field that looks as if it were read, and is not.
+
+    Args:
+        item: What a user wrote; rows of a dataset may have columns of such names for other ends.
+        settings: What is an argument of the call.
+        where: As in `as_request`.
+    """
+    for name in item if isinstance(item, Mapping) else ():
+        if name in settings:
+            raise TypeError(f"a request has no field {name!r}{where}; give it as an argument of the call, for all")
+        if name in FOREIGN_NAMES:
+            raise TypeError(f"a request has no field {name!r}{where}; give {FOREIGN_NAMES[name]}")
+    return item
+
+
 def as_list(values: Any) -> Any:
-    """Returns a batch of images in one array, or a column of numpy or pandas, as a list; anything else as it is."""
+    """Returns a batch of images in one array, or a column or table of numpy or pandas, as a list; else what came."""
+    if hasattr(values, "to_dict") and hasattr(values, "columns"):
+        return values.to_dict("records")
     if isinstance(values, (np.ndarray, torch.Tensor)):
         if values.ndim == 4:
             return list(values)

@@ -115,10 +115,14 @@ def load_pipeline(options: argparse.Namespace) -> "ReferringSegmentationPipeline
     from transformers.utils import logging
 
     from ..modeling_ssp_sam.embedded_model import EmbeddedModelWarning
+    from ..modeling_ssp_sam.modeling_ssp_sam import SspSamModel
     from ..modeling_ssp_sam.pipeline_ssp_sam import ReferringSegmentationPipeline
+    from ..processing.processing_ssp_sam import SspSamProcessor
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    if getattr(options, "quiet", False):
+        logging.get_logger("ssp_sam").setLevel(logging.ERROR)
     warnings.simplefilter("ignore", EmbeddedModelWarning)  # told in a line of the command's own
     model = find_model(options.model, options.adapter)
     if options.device is not None:
@@ -127,14 +131,17 @@ def load_pipeline(options: argparse.Namespace) -> "ReferringSegmentationPipeline
         except (RuntimeError, AssertionError) as error:
             raise InputError(f"cannot use the device {options.device!r} ({one_line(error)}); try cpu") from error
     config = read_config(model)
-    with told(OSError, ValueError, TypeError, RuntimeError, KeyError, ImportError, about=f"cannot load {model!r}: "):
+    kinds = OSError, ValueError, TypeError, RuntimeError, KeyError, ImportError
+    with told(*kinds, about=f"cannot load {model!r}: "):
+        weights = SspSamModel.from_pretrained(model, config=config, dtype=options.dtype)
+    with told(*kinds, about=f"cannot load the processor of {model!r} (processor_config.json, tokenizer.json): "):
+        processor = SspSamProcessor.from_pretrained(model)
+    with told(*kinds, about=f"cannot use {model!r}: "):
         return pipeline(  # pyright: ignore[reportCallIssue]
             "referring-segmentation",  # pyright: ignore[reportArgumentType]
-            model=model,
-            config=config,
-            trust_remote_code=False,  # no question to whoever runs the command, and no code but the installed one
+            model=weights,
+            processor=processor,
             device=options.device,
-            dtype=options.dtype,
             compile=options.compile,
             pipeline_class=ReferringSegmentationPipeline,
         )

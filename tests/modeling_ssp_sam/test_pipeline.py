@@ -11,7 +11,7 @@ from datasets import Dataset
 from PIL import Image
 from transformers import pipeline
 
-from ssp_sam import EMBEDDED_CHECKPOINT, ReferringSegmentationPipeline, SspSamPipeline
+from ssp_sam import EMBEDDED_CHECKPOINT, ReferringSegmentationPipeline, SspSamModel, SspSamPipeline
 from tests.helpers.comparison import results_agree
 from tests.helpers.models import make_image, make_pipeline
 
@@ -344,6 +344,10 @@ def test_half_precision_checkpoints_compute_in_single_precision_on_cpu(image, tm
     assert results_agree(loaded(image, "the dog"), segment(image, "the dog"))
     asked = pipeline("referring-segmentation", model=str(tmp_path), device="cpu", dtype=torch.float16)
     assert asked.model.dtype == torch.float16
+    for dtype in (torch.float16, "float16"):
+        model = SspSamModel.from_pretrained(tmp_path, dtype=dtype)
+        asked = pipeline("referring-segmentation", model=model, processor=segment.processor, device="cpu")
+        assert asked.model is model and model.dtype == torch.float16
 
 
 def test_dropout_is_off_even_for_a_model_in_training_mode(image):

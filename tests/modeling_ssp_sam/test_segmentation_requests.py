@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset
 from datasets import Image as ImageFeature
 
-from ssp_sam import SegmentationResult
+from ssp_sam import ReferringSegmentationPipeline, SegmentationResult
 from tests.helpers.comparison import results_agree
 from tests.helpers.models import make_image, make_pipeline
 
@@ -85,3 +85,43 @@ def test_bytes_that_have_lists_of_numbers_stay_images(segmenter, expected):
     buffer = io.BytesIO()
     IMAGES[0].save(buffer, "PNG")
     assert results_agree(segmenter(memoryview(buffer.getvalue()), TEXTS[0]), expected[0])
+
+
+def test_a_table_of_pandas_is_a_list_of_its_rows(segmenter, expected):
+    assert agree(segmenter(pandas.DataFrame({"image": IMAGES, "text": TEXTS})), expected)
+
+
+@pytest.mark.parametrize(
+    "field, advice",
+    [
+        ("points", "give input_points"),
+        ("boxes", "give input_boxes"),
+        ("input_masks", "masks are taken by SspSamProcessor"),
+        ("mask_threshold", "give it as an argument of the call"),
+        ("expression_batch_size", "give it as an argument of the call"),
+    ],
+)
+def test_a_field_that_would_not_be_read_is_refused_in_a_request_and_passed_over_in_a_dataset(
+    segmenter, expected, field, advice
+):
+    request = {"image": IMAGES[0], "text": TEXTS[0], field: [[1, 1]]}
+    for asked in (request, [{"image": IMAGES[0], "text": TEXTS[0]}, request]):
+        with pytest.raises(TypeError, match=f"a request has no field '{field}'.*{advice}"):
+            segmenter(asked)
+    assert agree(list(segmenter(row for row in [request])), expected[:1])
+
+
+def test_several_images_in_one_dict_are_refused(segmenter):
+    with pytest.raises(ValueError, match="expected one image in a dict, got 2; give a list of dicts"):
+        segmenter({"image": IMAGES, "text": TEXTS})
+
+
+@pytest.mark.parametrize("spatial", [{"input_points": [], "input_labels": []}, {"input_boxes": []}])
+def test_no_clicks_are_no_clicks(segmenter, spatial):
+    assert results_agree(segmenter(IMAGES[0], TEXTS, **spatial), segmenter(IMAGES[0], TEXTS))
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"batch_size": -1}, {"num_workers": -1}])
+def test_settings_are_checked_when_a_pipeline_is_made(segmenter, options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))} must be a whole number from"):
+        ReferringSegmentationPipeline(model=segmenter.model, processor=segmenter.processor, **options)

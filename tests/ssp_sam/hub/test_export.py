@@ -2,7 +2,9 @@
 """What the exporter writes, what it refuses, and what a changed weight file does to loading."""
 
 import json
+import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -64,7 +66,7 @@ def test_the_code_is_flat_and_complete_and_needs_few_libraries(exported):
     modules = {path.stem for path in exported.glob("*.py")}
     for path in exported.glob("*.py"):
         assert set(get_relative_imports(path)) <= modules, path.name
-        allowed = {"torch", "transformers", "huggingface_hub", "numpy", "PIL"}
+        allowed = {"torch", "transformers", "huggingface_hub", "safetensors", "numpy", "PIL"}
         outside = {name for name in get_imports(path) if name not in allowed and name not in sys.stdlib_module_names}
         own = modules if path.name in ("handler.py", "endpoint_images.py") else set()  # which lie on sys.path there
         assert outside <= own, f"{path.name}: {outside}"
@@ -111,6 +113,21 @@ def test_large_weights_are_split_and_each_part_is_checked(tiny_checkpoint, tmp_p
     assert len(checksums) > 1 and set(checksums) == {path.name for path in folder.glob("*.safetensors")}
     weights, expected = (SspSamModel.from_pretrained(path).state_dict() for path in (folder, tiny_checkpoint))
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("size", [0, 5, 20_000])
+def test_weights_that_were_cut_off_are_named(size, copy, tiny_checkpoint, tmp_path, capsys):
+    plain = tmp_path / "plain"
+    shutil.copytree(tiny_checkpoint, plain)
+    for folder, message in (
+        (copy, "model.safetensors of '.*' does not hold the weights"),
+        (plain, "damaged or cut off"),
+    ):
+        os.truncate(folder / "model.safetensors", size)
+        with pytest.raises(OSError, match=message):
+            SspSamModel.from_pretrained(folder)
+        assert main(["segment", str(ROOT / "examples/scene.png"), "a dog", "--model", str(folder)]) == 2
+        assert re.search(message, capsys.readouterr().err)
 
 
 # ---- where it may write ---------------------------------------------------------------------------------------------
