@@ -91,8 +91,8 @@ def build_accelerator(settings: Settings) -> Accelerator:
 
 def open_folder(settings: Settings, accelerator: Accelerator) -> Path | None:
     """
-    Returns the checkpoint to continue from, if any, and removes those that are to be overwritten; raises `ValueError`
-    for checkpoints that are neither.
+    Returns the checkpoint to continue from, if any, and removes those that are to be overwritten, and earlier drawings;
+    raises `ValueError` for checkpoints that are neither.
     """
     optimization = settings.optimization
     output_dir = Path(optimization.output_dir)
@@ -107,6 +107,8 @@ def open_folder(settings: Settings, accelerator: Accelerator) -> Path | None:
     if accelerator.is_main_process and optimization.resume is None:
         for folder in earlier.values():
             remove_whole(folder)
+        for drawing in (output_dir / "drawings").glob("step_*_*.png"):
+            drawing.unlink()
     return checkpoint
 
 

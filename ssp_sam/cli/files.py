@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -110,6 +111,17 @@ def plan_results(
     return plan
 
 
+def check_writable(path: str) -> None:
+    """Raises an `InputError` if no file can be written under a name, before what goes into it is computed."""
+    folder = Path(path).absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"cannot write {path!r} ({os.strerror(error.errno or 0)}); name another") from error
+
+
 def check_expressions(words: list[str]) -> None:
     """
     Raises an `InputError` for a word in place of an expression that no model could read, or that is the name of a file.
@@ -153,7 +165,7 @@ def write_json(content: object, path: str) -> None:
     """Writes JSON, and the folders above it where they are missing."""
     from ..training.atomic_files import write_text
 
-    with told(OSError, about=f"cannot write {path!r}: "):
+    with told(OSError):  # which names the file
         write_text(path, json.dumps(content, ensure_ascii=False))
 
 

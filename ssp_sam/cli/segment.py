@@ -14,6 +14,7 @@ from .files import (
     InputError,
     ResultFiles,
     check_expressions,
+    check_writable,
     find_images,
     plan_results,
     read_expressions,
@@ -132,6 +133,12 @@ def run(options: argparse.Namespace) -> int:
     if output is None and not (options.json or options.masks_dir or options.format):
         output = "overlays" if several else "overlay.png"
     files = plan_results(sources, words, several=several, output=output, masks_dir=options.masks_dir)
+    if options.format == "labelme":
+        _labelme_files(target, sources)
+    first = next(iter(files.values()))
+    for path in (target, first.overlay, *first.masks[:1]):
+        if path is not None:
+            check_writable(path)
     with shown_while("loading the model", options.quiet):
         segmenter = load_pipeline(options)
 
@@ -162,6 +169,20 @@ def _take_format(options: argparse.Namespace) -> str | None:
             raise InputError(f"--output must be a folder with --format labelme, got the file {target!r}")
         return target
     return None
+
+
+def _labelme_files(folder: str, sources: list[str]) -> dict[str, str]:
+    """
+    Returns the file of labelme for each image by its path; raises `InputError` where one holds what somebody else drew.
+    """
+    files = {os.path.join(folder, f"{name}.json"): source for source, name in unique_names(sources).items()}
+    kinds = OSError, ValueError, KeyError, TypeError, AttributeError
+    for path in filter(os.path.isfile, files):
+        with told(*kinds, about=f"{path!r} is no file of labelme, and would be lost: "), open(path, "rb") as file:
+            is_ours = all(str(shape.get("description")).startswith("score ") for shape in json.load(file)["shapes"])
+        if not is_ours:
+            raise InputError(f"{path!r} has shapes that somebody drew, and would be lost; choose another folder")
+    return files
 
 
 def _segment_all(
@@ -208,10 +229,10 @@ def _write_annotations(
             target,
         )
     else:
-        names = unique_names(sources)
+        paths = {source: path for path, source in _labelme_files(target, sources).items()}
         for source, results in segmented:
-            path = os.path.relpath(source, target) if os.path.isfile(source) else source
-            write_json(to_labelme(path, results), os.path.join(target, f"{names[source]}.json"))
+            name = os.path.relpath(source, target) if os.path.isfile(source) else source
+            write_json(to_labelme(name, results), paths[source])
     if not (options.quiet or options.json):
         print(f"  {options.format} {target}")
 
@@ -263,7 +284,7 @@ def _spatial(options: argparse.Namespace, image: "Image.Image") -> dict[str, Any
     """Clicks and box as the pipeline takes them, after checking that they lie in the image."""
     spatial: dict[str, Any] = {}
     for x, y, _ in options.point or ():
-        if x >= image.width or y >= image.height:
+        if x > image.width or y > image.height:
             raise InputError(f"--point {x:g},{y:g} lies outside the image of {image.width} x {image.height} pixels")
     if options.point:
         spatial["input_points"] = [[x, y] for x, y, _ in options.point]

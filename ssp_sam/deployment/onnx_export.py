@@ -148,7 +148,7 @@ def export_onnx(
     Args:
         model ([`SspSamModel`]): Not changed; a copy is exported, in eval mode, from the CPU.
         processor ([`SspSamProcessor`]): Its processor, with a fast tokenizer.
-        folder (`str` or `os.PathLike`): Made where missing; files of the same names are replaced, all at once.
+        folder (`str` or `os.PathLike`): Made where missing; the files of an earlier export are replaced, all at once.
         dtype (`torch.dtype`): Of weights, images and outputs: `torch.float32`, or `torch.float16` for GPUs.
 
     Returns:
@@ -158,8 +158,9 @@ def export_onnx(
 
     Raises:
         ImportError: If a package that writes ONNX is missing.
-        ValueError: If the processor does what the script cannot, the type is another, `folder` is a file, or the
-            segmenter is SAM-HQ, whose mask decoder reads more than the graph of the images hands on.
+        ValueError: If the processor does what the script cannot, the type is another, `folder` is a file or holds
+            other files, or the segmenter is SAM-HQ, whose mask decoder reads more than the images' graph hands on.
+        OSError: If the folder cannot be written; before anything is computed.
     """
     folder = Path(folder)
     if model.config.uses_sam_hq:
@@ -168,21 +169,22 @@ def export_onnx(
     # Only now, since these need packages that not everybody has.
     from transformers.exporters import ExportedModel, ExportFormat
 
-    with _quiet():
-        model = _exportable_copy(model, dtype)
-        features, inputs = _sample_inputs(model)
-        # SigLIP's text tower reads the sentence at the last of all its positions.
-        fixed = ("words",) if model.config.uses_siglip_text else ()
-        components = {
-            "image_encoder": _export(ImageEncoder(model), inputs["image_encoder"]),
-            "mask_decoder": _export(MaskDecoder(model), {**features, **inputs["mask_decoder"]}, fixed),
-        }
-        exported = ExportedModel(components, ExportFormat.ONNX, config=model.config)
-    with claim_name(folder), write_aside(folder, keep_others=True) as new:
+    with claim_name(folder):  # before the graphs are made, which takes long
         with _quiet():
-            exported.save_pretrained(new)
-        processor.save_pretrained(new)
-        write_standalone(RUNTIME, new / RUNTIME.name)
+            model = _exportable_copy(model, dtype)
+            features, inputs = _sample_inputs(model)
+            # SigLIP's text tower reads the sentence at the last of all its positions.
+            fixed = ("words",) if model.config.uses_siglip_text else ()
+            components = {
+                "image_encoder": _export(ImageEncoder(model), inputs["image_encoder"]),
+                "mask_decoder": _export(MaskDecoder(model), {**features, **inputs["mask_decoder"]}, fixed),
+            }
+            exported = ExportedModel(components, ExportFormat.ONNX, config=model.config)
+        with write_aside(folder, keep_others=True) as new:
+            with _quiet():
+                exported.save_pretrained(new)
+            processor.save_pretrained(new)
+            write_standalone(RUNTIME, new / RUNTIME.name)
     return folder
 
 
@@ -192,6 +194,8 @@ def _check(processor: SspSamProcessor, folder: Path, dtype: torch.dtype):
         raise ImportError(f"exporting to ONNX needs {' and '.join(missing)}; run: pip install 'ssp-sam[onnx]'")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"expected a folder to export to, got the file {str(folder)!r}")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "export.json").is_file():
+        raise ValueError(f"{str(folder)!r} holds other files and is left alone; name a new folder")
     if dtype not in (torch.float32, torch.float16):
         raise ValueError(f"expected torch.float32 or torch.float16 to export in, got {dtype}")
     if not processor.tokenizer.is_fast:

@@ -226,3 +226,10 @@ def test_who_waits_goes_on_when_the_claim_ends(tmp_path):
         order.append("ends")
     waiter.join()
     assert order == ["waits", "ends", "claims"] and names(tmp_path) == []
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="there is no folder in which nobody can write")
+@pytest.mark.parametrize("claim", [atomic_files.claim_folder, atomic_files.claim_name])
+def test_a_name_that_cannot_be_written_is_not_taken_for_one_in_use(claim):
+    with pytest.raises(WriteError, match="cannot write '/proc/folder' .*; name another"), claim("/proc/folder"):
+        pass

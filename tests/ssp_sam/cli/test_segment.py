@@ -186,10 +186,47 @@ def test_formats_go_where_they_can(run, words, message):
     assert code == 2 and message in err
 
 
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ('{"shapes": [{"label": "a dog", "points": [[1, 2]]}]}', "has shapes that somebody drew, and would be lost"),
+        ('{"hand": "made"}', "is no file of labelme, and would be lost"),
+        ("[", "is no file of labelme, and would be lost"),
+    ],
+)
+def test_what_somebody_drew_in_labelme_is_not_written_over(run, content, message):
+    Path("photo.json").write_text(content)
+    code, _, err = run("a dog", "--images", "photo.png", "--format", "labelme", "--output", ".")
+    assert code == 2 and message in err and Path("photo.json").read_text() == content
+    Path("photo.json").unlink()
+    for _ in range(2):  # but what the command itself has written is
+        assert run("a dog", "--images", "photo.png", "--format", "labelme", "--output", ".")[0] == 0
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no folder in which nobody can write")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--output", "/proc/x/overlay.png"),
+        ("--masks-dir", "/proc/x"),
+        ("--format", "coco", "--output", "/proc/x/all.json"),
+        ("--format", "labelme", "--output", "/proc/x"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_anything_is_computed(run, words):
+    code, out, err = run("photo.png", "a dog", *words)
+    assert (code, out) == (2, "") and "cannot write '/proc/x" in err and err.count("cannot write") == 1
+
+
+def test_a_click_at_the_far_corner_is_in_the_image(run):
+    assert run("photo.png", "a dog", "--point", "48,36,1", "--json")[0] == 0
+
+
 def test_a_quiet_command_prints_only_what_is_asked_for(run):
     assert run("photo.png", "a dog", "--quiet") == (0, "", "") and Path("overlay.png").is_file()
     assert run("photo.png", "a dog", "--quiet", "--json")[1].count("\n") == 1
     assert run("nothere.png", "a dog", "--quiet")[2].count("\n") == 1
+    assert run("photo.png", "the dog " * 100, "--quiet")[2] == ""
 
 
 class Terminal(io.StringIO):

@@ -257,6 +257,14 @@ def test_a_file_in_place_of_the_folder_is_refused_in_one_line(tiny_checkpoint, t
 
 
 @NEEDS_ONNX
+def test_a_folder_of_other_files_is_left_alone(tiny, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds other files and is left alone; name a new folder"):
+        export_onnx(*tiny, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@NEEDS_ONNX
 def test_another_precision_is_refused(tiny, tmp_path):
     with pytest.raises(ValueError, match=r"torch\.float32 or torch\.float16 to export in, got torch\.float64"):
         export_onnx(*tiny, tmp_path, torch.float64)
