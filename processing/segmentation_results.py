@@ -40,6 +40,9 @@ class SegmentationResult(dict):
         except KeyError:
             raise AttributeError(f"a result has {', '.join(self)}, got {name!r}") from None
 
+    def __setattr__(self, name: str, value: Any):
+        self[name] = value
+
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self]
 

@@ -56,8 +56,8 @@ class Expressions:
         named = [name for name, value in chosen.items() if value is not None]
         if len(named) > 1:
             raise ValueError(f"expected one of expressions, column and classes, got {' and '.join(named)}")
-        if classes is not None and "{}" not in template:
-            raise ValueError(f"expected a template with {{}} for the class name, got {template!r}")
+        if classes is not None and template.count("{}") != 1:
+            raise ValueError(f"expected a template with {{}} for the class name, once, got {template!r}")
         if classes is not None:
             pairs = [(template.replace("{}", check_expression(name, "a class name")), name) for name in classes]
         else:
@@ -67,7 +67,7 @@ class Expressions:
             raise ValueError(f"expected 1 to {MAX_EXPRESSIONS} {named[0]}, got {len(pairs)}")
         for number, (expression, _) in enumerate(pairs, start=1):
             check_expression(expression, f"expression {number}")
-        return cls(tuple(pairs), "expressions" if not named else column)
+        return cls(tuple(dict.fromkeys(pairs)), "expressions" if not named else column)
 
     def of(self, row: Mapping[str, Any]) -> list[tuple[str, str]]:
         """Returns the pairs of one row of the source; raises `ValueError` for none, and for one that cannot be read."""

@@ -77,6 +77,8 @@ def annotate(
     chosen = AnnotationOptions(**options)
     wanted = Expressions.choose(expressions, column, classes, template)
     opened = open_source(source, split=chosen.split, shard_size=chosen.shard_size)
+    if wanted.column is not None and not opened.has_columns:
+        raise ValueError(f"expected expressions or classes, since images alone have no column {wanted.column!r}")
     accelerator = accelerator or open_accelerator()
     if not isinstance(model, ReferringSegmentationPipeline):
         model = pipeline(model, device=accelerator.device)

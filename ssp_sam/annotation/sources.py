@@ -32,6 +32,7 @@ class Source(NamedTuple):
     # Given the index of a shard, yields its rows: mappings with `image`, undecoded, with `image_id`, and with the other
     # columns of the source
     rows: Callable[[int], Iterator[dict[str, Any]]]
+    has_columns: bool = True  # whether rows may have more than an image and its id
 
 
 class UnreadableRest(ValueError):
@@ -126,7 +127,7 @@ def _of_images(images: list[Any], name: str, shard_size: int, root: str | None =
 
     digest = hashlib.sha256("\0".join(ids).encode(errors="surrogateescape")).hexdigest()[:16]
     facts = {"images": len(images), "names": digest, "shard_size": shard_size}
-    return Source(name, -(-len(images) // shard_size), len(images), facts, rows)
+    return Source(name, -(-len(images) // shard_size), len(images), facts, rows, has_columns=False)
 
 
 def _image_id(image: Any, number: int, root: str | None) -> str:

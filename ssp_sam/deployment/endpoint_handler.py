@@ -7,6 +7,7 @@ from an installed `ssp_sam`.
 """
 
 import base64
+import contextlib
 import importlib
 import io
 import json
@@ -175,10 +176,14 @@ def _read_options(given: dict[str, Any]) -> dict[str, Any]:
             options[name] = int(number) if name == "min_mask_pixels" else number
     for name, argument in SPATIAL_NAMES.items():
         if name in given:
-            if not isinstance(given[name], list):
-                raise PayloadError(f"expected {name!r} as a list of numbers, got {shown(given[name])}")
-            _check_numbers(given[name], name)
-            options[argument] = given[name]
+            numbers = given[name]
+            if isinstance(numbers, str):  # parameters in the query of a URL
+                with contextlib.suppress(ValueError, RecursionError):
+                    numbers = json.loads(numbers)
+            if not isinstance(numbers, list):
+                raise PayloadError(f"expected {name!r} as a list of numbers, in JSON, got {shown(given[name])}")
+            _check_numbers(numbers, name)
+            options[argument] = numbers
     return options
 
 

@@ -36,6 +36,8 @@ def test_entries_are_attributes_of_what_stays_a_dict():
     assert isinstance(result, dict) and result.mask is result["mask"] and result.box["xmax"] == 5
     assert (result.score, result.label, result.no_target, result.unknown_words) == (0.75, "the red car", False, ["car"])
     assert {"mask", "to_coco"} <= set(dir(result))
+    result.label = "my car"
+    assert result["label"] == result.to_coco()["caption"] == "my car"
     with pytest.raises(
         AttributeError, match="a result has mask, score, box, label, no_target, unknown_words, got 'iou"
     ):

@@ -94,7 +94,7 @@ def test_columns_and_templates_say_what_to_look_for(segmenter, tmp_path):
     source = tars(tmp_path / "tars", 1, 4)
     annotate(segmenter, source, tmp_path / "column", column="txt")
     assert [row["expressions"] for row in rows_in(tmp_path / "column")] == [[text] for text in EXPRESSIONS * 2]
-    annotate(segmenter, source, tmp_path / "classes", classes=["car", "dog"], template="all {} here")
+    annotate(segmenter, source, tmp_path / "classes", classes=["car", "dog", "car"], template="all {} here")
     first = rows_in(tmp_path / "classes")[:2]
     assert [(row["expressions"][0], row["category"]) for row in first] == [
         ("all car here", "car"),
@@ -197,7 +197,14 @@ def test_other_work_is_not_mixed_in(segmenter, tmp_path):
         ("images", {"expressions": "a", "classes": ["b"]}, "expected one of .*, got expressions and classes"),
         ("images", {"expressions": []}, "expected 1 to 1000 expressions, got 0"),
         ("images", {"expressions": " "}, "expression 1 is empty"),
-        ("images", {"classes": ["b"], "template": "all"}, "expected a template with {} for the class name, got 'all'"),
+        (
+            "images",
+            {"classes": ["b"], "template": "all"},
+            "a template with {} for the class name, once, got 'all'",
+        ),
+        ("images", {"classes": ["b"], "template": "{} {}"}, "for the class name, once, got '{} {}'"),
+        ("images", {}, "expected expressions or classes, since images alone have no column 'expressions'"),
+        ("images", {"column": "words"}, "since images alone have no column 'words'"),
         ("images", {"expressions": "a", "batch_size": 0}, "batch_size must be above 0, got 0"),
     ],
 )

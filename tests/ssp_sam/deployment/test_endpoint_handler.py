@@ -103,6 +103,9 @@ def test_points_boxes_and_thresholds_reach_the_pipeline(handler):
     arguments = {f"input_{name.removeprefix('point_')}": value for name, value in spatial.items()}
     expected = handler.pipeline(image, texts, **arguments, mask_threshold=0.4)
     assert [answer["score"] for answer in answers] == [result["score"] for result in expected]
+    in_a_query = {name: json.dumps(value) for name, value in spatial.items()}
+    query = {"text": texts, **in_a_query, "mask_threshold": "0.4"}
+    assert handler({"inputs": BASE64, "parameters": query}) == answers
     for answer in answers:
         assert tuple(answer["box"].values()) == Image.fromarray(decoded(answer["mask"])).getbbox()
     assert answers != handler({"inputs": {"image": BASE64, "text": texts}})
@@ -158,7 +161,8 @@ def text_of(**fields):
         (text_of(mask_threshold=True), "expected a number as 'mask_threshold', got True"),
         (text_of(min_mask_pixels=-1), "expected 'min_mask_pixels' between 0 and"),
         (text_of(mask_format="svg"), "expected 'mask_format' png or rle, got 'svg'"),
-        (text_of(points=5), "expected 'points' as a list of numbers, got 5"),
+        (text_of(points=5), "expected 'points' as a list of numbers, in JSON, got 5"),
+        (text_of(points="5,5"), "expected 'points' as a list of numbers, in JSON, got '5,5'"),
         (text_of(points=[["a", 5]]), "expected lists of numbers as 'points', got 'a' in them"),
         (text_of(points=[[5, float("nan")]]), "expected a number as 'points', got nan"),
         (text_of(points=[[500, 5]]), r"\(500, 5\), a point of expression 0, lies outside its image"),
