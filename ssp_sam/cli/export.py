@@ -6,6 +6,7 @@ its predictions are compared with those of the model.
 """
 
 import argparse
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,8 +56,14 @@ def add_export_options(parser: argparse.ArgumentParser):
         "generated scenes for the embedded model, none for others)",
     )
     parser.add_argument(
-        "--max-shard-size", default="5GB", metavar="SIZE", help="most of one weight file (default: 5GB)"
+        "--max-shard-size", type=_size, default="5GB", metavar="SIZE", help="most of one weight file (default: 5GB)"
     )
+
+
+def _size(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*[KMGT]I?B", text.upper()):
+        raise argparse.ArgumentTypeError(f"expected a size such as 5GB or 800MB, got {text!r}")
+    return text
 
 
 def run(options: argparse.Namespace) -> int:
@@ -88,6 +95,9 @@ def export_arguments(options: argparse.Namespace, scratch: Path) -> dict[str, An
     logging.disable_progress_bar()
     if options.adapter is not None and not options.merge:
         raise InputError(f"an exported repository holds whole weights; add --merge to those of {options.adapter!r}")
+    for option, path in [("--facts", options.facts), *(("--report", path) for path in options.report)]:
+        if path is not None and not Path(path).is_file():
+            raise InputError(f"no file at {option} {path!r}")
     source = find_model(options.model, options.adapter)
     arguments = {
         "source": source,

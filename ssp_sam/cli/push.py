@@ -52,7 +52,7 @@ def _check_options(options: argparse.Namespace):
 
     if options.create_pr and options.revision is not None:
         raise InputError(f"--create-pr goes to the main branch; leave out --revision {options.revision!r}")
-    with told(HFValidationError):
-        validate_repo_id(options.repo_id)
     if not re.fullmatch(r"[^/]+/[^/]+", options.repo_id):
         raise InputError(f"--repo-id must be owner/name, got {options.repo_id!r}")
+    with told(HFValidationError):
+        validate_repo_id(options.repo_id)

@@ -6,10 +6,11 @@ this machine can reach it, unless --host says otherwise.
 
 import argparse
 import contextlib
+import re
 from pathlib import Path
 
 from .files import InputError, port, told
-from .model import ADAPTER_HELP, find_model, read_config
+from .model import ADAPTER_HELP, MODEL_HELP, find_model, read_config
 
 EXAMPLE = "ssp-sam serve --port 8080"
 
@@ -17,6 +18,7 @@ EXAMPLE = "ssp-sam serve --port 8080"
 def add_arguments(parser: argparse.ArgumentParser):
     """Adds what the command takes."""
     parser.add_argument("model", nargs="?", metavar="DIR", help="folder of a model (default: the embedded one)")
+    parser.add_argument("--model", dest="named", metavar="MODEL", help=f"in place of DIR: {MODEL_HELP}")
     parser.add_argument("--adapter", metavar="DIR", help=ADAPTER_HELP)
     parser.add_argument(
         "--trust-remote-code",
@@ -54,12 +56,17 @@ def run(options: argparse.Namespace) -> int:
     for name, least in (("batch_window", 0), ("max_batch", 1), ("cached_images", 1)):
         if not getattr(options, name) >= least:
             raise InputError(f"--{name.replace('_', '-')} must be {least} or more, got {getattr(options, name)}")
+    for origin in options.allow_origin:
+        if not re.fullmatch(r"\*|https?://[^/\s]+", origin):
+            raise InputError(f"--allow-origin must be * or such as https://example.org, got {origin!r}")
+    if None not in (options.model, options.named):
+        raise InputError(f"expected one model, got {options.model!r} and --model {options.named!r}")
     try:
         from ..deployment.batching import BatchedPredictor
         from ..deployment.endpoint_server import EndpointServer, load_handler
     except ModuleNotFoundError as error:
         raise InputError(f"serving needs {error.name}, which is not installed: pip install ssp-sam[serve]") from error
-    folder = find_model(options.model, options.adapter)
+    folder = find_model(options.model or options.named, options.adapter)
     if not (Path(folder) / "config.json").is_file():
         raise InputError(f"expected the folder of a model, got {folder!r}, which has no config.json")
     if not options.trust_remote_code:

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import logging
+import re
 import shutil
 import socket
 import sys
@@ -288,6 +289,21 @@ def test_pages_of_other_origins_may_ask_where_they_are_allowed():
         assert get(server, "/", Origin="https://example.org")[1]["Access-Control-Allow-Origin"] == "https://example.org"
         other = get(server, "/", "OPTIONS", **page | {"Origin": "https://example.com"})
         assert other[0] == 400 and "Access-Control-Allow-Origin" not in other[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--allow-origin", "foo"], "--allow-origin must be \\* or such as https://example.org, got 'foo'"),
+        (["--allow-origin", "https://example.org/page"], "got 'https://example.org/page'"),
+        (["a", "--model", "b"], "expected one model, got 'a' and --model 'b'"),
+        (["--model", "nowhere/at/all"], "'nowhere/at/all' is no file or folder"),
+    ],
+)
+def test_bad_usage_of_the_command_is_one_line(words, message, capsys):
+    assert main(["serve", *words]) == 2
+    said = capsys.readouterr().err
+    assert re.search(message, said) and said.count("\n") == 1
 
 
 def test_the_command_says_what_serving_needs(tiny_checkpoint, monkeypatch, capsys):

@@ -136,7 +136,11 @@ def test_an_export_that_does_not_pass_the_check_is_not_published(hub, tiny_check
     ("words", "message"),
     [
         (["--repo-id", "tiny"], "--repo-id must be owner/name, got 'tiny'"),
-        (["--repo-id", "a/b/c"], "Repo id must be"),
+        (["--repo-id", "a/b/c"], "--repo-id must be owner/name, got 'a/b/c'"),
+        (["--repo-id", "a/-b"], "Repo id must"),
+        (["--repo-id", "a/b", "--facts", "nope.yaml"], "no file at --facts 'nope.yaml'"),
+        (["--repo-id", "a/b", "--report", "nope.json"], "no file at --report 'nope.json'"),
+        (["--repo-id", "a/b", "--max-shard-size", "foo"], "expected a size such as 5GB or 800MB, got 'foo'"),
         (["--repo-id", "a/b", "--create-pr", "--revision", "v2"], "leave out --revision 'v2'"),
         (
             ["--repo-id", "a/b", "--model", "nowhere/at/all"],
