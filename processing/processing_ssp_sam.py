@@ -233,9 +233,9 @@ class SspSamProcessor(ProcessorMixin):
         encoded = self.tokenizer(texts, padding=False, truncation=False, **kwargs)
         lengths = [len(ids) for ids in encoded["input_ids"]]
         if truncation is not False and max(lengths) > limit:
-            for (name, _), length in zip(expressions, lengths, strict=True):
+            for (_, text), length in zip(expressions, lengths, strict=True):
                 if length > limit:
-                    logger.warning(f"{name} has {length} tokens, more than the limit of {limit}; its end is cut off")
+                    logger.warning(f"{text[:40]!r}… has {length} tokens, more than {limit}; its end is cut off")
             encoded = self.tokenizer(texts, padding=False, truncation=True, max_length=limit, **kwargs)
             if self.tokenizer.is_fast:  # it would keep the limit, and be saved with it
                 self.tokenizer.backend_tokenizer.no_truncation()

@@ -148,8 +148,8 @@ def test_a_long_expression_is_cut_off_with_a_warning_that_names_both_lengths(tok
     processor = SspSamProcessor(SspSamImageProcessor(), tokenizer, max_expression_length=6)
     output = processor(text=["dog", "the red car left of the blue dog"])
     assert output.input_ids.tolist() == [[2, 9, 3, 0, 0, 0], [2, 5, 6, 8, 10, 3]]
-    assert "text[1] has 10 tokens, more than the limit of 6; its end is cut off" in caplog.text
-    assert "text[0]" not in caplog.text
+    assert "'the red car left of the blue dog'… has 10 tokens, more than 6; its end is cut off" in caplog.text
+    assert "'dog'" not in caplog.text
 
 
 def test_options_of_the_tokenizer_pass_through(processor, image):
