@@ -119,9 +119,9 @@ def _state(model) -> tuple:
         raise TypeError(
             f"expected the name or folder of a model, got {kind}; ssp_sam.pipeline(model=...) takes a model"
         )
-    path = Path(model)
-    if not path.exists():
+    if not os.path.exists(model):
         return os.fspath(model), ()
+    path = Path(model)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     return str(path.resolve()), tuple(
         (file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists()
