@@ -59,7 +59,7 @@ def find_model(init_from: str) -> str:
         ValueError: There is no such model.
     """
     folder = EMBEDDED if init_from == "embedded" else Path(init_from)
-    if folder.is_dir():
+    if init_from.strip() and os.path.isdir(folder):
         inside = [path.parent.name for path in sorted(folder.glob("*/config.json"))]
         hint = f"; there is one in {inside[0]}/" if inside else ""
         if (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file():

@@ -97,7 +97,9 @@ def parse_source(source: str | os.PathLike, file: str | None = None, revision: s
         PullError: If it is none of these, or names a file or revision twice.
     """
     text = os.fspath(source)
-    if Path(text).expanduser().exists():
+    if not text.strip():
+        raise PullError(f"expected the name or folder of a model, got {text!r}")
+    if os.path.exists(Path(text).expanduser()):  # which is False for what no file can be called
         found = Source(Path(text).expanduser())
     elif text.startswith(("http://", "https://")):
         found = _parse_address(text)
@@ -106,7 +108,7 @@ def parse_source(source: str | os.PathLike, file: str | None = None, revision: s
     else:
         repo_id, _, named = text.partition(":")
         if HUB_ID.fullmatch(repo_id) is None or (not named and is_checkpoint_name(repo_id)):
-            raise PullError(f"{text!r} is no file or folder, no address, and no Hub id such as owner/name:FILE")
+            raise PullError(f"{text[:200]!r} is no file or folder, no address, and no Hub id such as owner/name:FILE")
         found = Source(repo_id=repo_id, file=named or None)
     for name, given in (("file", file), ("revision", revision)):
         if given is not None and getattr(found, name) not in (None, given):

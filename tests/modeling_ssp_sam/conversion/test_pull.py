@@ -227,6 +227,9 @@ def test_names_and_addresses_of_the_hub_are_understood(source, expected):
     ("source", "message"),
     [
         ("best.pth", "is no file or folder, no address, and no Hub id"),
+        ("x" * 5000, "is no file or folder, no address, and no Hub id"),
+        ("", "expected the name or folder of a model, got ''"),
+        (" ", "expected the name or folder of a model, got ' '"),
         ("runs/best.pth", "is no file or folder, no address, and no Hub id"),
         ("https://example.com/best.pth", "expected an address of the Hub"),
         ("https://huggingface.co/datasets/owner/name", "is no address of a model"),
