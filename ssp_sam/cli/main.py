@@ -6,6 +6,7 @@ import contextlib
 import gc
 import importlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -100,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_working_folder()
         with shown_while("loading libraries", getattr(options, "quiet", False)):
             _register()
-        return options.run(options)
+        with _warnings(not getattr(options, "quiet", False)):
+            return options.run(options)
     except InputError as error:
         if os.environ.get("RANK", "0") == "0":  # processes of a launch mostly meet the same fault; one of them tells it
             print(shortened(f"ssp-sam: {error}"), file=sys.stderr)
@@ -111,6 +113,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # a fault of the program; the user still gets one line
         print(shortened(f"ssp-sam: unexpected {type(error).__name__}: {one_line(error)}"), file=sys.stderr)
         return 1
+
+
+@contextlib.contextmanager
+def _warnings(shown: bool):
+    """Leaves out the package's own warnings meanwhile, unless they are shown."""
+    logger = logging.getLogger(__package__.partition(".")[0])
+    level = logger.level
+    if not shown:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _complete() -> None:

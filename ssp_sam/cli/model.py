@@ -121,8 +121,6 @@ def load_pipeline(options: argparse.Namespace) -> "ReferringSegmentationPipeline
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    if getattr(options, "quiet", False):
-        logging.get_logger("ssp_sam").setLevel(logging.ERROR)
     warnings.simplefilter("ignore", EmbeddedModelWarning)  # told in a line of the command's own
     model = find_model(options.model, options.adapter)
     if options.device is not None:
