@@ -69,7 +69,9 @@ def pipeline(model=None, **options) -> ReferringSegmentationPipeline:
     Raises:
         ValueError: In one sentence, if there is no such model.
     """
-    if isinstance(model, str | os.PathLike):
+    if model is None:
+        model = str(EMBEDDED_CHECKPOINT)
+    elif isinstance(model, str | os.PathLike):
         from .modeling_ssp_sam.conversion.pull import resolve_model
 
         model = resolve_model(model)
