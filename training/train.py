@@ -266,7 +266,7 @@ def train(settings: Settings, publish: Callable[[Path, ReportArguments], None] |
     accelerator = build_accelerator(settings)
     with claim_folder(settings.optimization.output_dir, accelerator):
         # 1. Model and data.
-        checkpoint = open_folder(settings, accelerator)
+        given, checkpoint = settings, open_folder(settings, accelerator)
         if checkpoint is None:  # nothing to resume
             settings = settings._replace(optimization=replace(settings.optimization, resume=None))
         else:
@@ -279,7 +279,7 @@ def train(settings: Settings, publish: Callable[[Path, ReportArguments], None] |
         # 2. Training.
         loop = build_loop(settings, accelerator, objective, data, processor, checkpoint)
         if accelerator.is_main_process:
-            used = json.dumps(settings.as_dict(), indent=2)
+            used = json.dumps(given.as_dict(), indent=2)
             write_text(Path(settings.optimization.output_dir) / "settings.json", f"{used}\n")
         metrics = loop.run()
         # 3. The result.
